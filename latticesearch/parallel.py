@@ -1,0 +1,235 @@
+"""The only import of mpi4py, and the few collective helpers everything else is built on.
+
+Every function that can use several ranks takes a ``comm`` argument with the methods of
+`Communicator`. `SerialComm` is the default everywhere, so serial runs follow the same code path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from mpi4py import MPI
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+WAIT_INTERVAL = 0.005
+"""Seconds a waiting rank sleeps between two looks; MPI itself would burn the core meanwhile."""
+
+_LAUNCHER_VARIABLES = ("PMI_RANK", "PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "SLURM_PROCID")
+_SCRUBBED_PREFIXES = ("PMI", "MPI", "OMPI", "HYDRA", "HYDI", "MPICH", "PMIX", "PRTE", "GPAW_MPI")
+
+
+class Communicator(Protocol):
+    """What the package needs of an MPI communicator; objects travel as pickles."""
+
+    @property
+    def rank(self) -> int:
+        """Index of this process, 0 to ``size - 1``."""
+
+    @property
+    def size(self) -> int:
+        """Number of processes."""
+
+    def barrier(self) -> None:
+        """Wait, without burning the core, until all ranks are here."""
+
+    def bcast(self, value: T, root: int = 0) -> T:
+        """Return the value of rank `root` on all ranks."""
+
+    def allgather(self, value: T) -> list[T]:
+        """Return the values of all ranks, in rank order, on all ranks."""
+
+    def abort(self, code: int) -> None:
+        """End all ranks at once with the exit code `code`."""
+
+
+class SerialComm:
+    """The communicator of one process."""
+
+    rank = 0
+    size = 1
+
+    def barrier(self) -> None:
+        """Return at once."""
+
+    def bcast(self, value: T, root: int = 0) -> T:  # noqa: ARG002
+        """Return `value`."""
+        return value
+
+    def allgather(self, value: T) -> list[T]:
+        """Return ``[value]``."""
+        return [value]
+
+    def abort(self, code: int) -> None:
+        """Leave the process."""
+        raise SystemExit(code)
+
+
+class MpiComm:
+    """An mpi4py communicator whose waiting ranks sleep.
+
+    MPI libraries wait by polling at full speed. While root drives oracle processes the other
+    ranks have nothing to do, and on a laptop those processes need their cores; so all
+    collectives here are the non-blocking ones with a sleep between two tests.
+    """
+
+    def __init__(self, comm: MPI.Intracomm) -> None:
+        self._comm = comm
+        self.rank = int(comm.Get_rank())
+        self.size = int(comm.Get_size())
+
+    def barrier(self) -> None:
+        """Wait until all ranks are here."""
+        _wait(self._comm.Ibarrier())
+
+    def bcast(self, value: T, root: int = 0) -> T:
+        """Return the value of rank `root` on all ranks."""
+        self.barrier()
+        result: T = self._comm.bcast(value, root=root)
+        return result
+
+    def allgather(self, value: T) -> list[T]:
+        """Return the values of all ranks, in rank order, on all ranks."""
+        self.barrier()
+        result: list[T] = self._comm.allgather(value)
+        return result
+
+    def abort(self, code: int) -> None:
+        """End all ranks at once."""
+        self._comm.Abort(code)
+
+
+def _wait(request: MPI.Request) -> None:
+    """Return when `request` is complete; quick waits do not sleep at all."""
+    deadline = time.monotonic() + WAIT_INTERVAL
+    while not request.Test():
+        if time.monotonic() > deadline:
+            time.sleep(WAIT_INTERVAL)
+
+
+_WORLD: list[Communicator] = []
+
+
+def world() -> Communicator:
+    """Return the communicator of all ranks of this run.
+
+    Started without an MPI launcher, or without an MPI library, the run is serial. A launcher
+    with no usable library would give N copies of the same campaign, so that is an error.
+
+    Raises
+    ------
+    RuntimeError
+        The process was started by mpirun or srun with several ranks, but MPI cannot be loaded.
+    """
+    if not _WORLD:
+        _WORLD.append(_load_world())
+    return _WORLD[0]
+
+
+def _load_world() -> Communicator:
+    if not any(name in os.environ for name in _LAUNCHER_VARIABLES):
+        return SerialComm()
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        if _launched_size() > 1:
+            message = (
+                "started with several ranks, but no MPI library can be loaded "
+                f"({str(error).splitlines()[0]}); install one, e.g. pip install 'latticesearch[mpich]'"
+            )
+            raise RuntimeError(message) from error
+        return SerialComm()
+    if MPI.COMM_WORLD.Get_size() == 1:
+        if _launched_size() > 1:
+            message = (
+                f"the launcher started {_launched_size()} ranks, but each sees only itself: "
+                "mpirun and the MPI library that mpi4py loads do not belong together"
+            )
+            raise RuntimeError(message)
+        return SerialComm()
+    return MpiComm(MPI.COMM_WORLD)
+
+
+def _launched_size() -> int:
+    """Return the number of ranks that the launcher announces, 1 where it says nothing."""
+    for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 1
+
+
+def scrubbed_environment() -> dict[str, str]:
+    """Return the environment without what an MPI launcher put there.
+
+    Calculators run as separate processes; with the launcher's variables they would believe
+    they are ranks of this run.
+    """
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(_SCRUBBED_PREFIXES)
+    }
+
+
+def block_range(n: int, comm: Communicator) -> range:
+    """Return the block of ``range(n)`` that belongs to this rank.
+
+    The blocks are contiguous, in rank order, and their sizes differ by one at most.
+    """
+    share, rest = divmod(n, comm.size)
+    start = comm.rank * share + min(comm.rank, rest)
+    return range(start, start + share + (comm.rank < rest))
+
+
+def gather_blocks(parts: Sequence[T], comm: Communicator) -> list[T]:
+    """Concatenate the lists of all ranks in rank order, on all ranks."""
+    return [item for block in comm.allgather(list(parts)) for item in block]
+
+
+@contextlib.contextmanager
+def collective_errors(comm: Communicator) -> Iterator[None]:
+    """Raise on all ranks what any rank raises in the body.
+
+    The exception of the lowest failing rank wins, so all ranks end with the same message.
+    The body must not contain a collective call that a failing rank would miss.
+    """
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as caught:  # noqa: BLE001 - handed to all ranks below
+        error = caught
+    first = next((e for e in comm.allgather(error) if e is not None), None)
+    if first is not None:
+        raise first from (error if error is not first else None)
+
+
+def on_root(comm: Communicator, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Call `function` on rank 0 only; return its result, or raise its exception, on all ranks."""
+    outcome: tuple[T | None, Exception | None] = (None, None)
+    if comm.rank == 0:
+        try:
+            outcome = (function(*args, **kwargs), None)
+        except Exception as error:  # noqa: BLE001 - handed to all ranks below
+            outcome = (None, error)
+    result, error = comm.bcast(outcome)
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]
+
+
+def first_on_root(comm: Communicator, function: Callable[[], T]) -> T:
+    """Call `function` on rank 0, then on all others: a disk cache is filled by one process."""
+    with collective_errors(comm):
+        if comm.rank == 0:
+            result = function()
+    with collective_errors(comm):
+        if comm.rank != 0:
+            result = function()
+    return result
