@@ -144,7 +144,7 @@ def _load_world() -> Communicator:
         if _launched_size() > 1:
             message = (
                 "started with several ranks, but no MPI library can be loaded "
-                f"({str(error).splitlines()[0]}); install one, e.g. pip install 'latticesearch[mpich]'"
+                f"({str(error).splitlines()[0]}); install one: pip install 'latticesearch[mpich]'"
             )
             raise RuntimeError(message) from error
         return SerialComm()
@@ -216,8 +216,8 @@ def on_root(comm: Communicator, function: Callable[..., T], *args: Any, **kwargs
     if comm.rank == 0:
         try:
             outcome = (function(*args, **kwargs), None)
-        except Exception as error:  # noqa: BLE001 - handed to all ranks below
-            outcome = (None, error)
+        except Exception as caught:  # noqa: BLE001 - handed to all ranks below
+            outcome = (None, caught)
     result, error = comm.bcast(outcome)
     if error is not None:
         raise error

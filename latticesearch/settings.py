@@ -1,0 +1,317 @@
+"""The campaign file: what may stand in it, checked before anything is computed or written.
+
+Only `latticesearch.campaign` (with its builders) and the command line read these models; all
+other modules take plain arguments.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from latticesearch.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pydantic_core import ErrorDetails
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Symbol = Annotated[str, Field(pattern=r"^[A-Z][a-z]?$")]
+Vector = Annotated[list[int], Field(min_length=3, max_length=3)]
+
+
+class _Section(BaseModel):
+    """A table of the file: unknown keys are errors, values do not change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CampaignSettings(_Section):
+    """Name, seed and place of the campaign."""
+
+    name: str = Field("campaign", pattern=r"^[A-Za-z0-9._-]+$")
+    seed: int = Field(0, ge=0)
+    output: Path | None = Field(None, description="run directory; default runs/NAME")
+
+
+class LatticeSettings(_Section):
+    """The parent lattice: a prototype by name or a structure file."""
+
+    prototype: str | None = None
+    file: Path | None = None
+    a: Positive | None = Field(None, description="lattice parameter of the conventional cell, Å")
+    c: Positive | None = Field(None, description="second lattice parameter (hcp), Å")
+    species: list[Symbol] | None = Field(None, min_length=1)
+    sublattices: list[list[Symbol]] | dict[str, list[Symbol]] | None = Field(
+        None, description="allowed species: a list per sublattice (prototype), a table (file)"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> LatticeSettings:
+        if (self.prototype is None) == (self.file is None):
+            message = 'give either prototype = "fcc" (or another name) or file = "parent.cif"'
+            raise ValueError(message)
+        if self.prototype is not None and self.a is None:
+            message = "a prototype needs its lattice parameter: a = 3.9 (Å)"
+            raise ValueError(message)
+        if self.file is not None and (self.a is not None or self.c is not None):
+            message = "a and c belong to a prototype; a file brings its own cell"
+            raise ValueError(message)
+        if (self.species is None) == (self.sublattices is None):
+            message = "give either species = [...] (all sites) or sublattices = [[...], ...]"
+            raise ValueError(message)
+        return self
+
+
+class CandidateSettings(_Section):
+    """Which structures compete."""
+
+    max_sites: Count | None = Field(None, description="all supercells up to this many sites")
+    supercell: Vector | list[Vector] | None = Field(
+        None, description="this supercell only: three multiples or a 3x3 integer matrix"
+    )
+    cell: Literal["primitive", "conventional"] = Field(
+        "primitive", description="what the supercell multiplies"
+    )
+    composition: dict[Symbol, Fraction | tuple[Fraction, Fraction]] = Field(default_factory=dict)
+    exhaustive_limit: int = Field(
+        20_000, ge=0, description="sizes with more labelings than this go to the greedy search"
+    )
+    near_hull: Positive = Field(
+        0.050, description="candidates of the greedy search up to this far above the hull, eV/atom"
+    )
+
+    @model_validator(mode="after")
+    def _one_space(self) -> CandidateSettings:
+        if (self.max_sites is None) == (self.supercell is None):
+            message = "give either max_sites = 6 or supercell = [2, 2, 2]"
+            raise ValueError(message)
+        if self.supercell is not None and len(self.supercell) != 3:
+            message = f"supercell has {len(self.supercell)} rows; three are needed"
+            raise ValueError(message)
+        for element, bounds in self.composition.items():
+            if isinstance(bounds, tuple) and bounds[0] > bounds[1]:
+                message = f"composition of {element}: {bounds[0]} is larger than {bounds[1]}"
+                raise ValueError(message)
+        return self
+
+
+class SearchSettings(_Section):
+    """The greedy search, where enumeration ends."""
+
+    beam_width: Count = 8
+    keep: Count = Field(3, description="candidates kept per composition")
+    budget: Count | None = Field(None, description="energy evaluations per round")
+    supercells: Count = Field(8, description="least skewed supercell shapes per size")
+
+
+class PotentialSettings(_Section):
+    """The moment tensor potential."""
+
+    level: Annotated[int, Field(ge=2, le=28)] = 8
+    cutoff: Positive = Field(5.0, description="Å")
+    min_dist: Positive | None = Field(None, description="Å; default from the parent lattice")
+    radial_size: Annotated[int, Field(ge=2, le=32)] | None = None
+    regularisation: Positive | None = Field(None, description="None: chosen by cross-validation")
+    file: Path | None = Field(None, description=".mtp file of a potential to start from")
+
+    @model_validator(mode="after")
+    def _interval(self) -> PotentialSettings:
+        if self.min_dist is not None and self.min_dist >= self.cutoff:
+            message = f"min_dist {self.min_dist} is not below the cutoff {self.cutoff}"
+            raise ValueError(message)
+        return self
+
+
+class OracleSettings(_Section):
+    """The source of true energies."""
+
+    kind: Literal["emt", "ase", "recorded"]
+    references: dict[Symbol, float] = Field(
+        default_factory=dict, description="known energies of the pure elements, eV/atom"
+    )
+    max_formation_energy: Positive = Field(
+        3.0, description="larger formation energies (eV/atom, either sign) are failures"
+    )
+    attempts: Count = 2
+    # emt, ase
+    calculator: str | None = Field(None, description="module:factory of an ASE calculator")
+    relax_cell: bool = True
+    relax_ions: bool = True
+    fmax: Positive = Field(0.01, description="eV/Å")
+    max_steps: Count = 300
+    timeout: Positive = Field(600.0, description="seconds per calculation")
+    workers: Count | None = Field(None, description="processes; default one per rank")
+    # recorded
+    file: Path | None = Field(None, description="extxyz file or ASE database")
+    select: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _complete(self) -> OracleSettings:
+        if self.kind == "recorded" and self.file is None:
+            message = 'kind = "recorded" needs file = "energies.extxyz"'
+            raise ValueError(message)
+        if self.kind == "ase" and (self.calculator is None or ":" not in self.calculator):
+            message = 'kind = "ase" needs calculator = "module:factory"'
+            raise ValueError(message)
+        if self.kind != "recorded" and (self.file is not None or self.select):
+            message = f'file and select belong to kind = "recorded", not to "{self.kind}"'
+            raise ValueError(message)
+        return self
+
+
+class LearningSettings(_Section):
+    """How many oracle calculations, and which."""
+
+    budget: Count = Field(150, description="oracle calculations, all attempts counted")
+    initial: Count = Field(20, description="structures of the first training set")
+    per_round: Count = Field(10, description="structures computed between two fits")
+    near_hull: Positive = Field(0.010, description="window of candidates to check, eV/atom")
+    grade_threshold: Positive = Field(2.0, description="extrapolation above this is checked")
+    tolerance: Positive = Field(0.002, description="accepted near-hull error, eV/atom")
+    patience: Count = Field(2, description="rounds without a new stable structure before the end")
+    max_rounds: Count = 50
+
+
+class Settings(_Section):
+    """A whole campaign file."""
+
+    campaign: CampaignSettings = CampaignSettings()
+    lattice: LatticeSettings
+    candidates: CandidateSettings
+    search: SearchSettings = SearchSettings()
+    potential: PotentialSettings = PotentialSettings()
+    oracle: OracleSettings
+    learning: LearningSettings = LearningSettings()
+
+    def resolved(self) -> dict[str, Any]:
+        """Return all values, defaults included, as TOML can hold them (no None)."""
+        dumped: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
+        return dumped
+
+
+REPEATABLE = (
+    ("learning", "budget"),
+    ("learning", "max_rounds"),
+    ("oracle", "workers"),
+    ("oracle", "timeout"),
+    ("campaign", "output"),
+)
+"""Settings that may differ when a campaign goes on in its run directory."""
+
+
+def read_settings(path: Path, overrides: Iterable[str] = ()) -> Settings:
+    """Read and check a campaign file.
+
+    Parameters
+    ----------
+    path
+        The TOML file; relative paths in it are relative to its folder.
+    overrides
+        Texts ``section.key=value`` that replace values of the file; values in TOML syntax,
+        a bare word is a string.
+
+    Raises
+    ------
+    InputError
+        The file is missing, is not TOML, or holds something unknown or contradictory.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a text file"
+        raise InputError(f"cannot read the campaign file {path}: {reason}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not valid TOML: {error}") from error
+    for text in overrides:
+        _override(data, text)
+    return parse_settings(data, base=path.parent, origin=str(path))
+
+
+def parse_settings(data: dict[str, Any], *, base: Path, origin: str = "settings") -> Settings:
+    """Check the `data` of a campaign file; paths become absolute with respect to `base`."""
+    try:
+        settings = Settings.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{origin}: {_explain(error.errors()[0])}") from error
+    return _absolute_paths(settings, base)
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    """Apply one ``section.key=value`` to `data`."""
+    name, equals, value = text.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not equals or not dot:
+        raise InputError(f"--set {text}: write section.key=value, e.g. learning.budget=200")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    table = data.setdefault(section, {})
+    if not isinstance(table, dict):
+        raise InputError(f"--set {text}: {section} is not a section")
+    table[key] = parsed
+
+
+def _explain(details: ErrorDetails) -> str:
+    """Turn pydantic's first complaint into one line with the place, the value and a way out."""
+    place = ".".join(str(part) for part in details["loc"] if not _is_branch(part))
+    if details["type"] == "extra_forbidden":
+        return f"unknown key {place}{_suggestion(details['loc'])}"
+    if details["type"] == "missing":
+        return f"{place} is missing"
+    message = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "value_error":
+        return f"[{place}] {message}"
+    return f"{place} = {details['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _is_branch(part: object) -> bool:
+    """Tell pydantic's names of union members, which no user wrote, from keys."""
+    return isinstance(part, str) and any(c in part for c in "[(,")
+
+
+def _suggestion(place: tuple[int | str, ...]) -> str:
+    """Return "; did you mean ...?" for a misspelt key, else the list of known keys."""
+    model: type[BaseModel] = Settings
+    for part in place[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return ""
+        model = annotation
+    known = sorted(model.model_fields)
+    close = difflib.get_close_matches(str(place[-1]), known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known keys: {', '.join(known)}"
+
+
+def _absolute_paths(settings: Settings, base: Path) -> Settings:
+    """Return `settings` with the paths of input files made absolute and checked to exist."""
+    updates: dict[str, Any] = {}
+    for section in ("lattice", "potential", "oracle"):
+        model = getattr(settings, section)
+        if model.file is None:
+            continue
+        path = (base / model.file.expanduser()).resolve()
+        if not path.is_file():
+            raise InputError(f"{section}.file: there is no file {path}")
+        updates[section] = model.model_copy(update={"file": path})
+    return settings.model_copy(update=updates)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Return "section.key: old != new" for all values that make another campaign."""
+    found = []
+    for section in sorted({*old, *new}):
+        before, after = old.get(section, {}), new.get(section, {})
+        for key in sorted({*before, *after}):
+            same = before.get(key) == after.get(key)
+            if not same and (section, key) not in REPEATABLE:
+                found.append(f"{section}.{key}: {before.get(key)!r} != {after.get(key)!r}")
+    return found
