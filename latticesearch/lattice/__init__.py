@@ -1,0 +1,9 @@
+"""Parent lattices, their supercells, and the labelings that are the structures of an alloy."""
+
+from __future__ import annotations
+
+from latticesearch.lattice.labelings import Configuration, Labelings
+from latticesearch.lattice.parent import ParentLattice
+from latticesearch.lattice.supercell import Supercell
+
+__all__ = ["Configuration", "Labelings", "ParentLattice", "Supercell"]
