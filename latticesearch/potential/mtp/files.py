@@ -182,7 +182,9 @@ def _fields(text: str, source: str) -> dict[str, list[_Field]]:
         elif line and current is not None:
             current[-1] = _Field(current[-1].line, f"{current[-1].value}\n{line}")
         elif line:
-            raise InputError(f"{source}, line {number}: expected 'key = value', found '{line[:40]}'")
+            raise InputError(
+                f"{source}, line {number}: expected 'key = value', found '{line[:40]}'"
+            )
     return fields
 
 
