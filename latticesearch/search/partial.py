@@ -1,0 +1,230 @@
+"""Partial cells: labelings of fixed composition in which some sites are still undecided."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latticesearch.lattice._kernels import smallest_images
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+UNDECIDED = -1
+"""The label of a site whose species is still open."""
+
+BALANCE_TOLERANCE = 1e-12
+"""Largest error, in atoms, of the composition of balanced mean-field occupations."""
+
+BALANCE_ITERATIONS = 200
+"""Overlapping sublattices balance geometrically; where species are forced only as 1/iterations,
+and a guide for the search needs no more than a few digits there."""
+
+FORCED_OCCUPATION = 1.0 - 1e-9
+"""Occupation above which no other completion than this species exists."""
+
+
+def remaining_counts(
+    labels: npt.NDArray[np.int8], counts: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return the atoms of each species still to be placed, (n, n_species).
+
+    Parameters
+    ----------
+    labels
+        (n, n_sites), `UNDECIDED` where open.
+    counts
+        (n_species,) of the complete cell.
+    """
+    species = np.arange(len(counts))
+    return np.asarray(counts - (labels[:, :, None] == species).sum(axis=1), dtype=np.int64)
+
+
+def fits_sites(
+    remaining: npt.NDArray[np.int64], is_open: npt.NDArray[np.bool_], allowed: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Return which rows, (n,), of atoms can be placed on their open sites, one each.
+
+    Hall's marriage theorem (J. London Math. Soc. 10, 26 (1935)): exactly if for each set of
+    species there are no more atoms than open sites that allow one of them.
+
+    Parameters
+    ----------
+    remaining
+        (n, n_species) atoms to place; row sums equal the numbers of open sites.
+    is_open
+        (n, n_sites).
+    allowed
+        (n_sites, n_species).
+    """
+    subsets = np.array(list(product((0, 1), repeat=allowed.shape[1])), dtype=np.int64)
+    touches = (allowed.astype(np.int64) @ subsets.T > 0).astype(np.int64)
+    capacity = is_open.astype(np.int64) @ touches
+    return np.asarray(
+        np.all(remaining @ subsets.T <= capacity, axis=1)
+        & (remaining >= 0).all(axis=1)
+        & (remaining.sum(axis=1) == is_open.sum(axis=1))
+    )
+
+
+def is_feasible(
+    labels: npt.NDArray[np.int8], counts: npt.NDArray[np.int64], allowed: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Return which partial cells, (n,), can be completed to `counts` on allowed sites.
+
+    Parameters
+    ----------
+    labels
+        (n, n_sites), `UNDECIDED` where open.
+    counts
+        (n_species,) of the complete cell.
+    allowed
+        (n_sites, n_species).
+    """
+    return fits_sites(remaining_counts(labels, counts), labels == UNDECIDED, allowed)
+
+
+def mean_field_occupations(
+    labels: npt.NDArray[np.int8], counts: npt.NDArray[np.int64], allowed: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Return the expected occupations, (n, n_sites, n_species), of partial cells.
+
+    A decided site holds its species. The atoms that remain are spread evenly over the undecided
+    sites; where these differ in what they allow, the occupations are those of largest entropy,
+    by iterative proportional fitting (Deming & Stephan, Ann. Math. Stat. 11, 427 (1940)).
+
+    Parameters
+    ----------
+    labels
+        (n, n_sites), `UNDECIDED` where open; each row feasible.
+    counts
+        (n_species,) of the complete cell.
+    allowed
+        (n_sites, n_species).
+    """
+    species = np.arange(len(counts))
+    occupations = (labels[:, :, None] == species).astype(np.float64)
+    is_open = labels == UNDECIDED
+    classes, class_of_site = np.unique(allowed, axis=0, return_inverse=True)
+    membership = class_of_site.ravel()[:, None] == np.arange(len(classes))
+    n_open = is_open.astype(np.float64) @ membership
+    shares = _balanced(n_open, remaining_counts(labels, counts).astype(np.float64), classes)
+    per_site = _ratio(shares, n_open[:, :, None])
+    return np.where(is_open[:, :, None], per_site[:, class_of_site.ravel()], occupations)
+
+
+def _balanced(
+    n_open: npt.NDArray[np.float64],
+    remaining: npt.NDArray[np.float64],
+    classes: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.float64]:
+    """Return atoms per (row, class, species) with the sums `n_open` and `remaining`."""
+    shares = np.where(classes, 1.0, 0.0) * (n_open > 0.0)[:, :, None]
+    for _ in range(BALANCE_ITERATIONS):
+        shares = shares * _ratio(remaining, shares.sum(axis=1))[:, None, :]
+        shares = shares * _ratio(n_open, shares.sum(axis=2))[:, :, None]
+        if np.abs(shares.sum(axis=1) - remaining).max(initial=0.0) < BALANCE_TOLERANCE:
+            break
+    return np.asarray(shares)
+
+
+def _ratio(
+    numerator: npt.NDArray[np.float64], denominator: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Divide; zero where the denominator is zero."""
+    shape = np.broadcast_shapes(numerator.shape, denominator.shape)
+    return np.divide(numerator, denominator, out=np.zeros(shape), where=denominator > 0.0)
+
+
+def fill_forced(
+    labels: npt.NDArray[np.int8], counts: npt.NDArray[np.int64], allowed: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int8]:
+    """Return the partial cells, (n, n_sites), with all sites decided that have no choice left.
+
+    Parameters
+    ----------
+    labels
+        (n, n_sites), `UNDECIDED` where open; each row feasible.
+    counts
+        (n_species,) of the complete cell.
+    allowed
+        (n_sites, n_species).
+    """
+    occupations = mean_field_occupations(labels, counts, allowed)
+    forced = (labels == UNDECIDED) & (occupations.max(axis=2) > FORCED_OCCUPATION)
+    return np.where(forced, occupations.argmax(axis=2), labels).astype(np.int8)
+
+
+def children(
+    labels: npt.NDArray[np.int8], counts: npt.NDArray[np.int64], allowed: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int8]:
+    """Return the partial cells, (m, n_sites), that decide one more site than those of `labels`.
+
+    Every undecided site with every species that remains and may stand there, if the rest can
+    still be completed; sites left without a choice by that are decided too.
+
+    Parameters
+    ----------
+    labels
+        (n, n_sites), `UNDECIDED` where open; each row feasible.
+    counts
+        (n_species,) of the complete cell.
+    allowed
+        (n_sites, n_species).
+    """
+    remaining = remaining_counts(labels, counts)
+    possible = (labels == UNDECIDED)[:, :, None] & allowed & (remaining > 0)[:, None, :]
+    rows, sites, species = np.nonzero(possible)
+    result = labels[rows]
+    result[np.arange(len(rows)), sites] = species
+    return fill_forced(result[is_feasible(result, counts, allowed)], counts, allowed)
+
+
+def distinct(
+    labels: npt.NDArray[np.int8], permutations: npt.NDArray[np.intp]
+) -> npt.NDArray[np.int8]:
+    """Return one representative of each class of equivalent rows, in lexicographic order.
+
+    Parameters
+    ----------
+    labels
+        (n, n_sites), complete or partial.
+    permutations
+        (n_perms, n_sites), the symmetry group of the cell.
+    """
+    return np.unique(smallest_images(np.ascontiguousarray(labels), permutations), axis=0)
+
+
+def complete_at_random(
+    labels: npt.NDArray[np.int8],
+    counts: npt.NDArray[np.int64],
+    allowed: npt.NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> npt.NDArray[np.int8]:
+    """Return one complete labeling, (n_sites,), that agrees with the partial one.
+
+    Parameters
+    ----------
+    labels
+        (n_sites,), `UNDECIDED` where open; feasible.
+    counts
+        (n_species,) of the complete cell.
+    allowed
+        (n_sites, n_species).
+    rng
+        Source of the choice.
+    """
+    result = np.array(labels, dtype=np.int8)[None]
+    for site in rng.permutation(np.flatnonzero(labels == UNDECIDED)):
+        remaining = remaining_counts(result, counts)[0]
+        # Drawing in proportion to what remains makes all completions equally likely
+        # wherever the sites allow the same species.
+        options = np.flatnonzero(allowed[site] & (remaining > 0))
+        trials = np.repeat(result, len(options), axis=0)
+        trials[:, site] = options
+        fits = is_feasible(trials, counts, allowed)
+        weights = remaining[options] * fits
+        result = trials[[rng.choice(len(options), p=weights / weights.sum())]]
+    return np.asarray(result[0])

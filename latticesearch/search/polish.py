@@ -1,0 +1,194 @@
+"""Improve complete labelings at fixed composition: steepest swap descent and annealing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from latticesearch.search.partial import distinct
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from latticesearch.potential.protocol import LatticeEvaluator
+
+ENERGY_DECIMALS = 10
+"""Energies are compared after rounding to 1e-10 eV: symmetry-equivalent labelings tie then, and
+no decision depends on the order of a summation."""
+
+COLDEST = 0.02
+"""Ratio of the last to the first temperature of annealing."""
+
+PROPOSALS_PER_STEP = 1000
+"""Site pairs drawn before a labeling counts as one with nothing to swap."""
+
+
+@dataclass
+class Allowance:
+    """The energy evaluations one piece of work may use, and has used."""
+
+    limit: float = math.inf
+    used: int = 0
+
+    @property
+    def left(self) -> float:
+        """Evaluations that may still be made."""
+        return self.limit - self.used
+
+    def take(self, n: int) -> bool:
+        """Book `n` evaluations if they fit; tell whether they do."""
+        if n > self.left:
+            return False
+        self.used += n
+        return True
+
+
+class Descent(NamedTuple):
+    """Where a swap descent ended."""
+
+    labels: npt.NDArray[np.int8]
+    """(n_sites,) of the last labeling."""
+    neighbours: npt.NDArray[np.int8]
+    """(n, n_sites): the lowest labelings one swap away from it."""
+    changes: npt.NDArray[np.float64]
+    """(n,) energies of the cell with the neighbours' labels minus that with `labels`, eV."""
+    is_new: bool
+    """False where the descent ran into the path of an earlier one."""
+
+
+def swap_pairs(
+    labels: npt.NDArray[np.int8], allowed: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.intp]:
+    """Return all pairs of sites, (m, 2), whose exchange gives another allowed labeling.
+
+    Parameters
+    ----------
+    labels
+        (n_sites,).
+    allowed
+        (n_sites, n_species).
+    """
+    i, j = np.triu_indices(len(labels), k=1)
+    useful = (labels[i] != labels[j]) & allowed[i, labels[j]] & allowed[j, labels[i]]
+    return np.stack([i[useful], j[useful]], axis=1)
+
+
+def descend(
+    evaluator: LatticeEvaluator,
+    labels: npt.NDArray[np.int8],
+    *,
+    allowance: Allowance | None = None,
+    visited: set[bytes] | None = None,
+    n_neighbours: int = 0,
+) -> Descent:
+    """Follow the steepest swap until no swap lowers the energy.
+
+    Parameters
+    ----------
+    evaluator
+        Energies of the cell.
+    labels
+        (n_sites,) to start from.
+    allowance
+        Evaluations that may be used; one swap energy counts as one.
+    visited
+        Labelings, as bytes of their smallest image, that earlier descents have passed: reaching
+        one of them ends the descent, as the rest would be repeated. Grows in place.
+    n_neighbours
+        How many of the lowest labelings around the minimum are returned.
+    """
+    allowance = allowance or Allowance()
+    visited = set() if visited is None else visited
+    supercell = evaluator.supercell
+    current = np.array(labels, dtype=np.int8)
+    while True:
+        name = distinct(current[None], supercell.site_permutations).tobytes()
+        is_new = name not in visited
+        visited.add(name)
+        pairs = swap_pairs(current, supercell.allowed)
+        if not is_new or len(pairs) == 0 or not allowance.take(len(pairs)):
+            return Descent(current, current[None][:0], np.zeros(0), is_new)
+        changes = evaluator.swap_energies(current, pairs)
+        order = np.argsort(np.round(changes, ENERGY_DECIMALS), kind="stable")
+        if np.round(changes[order[0]], ENERGY_DECIMALS) >= 0.0:
+            lowest = order[:n_neighbours]
+            return Descent(current, _swapped(current, pairs[lowest]), changes[lowest], is_new)
+        current = _swapped(current, pairs[order[:1]])[0]
+
+
+def _swapped(labels: npt.NDArray[np.int8], pairs: npt.NDArray[np.intp]) -> npt.NDArray[np.int8]:
+    """Return one copy of `labels` per pair, (m, n_sites), with the pair exchanged."""
+    result = np.repeat(labels[None], len(pairs), axis=0)
+    rows = np.arange(len(pairs))
+    result[rows, pairs[:, 0]] = labels[pairs[:, 1]]
+    result[rows, pairs[:, 1]] = labels[pairs[:, 0]]
+    return result
+
+
+def anneal(
+    evaluator: LatticeEvaluator,
+    labels: npt.NDArray[np.int8],
+    *,
+    n_steps: int,
+    rng: np.random.Generator,
+    temperature: float | None = None,
+) -> npt.NDArray[np.int8]:
+    """Return the lowest labeling, (n_sites,), met by Metropolis swaps while cooling.
+
+    Kirkpatrick, Gelatt & Vecchi, Science 220, 671 (1983), with geometric cooling.
+
+    Parameters
+    ----------
+    evaluator
+        Energies of the cell.
+    labels
+        (n_sites,) to start from.
+    n_steps
+        Swaps tried, one evaluation each.
+    rng
+        Source of the trials.
+    temperature
+        The first temperature in eV; the mean size of the first tenth of the swap energies
+        (at least ten, taken without moving) when not given.
+    """
+    current = np.array(labels, dtype=np.int8)
+    allowed = evaluator.supercell.allowed
+    n_samples = 0 if temperature is not None else min(n_steps, max(10, n_steps // 10))
+    if n_samples:
+        samples = [_random_pair(current, allowed, rng) for _ in range(n_samples)]
+        pairs = np.array([pair for pair in samples if pair is not None], dtype=np.intp)
+        if len(pairs) == 0:
+            return current
+        temperature = float(np.abs(evaluator.swap_energies(current, pairs)).mean())
+    cooling = np.geomspace(1.0, COLDEST, max(n_steps - n_samples, 1))[: n_steps - n_samples]
+    best, energy, lowest = current.copy(), 0.0, 0.0
+    for factor in cooling:
+        pair = _random_pair(current, allowed, rng)
+        if pair is None:
+            break
+        change = float(evaluator.swap_energies(current, pair[None])[0])
+        if change > 0.0 and rng.random() >= math.exp(
+            -min(change / max(factor * (temperature or 0.0), 1e-300), 700.0)
+        ):
+            continue
+        current[pair] = current[pair[::-1]]
+        energy += change
+        if energy < lowest:
+            best, lowest = current.copy(), energy
+    return best
+
+
+def _random_pair(
+    labels: npt.NDArray[np.int8], allowed: npt.NDArray[np.bool_], rng: np.random.Generator
+) -> npt.NDArray[np.intp] | None:
+    """Draw two sites whose exchange gives another allowed labeling; None if there are none."""
+    for _ in range(PROPOSALS_PER_STEP):
+        pair = rng.integers(len(labels), size=2)
+        i, j = int(pair[0]), int(pair[1])
+        if labels[i] != labels[j] and allowed[i, labels[j]] and allowed[j, labels[i]]:
+            return pair.astype(np.intp)
+    pairs = swap_pairs(labels, allowed)
+    return np.asarray(pairs[rng.integers(len(pairs))]) if len(pairs) else None

@@ -1,0 +1,210 @@
+"""The best distinct candidates of every composition; pools of ranks and of rounds can be merged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import gcd
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from latticesearch.errors import InputError
+from latticesearch.lattice import Configuration
+from latticesearch.search.polish import ENERGY_DECIMALS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    import numpy.typing as npt
+
+    from latticesearch.lattice import Labelings, ParentLattice, Supercell
+    from latticesearch.parallel import Communicator
+
+Ratio = tuple[int, ...]
+"""Counts of the species divided by their greatest common divisor: the name of a composition."""
+
+
+class Entry(NamedTuple):
+    """What is kept of a candidate; the order of the fields is the order of candidates."""
+
+    rounded: float
+    """Energy, eV per site, rounded so that equal energies compare equal on every path."""
+    key: str
+    """Canonical key, from which the labeling can be rebuilt."""
+    source: str
+    """What found it."""
+    energy: float
+    """Energy, eV per site."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A structure that a search found.
+
+    Attributes
+    ----------
+    configuration
+        The labeling, in its primitive canonical supercell.
+    energy
+        eV per site, vacancies included.
+    source
+        What found it: "exhaustive" or "greedy".
+    """
+
+    configuration: Configuration
+    energy: float
+    source: str
+
+    @property
+    def supercell(self) -> Supercell:
+        """Primitive canonical supercell."""
+        return self.configuration.supercell
+
+    @property
+    def labels(self) -> npt.NDArray[np.int8]:
+        """Canonical labels, (n_sites,)."""
+        return self.configuration.labels
+
+    @property
+    def key(self) -> str:
+        """Canonical key."""
+        return self.configuration.key
+
+    @property
+    def energy_per_atom(self) -> float:
+        """Energy, eV per atom; per site for a lattice of vacancies alone."""
+        return self.energy * self.supercell.n_sites / max(self.configuration.n_atoms, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class CandidatePool:
+    """The lowest distinct candidates of every composition.
+
+    Merging is associative and commutative, so pools reduce over ranks in any order. Candidates
+    are ordered by composition, then by energy, equal energies by key.
+
+    Attributes
+    ----------
+    parent
+        Parent lattice of all candidates.
+    max_per_composition
+        Candidates kept of each composition.
+    entries
+        Per composition the kept candidates, lowest energy first.
+    evaluations
+        Energy evaluations spent on finding them.
+    """
+
+    parent: ParentLattice
+    max_per_composition: int
+    entries: Mapping[Ratio, tuple[Entry, ...]]
+    evaluations: int = 0
+
+    @classmethod
+    def empty(cls, parent: ParentLattice, max_per_composition: int) -> CandidatePool:
+        """Return a pool without candidates."""
+        return cls(parent, max_per_composition, {})
+
+    @classmethod
+    def from_labelings(
+        cls,
+        batch: Labelings,
+        energies: npt.NDArray[np.float64],
+        *,
+        source: str,
+        max_per_composition: int,
+        evaluations: int,
+    ) -> CandidatePool:
+        """Return the pool of a batch.
+
+        Parameters
+        ----------
+        batch
+            n labelings; equivalent ones may repeat.
+        energies
+            (n,), eV per site.
+        source
+            Name of the method that found them.
+        max_per_composition
+            Candidates kept of each composition.
+        evaluations
+            Energy evaluations spent.
+        """
+        if not np.isfinite(energies).all():
+            raise InputError(
+                "the potential gives energies that are not finite numbers: check its coefficients"
+            )
+        found: dict[Ratio, list[Entry]] = {}
+        rows = zip(batch.counts.tolist(), batch.keys(), energies.tolist(), strict=True)
+        for counts, key, energy in rows:
+            entry = Entry(round(energy, ENERGY_DECIMALS), key, source, energy)
+            found.setdefault(_ratio(counts), []).append(entry)
+        entries = {ratio: _best(items, max_per_composition) for ratio, items in found.items()}
+        return cls(batch.supercell.parent, max_per_composition, entries, evaluations)
+
+    def merge(self, other: CandidatePool) -> CandidatePool:
+        """Return the best candidates of both; evaluations add up."""
+        ratios = sorted({*self.entries, *other.entries})
+        limit = min(self.max_per_composition, other.max_per_composition)
+        entries = {
+            ratio: _best([*self.entries.get(ratio, ()), *other.entries.get(ratio, ())], limit)
+            for ratio in ratios
+        }
+        return CandidatePool(self.parent, limit, entries, self.evaluations + other.evaluations)
+
+    def reduce(self, comm: Communicator) -> CandidatePool:
+        """Return on all ranks the merger of the pools of all ranks."""
+        # Only keys and numbers travel: the supercells are known, or rebuilt, on every rank.
+        parts = comm.allgather((dict(self.entries), self.evaluations))
+        pool = CandidatePool.empty(self.parent, self.max_per_composition)
+        for entries, evaluations in parts:
+            part = CandidatePool(self.parent, self.max_per_composition, entries, evaluations)
+            pool = pool.merge(part)
+        return pool
+
+    def highest_kept(self, counts: Iterable[int]) -> float:
+        """Return the rounded energy above which a candidate with these counts is not kept, eV."""
+        kept = self.entries.get(_ratio(counts), ())
+        return kept[-1].rounded if len(kept) == self.max_per_composition else np.inf
+
+    def __len__(self) -> int:
+        """Return the number of candidates."""
+        return sum(len(items) for items in self.entries.values())
+
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All candidates, by composition, then by energy."""
+        return tuple(self._build())
+
+    def _build(self) -> Iterator[Candidate]:
+        for ratio in sorted(self.entries):
+            for entry in self.entries[ratio]:
+                configuration = Configuration.from_key(self.parent, entry.key)
+                yield Candidate(configuration, entry.energy, entry.source)
+
+    @cached_property
+    def compositions(self) -> npt.NDArray[np.float64]:
+        """Fractions of all sites, vacancies included, (n, n_species)."""
+        rows = [candidate.configuration.composition for candidate in self.candidates]
+        return np.array(rows, dtype=np.float64).reshape(-1, self.parent.n_species)
+
+    @cached_property
+    def energies(self) -> npt.NDArray[np.float64]:
+        """Energies of the candidates, (n,), eV per atom."""
+        rows = [candidate.energy_per_atom for candidate in self.candidates]
+        return np.array(rows, dtype=np.float64)
+
+
+def _ratio(counts: Iterable[int]) -> Ratio:
+    counts = [int(n) for n in counts]
+    divisor = max(gcd(*counts), 1)
+    return tuple(n // divisor for n in counts)
+
+
+def _best(items: list[Entry], limit: int) -> tuple[Entry, ...]:
+    """Return the `limit` lowest entries with different keys, in order."""
+    kept: dict[str, Entry] = {}
+    for entry in sorted(items):
+        kept.setdefault(entry.key, entry)
+    return tuple(kept.values())[:limit]
