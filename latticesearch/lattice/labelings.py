@@ -268,7 +268,7 @@ class Configuration(FieldsOnlyPickle):
         return Labelings(self.supercell, self.labels[None])
 
     def canonical(self) -> Configuration:
-        """Return the same crystal as the canonical labeling of its primitive canonical supercell."""
+        """Return the same crystal in its primitive canonical supercell."""
         ((_, batch),) = self._batch.canonical_groups()
         return batch[0]
 

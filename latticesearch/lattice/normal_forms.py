@@ -54,8 +54,9 @@ def hermite_normal_forms(matrices: npt.ArrayLike) -> npt.NDArray[np.int64]:
 
 def hnf_entries(forms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return the entries (a, b, c, d, e, f), shape (..., 6), of forms of shape (..., 3, 3)."""
-    upper = np.triu_indices(3)
-    return forms[..., upper[0], upper[1]]
+    rows, columns = np.triu_indices(3)
+    entries: npt.NDArray[np.int64] = forms[..., rows, columns]
+    return entries
 
 
 def hnf_from_entries(entries: npt.ArrayLike) -> npt.NDArray[np.int64]:

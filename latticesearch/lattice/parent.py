@@ -279,7 +279,7 @@ class ParentLattice(FieldsOnlyPickle):
 
     @cached_property
     def sublattices(self) -> list[npt.NDArray[np.intp]]:
-        """Indices of the sites of the basis that are equivalent by symmetry, one array per orbit."""
+        """Indices of the sites of the basis, one array per set of equivalent sites."""
         first = self.basis_images.min(axis=0)
         return [np.flatnonzero(first == site) for site in np.unique(first)]
 
@@ -288,7 +288,7 @@ class ParentLattice(FieldsOnlyPickle):
         return hermite_normal_forms(hnf @ self.rotations.transpose(0, 2, 1))
 
     def canonical_hnf(self, hnf: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
-        """Return the smallest equivalent superlattice, (3, 3), and an operation that leads there."""
+        """Return the smallest equivalent superlattice, (3, 3), and an operation to it."""
         images = self.equivalent_hnfs(hnf)
         operation = int(lexicographic_order(hnf_entries(images))[0])
         return images[operation], operation

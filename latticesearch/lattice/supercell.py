@@ -71,7 +71,8 @@ class Supercell(FieldsOnlyPickle):
     @cached_property
     def cell_vectors(self) -> npt.NDArray[np.int64]:
         """Integer translations (i, j, k) of the primitive cells, (n_cells, 3)."""
-        return np.indices(np.diag(self.hnf)).reshape(3, -1).T.astype(np.int64)
+        a, d, f = np.diag(self.hnf).tolist()
+        return np.indices((a, d, f)).reshape(3, -1).T.astype(np.int64)
 
     @cached_property
     def basis_index(self) -> npt.NDArray[np.int64]:
