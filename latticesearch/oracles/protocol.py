@@ -1,0 +1,104 @@
+"""Structures in, energies out: what the campaign knows of whatever computes true energies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy as np
+    import numpy.typing as npt
+    from ase import Atoms
+
+VACANCY = "X"
+"""Symbol of an empty site; structures handed to an oracle simply lack these atoms."""
+
+
+@dataclass(frozen=True, eq=False)
+class OracleJob:
+    """One structure whose energy is wanted.
+
+    Parameters
+    ----------
+    key
+        Canonical key of the structure.
+    atoms
+        The structure before relaxation, without vacancies.
+    attempt
+        1 for the first try; later tries may be computed more carefully.
+    """
+
+    key: str
+    atoms: Atoms
+    attempt: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class OracleResult:
+    """The answer to one `OracleJob`; a failure is an answer as well.
+
+    Parameters
+    ----------
+    key, attempt
+        Those of the job.
+    status
+        "done" or "failed".
+    energy
+        eV per cell of `atoms`; None where failed.
+    forces
+        (n_atoms, 3), eV/Å; None where unknown.
+    stress
+        (6,), eV/Å³, order xx, yy, zz, yz, xz, xy, in ASE's sign; None where unknown.
+    atoms
+        The relaxed structure, with as many atoms as the job's; where failed, the job's own.
+    converged
+        Whether the relaxation reached its threshold.
+    seconds
+        Wall time of the calculation.
+    kind
+        What computed it, e.g. "emt".
+    error
+        One line that says why it failed.
+    on_lattice
+        False where the structure has left the parent lattice.
+    """
+
+    key: str
+    status: Literal["done", "failed"]
+    energy: float | None = None
+    forces: npt.NDArray[np.float64] | None = None
+    stress: npt.NDArray[np.float64] | None = None
+    atoms: Atoms | None = None
+    converged: bool = False
+    seconds: float = 0.0
+    kind: str = ""
+    attempt: int = 1
+    error: str | None = None
+    on_lattice: bool = True
+
+
+class Oracle(Protocol):
+    """A source of true energies."""
+
+    @property
+    def kind(self) -> str:
+        """Short name that is stored with every result."""
+
+    def check_species(self, symbols: Iterable[str]) -> None:
+        """Raise if an element cannot be computed; vacancies are ignored.
+
+        Raises
+        ------
+        InputError
+            An element is unknown.
+        """
+
+    def run(self, jobs: Iterable[OracleJob]) -> Iterator[OracleResult]:
+        """Yield one result per job, in the order they arrive.
+
+        The next job starts only when the caller comes back for the next result, so what the
+        caller does with a result (write it to disk) is done before more work begins. No
+        failure of a job raises.
+        """

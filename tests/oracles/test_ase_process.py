@@ -1,0 +1,298 @@
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk, make_supercell
+
+from latticesearch.errors import InputError
+from latticesearch.oracles import AseOracle, OracleJob
+from latticesearch.oracles.emt import FastEmt
+from latticesearch.oracles.relaxation import relax
+
+FAULTY = "tests.oracles.faulty:factory"
+
+
+def job(symbols, key=None, attempt=1):
+    atoms = make_supercell(bulk("Cu", "fcc", a=3.8), np.diag([1, 1, len(symbols)]))
+    atoms.symbols = symbols
+    return OracleJob(key or "-".join(symbols), atoms, attempt)
+
+
+PAIR, TRIPLE = ["Cu", "Pd"], ["Cu", "Pd", "Pt"]
+MIXED = [job(s) for s in (["Cu"], PAIR, ["Cu", "Pt"], TRIPLE, ["Pd", "Pd", "Pt"], ["Pt"])]
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    with AseOracle() as oracle:
+        yield oracle
+
+
+def faulty(fault, **settings):
+    """An oracle whose calculator fails for CuPd and for nothing else."""
+    return AseOracle(FAULTY, parameters={"faults": {"CuPd": fault}}, **settings)
+
+
+def test_results_equal_a_relaxation_here(oracle):
+    (result,) = oracle.run([job(TRIPLE)])
+    atoms = job(TRIPLE).atoms
+    atoms.calc = FastEmt()
+    assert relax(atoms).converged
+    assert result.status == "done"
+    assert result.converged
+    assert result.kind == "emt"
+    assert result.error is None
+    assert result.on_lattice
+    # Every number survives the way through text exactly.
+    assert result.energy == atoms.get_potential_energy()
+    np.testing.assert_array_equal(result.forces, atoms.get_forces())
+    np.testing.assert_array_equal(result.stress, atoms.get_stress())
+    np.testing.assert_array_equal(result.atoms.positions, atoms.positions)
+    np.testing.assert_array_equal(result.atoms.cell, atoms.cell)
+    np.testing.assert_array_equal(result.atoms.symbols, TRIPLE)
+    assert 0 < result.seconds < 5
+
+
+def test_a_single_point_moves_nothing():
+    with AseOracle(relax_cell=False, relax_ions=False) as oracle:
+        (result,) = oracle.run([job(TRIPLE)])
+    np.testing.assert_array_equal(result.atoms.positions, job(TRIPLE).atoms.positions)
+    reference = job(TRIPLE).atoms
+    reference.calc = FastEmt()
+    assert result.energy == reference.get_potential_energy()
+
+
+def test_results_do_not_depend_on_the_number_of_workers(oracle):
+    def numbers(results):
+        return {r.key: (r.energy, r.atoms.positions.tobytes(), r.stress.tobytes()) for r in results}
+
+    with AseOracle(workers=2) as two:
+        assert numbers(two.run(MIXED)) == numbers(oracle.run(reversed(MIXED)))
+
+
+def test_no_job_starts_before_the_caller_comes_back():
+    taken = []
+
+    def jobs():
+        for item in MIXED:
+            taken.append(item.key)
+            yield item
+
+    with AseOracle(workers=2) as oracle:
+        seen = 0
+        for _ in oracle.run(jobs()):
+            seen += 1
+            # All results so far are in our hands, and at most one job per worker is running.
+            assert len(taken) <= seen + 1
+            time.sleep(0.02)
+    assert seen == len(MIXED)
+
+
+def test_workers_do_run_at_the_same_time():
+    slow = AseOracle(FAULTY, parameters={"faults": {"CuPd": "hang"}}, workers=2, timeout=3.0)
+    with slow:
+        list(slow.run([job(["Cu"], "a"), job(["Pt"], "b")]))
+        start = time.monotonic()
+        results = list(slow.run([job(PAIR, "a"), job(PAIR, "b")]))
+        assert time.monotonic() - start < 5.5
+    assert [r.status for r in results] == ["failed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("raise", "RuntimeError: SCF did not converge"),
+        ("unpicklable", "Unpicklable: carried by a strange class"),
+        ("sys.exit", "SystemExit: giving up"),
+        ("nan", "not finite"),
+        ("nan forces", "not finite"),
+        ("absurd", "absurd"),
+        ("text", "could not convert|ufunc"),
+        ("exit", r"the worker process died \(exit code 3\)"),
+        ("crash", r"the worker process died \(SIGSEGV\): Fatal Python error"),
+        ("kill", r"the worker process died \(SIGKILL\)"),
+        ("close", "the worker process died"),
+    ],
+)
+def test_a_fault_is_a_failed_result_and_the_next_job_is_done(fault, message):
+    with faulty(fault, relax_cell=False, relax_ions=False) as oracle:
+        results = list(oracle.run([job(["Cu"]), job(PAIR, attempt=2), job(["Pt"])]))
+    assert [r.status for r in results] == ["done", "failed", "done"]
+    failed = results[1]
+    assert re.search(message, failed.error), failed.error
+    assert "\n" not in failed.error
+    assert failed.energy is None
+    assert failed.attempt == 2
+    assert failed.atoms == job(PAIR).atoms
+
+
+def test_faults_while_relaxing_are_failed_results():
+    for fault in ("nan", "nan forces", "raise"):
+        with faulty(fault) as oracle:
+            results = list(oracle.run([job(PAIR), job(["Pt"])]))
+        assert [r.status for r in results] == ["failed", "done"], fault
+
+
+def test_a_relaxation_that_does_not_end_is_a_failure():
+    with faulty("push", max_steps=5) as oracle:
+        (result,) = oracle.run([job(PAIR)])
+    assert result.status == "failed"
+    assert "not converged in 5 steps" in result.error
+
+
+def test_printing_and_reading_do_not_disturb():
+    for fault in ("print", "read"):
+        with faulty(fault) as oracle:
+            (result,) = oracle.run([job(PAIR)])
+        assert result.status == "done"
+        assert result.energy != 0.0
+
+
+def test_time_out_kills_the_calculator_and_its_children(tmp_path, monkeypatch):
+    pid_file = tmp_path / "pid"
+    monkeypatch.setenv("CHILD_PID_FILE", str(pid_file))
+    with faulty("spawn", timeout=2.0) as oracle:
+        results = list(oracle.run([job(["Cu"]), job(PAIR), job(["Pt"])]))
+    assert [r.status for r in results] == ["done", "failed", "done"]
+    assert "timed out after 2." in results[1].error
+    assert is_gone(int(pid_file.read_text()))
+
+
+def test_a_worker_killed_from_outside_is_replaced(oracle):
+    list(oracle.run([job(["Cu"])]))
+    process = oracle._workers[0]._process
+    os.kill(process.pid, signal.SIGKILL)
+    # Idle when it died, so no result is lost; at worst the next job reports it.
+    results = list(oracle.run([job(["Cu"]), job(PAIR), job(["Pt"])]))
+    assert [r.status for r in results][1:] == ["done", "done"]
+    assert oracle._workers[0]._process.pid != process.pid
+
+
+def test_a_caller_that_stops_listening_leaves_nothing_running():
+    with faulty("hang", workers=2) as oracle:
+        for result in oracle.run([job(["Cu"]), job(PAIR)]):
+            assert result.key == "Cu"
+            hanging = [w._process.pid for w in oracle._workers]
+            break
+        oracle.close()
+        assert all(is_gone(pid) for pid in hanging)
+        (again,) = oracle.run([job(["Pt"])])
+        assert again.status == "done"
+
+
+def test_workers_leave_no_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with faulty("crash") as oracle:
+        list(oracle.run([job(["Cu"]), job(PAIR), job(["Pt"])]))
+        assert len(list(tmp_path.iterdir())) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_workers_die_with_the_campaign(tmp_path):
+    script = textwrap.dedent("""
+        from tests.oracles.test_ase_process import faulty, job, PAIR
+        oracle = faulty("spawn", workers=1)
+        results = oracle.run([job(["Cu"]), job(PAIR)])
+        next(results)
+        print(oracle._workers[0]._process.pid, flush=True)
+        next(results)
+    """)
+    pid_file = tmp_path / "pid"
+    environment = {**os.environ, "CHILD_PID_FILE": str(pid_file), "TMPDIR": str(tmp_path)}
+    campaign = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        env=environment,
+        cwd=Path(__file__).parents[2],
+    )
+    with campaign:
+        worker = int(campaign.stdout.readline())
+        wait_until(lambda: pid_file.exists() and pid_file.read_text())
+        campaign.kill()
+    assert is_gone(worker)
+    assert is_gone(int(pid_file.read_text()))
+
+
+def test_no_variable_of_mpi_reaches_the_calculator(monkeypatch):
+    from latticesearch.oracles.ase_process import _environment
+
+    for name in ("PMI_RANK", "PMI_FD", "OMPI_COMM_WORLD_RANK", "HYDI_CONTROL_FD"):
+        monkeypatch.setenv(name, "1")
+    environment = _environment()
+    assert not [name for name in environment if name.startswith(("PMI", "OMPI", "HYDI"))]
+    assert environment["OMP_NUM_THREADS"] == "1"
+
+
+def test_no_jobs_no_results(oracle):
+    assert list(oracle.run([])) == []
+
+
+def test_species_are_checked():
+    oracle = AseOracle()
+    oracle.check_species(["Cu", "X", "Pt"])
+    with pytest.raises(InputError, match="does not know O"):
+        oracle.check_species(["Cu", "O"])
+    with pytest.raises(InputError, match="'Qq' is no chemical element"):
+        oracle.check_species(["Cu", "Qq"])
+    AseOracle("lj").check_species(["O", "W"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"calculator": "emtt"}, "'emtt' is not known to ASE"),
+        ({"calculator": "no_such_module:make"}, "no Python module 'no_such_module'"),
+        ({"fmax": 0.0}, "fmax must be a positive number, not 0.0"),
+        ({"timeout": float("nan")}, "timeout must be"),
+        ({"workers": 0}, "workers must be"),
+        ({"parameters": {"f": len}}, "not JSON serializable"),
+    ],
+)
+def test_bad_settings_are_input_errors(settings, message):
+    with pytest.raises(InputError, match=message):
+        AseOracle(**settings)
+
+
+def test_a_factory_that_fails_is_a_failed_result():
+    with AseOracle("tests.oracles.faulty:broken_factory") as oracle:
+        (result,) = oracle.run([job(["Cu"])])
+        assert "OSError: licence server" in result.error
+    with AseOracle("tests.oracles.faulty:no_such_factory") as oracle:
+        (result,) = oracle.run([job(["Cu"])])
+        assert "AttributeError" in result.error
+
+
+def test_an_ase_calculator_by_name():
+    with AseOracle("lj", parameters={"sigma": 2.3, "rc": 6.0}, relax_cell=False) as oracle:
+        (result,) = oracle.run([job(["Cu"])])
+    assert result.status == "done"
+    assert result.kind == "lj"
+
+
+def is_gone(pid):
+    def gone():
+        with contextlib.suppress(FileNotFoundError):
+            # A zombie that nobody reaps yet is gone for our purposes.
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return True
+
+    return wait_until(gone)
+
+
+def wait_until(condition, timeout=10.0):
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
