@@ -1,0 +1,256 @@
+"""Compiled loops over sites and table rows; no distances, no radial functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+class LatticeTables(NamedTuple):
+    """Everything a site energy depends on but the labels.
+
+    Parameters
+    ----------
+    neighbours, rows, row_of
+        As in `LatticeGeometry`.
+    moments
+        ``moments[u, z_i, z_j, k]``: what one neighbour z_j in row u adds to the basic moment k of
+        a centre z_i, (n_unique, n_species, n_species, n_basic).
+    times
+        (n_times, 3): a, b, c of ``m[c] += factors * m[a] * m[b]``.
+    factors
+        (n_times,).
+    species_coeffs
+        (n_species,), eV.
+    scalar_coeffs
+        Coefficient of every moment, zero for those that are no basis functions, (n_moments,), eV.
+    """
+
+    neighbours: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    row_of: npt.NDArray[np.int32]
+    moments: npt.NDArray[np.float64]
+    times: npt.NDArray[np.int64]
+    factors: npt.NDArray[np.float64]
+    species_coeffs: npt.NDArray[np.float64]
+    scalar_coeffs: npt.NDArray[np.float64]
+
+
+class GradientTables(NamedTuple):
+    """What the gradient needs besides `LatticeTables`.
+
+    Parameters
+    ----------
+    values
+        As in `LatticeGeometry`, times the scaling, (n_unique, radial_size, n_powers).
+    power
+        Index of each basic moment into the powers, (n_basic,).
+    first
+        ``first[z_i, z_j, k]``: index of the parameter c[z_i, z_j, mu_k, 0],
+        (n_species, n_species, n_basic).
+    species
+        Index of the parameter xi_0(z), (n_species,).
+    scalars
+        Moments that are basis functions, (n_scalars,); their parameters end the row.
+    n_parameters
+        Length of a row.
+    """
+
+    values: npt.NDArray[np.float64]
+    power: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    species: npt.NDArray[np.int64]
+    scalars: npt.NDArray[np.int64]
+    n_parameters: int
+
+
+@njit(cache=True)
+def _add_row(m: npt.NDArray[np.float64], row: npt.NDArray[np.float64], weight: float) -> None:
+    for k in range(row.size):
+        m[k] += weight * row[k]
+
+
+@njit(cache=True)
+def _contract(tables: LatticeTables, m: npt.NDArray[np.float64]) -> float:
+    """Fill the products behind the basic moments of `m` and return the energy they give, eV."""
+    for k in range(tables.moments.shape[3], m.size):
+        m[k] = 0.0
+    for t in range(tables.factors.size):
+        a, b, c = tables.times[t]
+        m[c] += tables.factors[t] * m[a] * m[b]
+    energy = 0.0
+    for k in range(m.size):
+        energy += tables.scalar_coeffs[k] * m[k]
+    return energy
+
+
+@njit(cache=True)
+def _basic_moments(
+    tables: LatticeTables, labels: npt.NDArray[np.int8], site: int, m: npt.NDArray[np.float64]
+) -> None:
+    """Write the basic moments of `site` to the beginning of `m`."""
+    for k in range(tables.moments.shape[3]):
+        m[k] = 0.0
+    for r in range(tables.neighbours.shape[1]):
+        j = tables.neighbours[site, r]
+        if j < 0:
+            break
+        _add_row(m, tables.moments[tables.rows[site, r], labels[site], labels[j]], 1.0)
+
+
+@njit(cache=True)
+def site_energies(tables: LatticeTables, labels: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
+    """Return the energies of the sites, (n, n_sites), eV, of `labels`, (n, n_sites)."""
+    energies = np.empty(labels.shape)
+    m = np.empty(tables.scalar_coeffs.size)
+    for n in range(labels.shape[0]):
+        for i in range(labels.shape[1]):
+            _basic_moments(tables, labels[n], i, m)
+            energies[n, i] = tables.species_coeffs[labels[n, i]] + _contract(tables, m)
+    return energies
+
+
+@njit(cache=True)
+def mean_field_energies(
+    tables: LatticeTables, occupations: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return the energies per site, (n,), eV, of `occupations`, (n, n_sites, n_species)."""
+    n_labelings, n_sites, n_species = occupations.shape
+    energies = np.zeros(n_labelings)
+    m = np.empty(tables.scalar_coeffs.size)
+    for n in range(n_labelings):
+        for i in range(n_sites):
+            for z in range(n_species):
+                if occupations[n, i, z] == 0.0:
+                    continue
+                for k in range(tables.moments.shape[3]):
+                    m[k] = 0.0
+                for r in range(tables.neighbours.shape[1]):
+                    j = tables.neighbours[i, r]
+                    if j < 0:
+                        break
+                    for other in range(n_species):
+                        weight = occupations[n, j, other]
+                        if weight != 0.0:
+                            _add_row(m, tables.moments[tables.rows[i, r], z, other], weight)
+                energy = tables.species_coeffs[z] + _contract(tables, m)
+                energies[n] += occupations[n, i, z] * energy
+        energies[n] /= n_sites
+    return energies
+
+
+@njit(cache=True)
+def _energy_with(
+    tables: LatticeTables,
+    labels: npt.NDArray[np.int8],
+    site: int,
+    sites: npt.NDArray[np.int64],
+    species: npt.NDArray[np.int8],
+    m: npt.NDArray[np.float64],
+) -> float:
+    """Return the energy of the unchanged `site` after ``labels[sites] = species``.
+
+    On entry `m` begins with the basic moments of `site` before the change.
+    """
+    z = labels[site]
+    for c in range(sites.size):
+        u = tables.row_of[site, sites[c]]
+        if u >= 0:
+            _add_row(m, tables.moments[u, z, species[c]], 1.0)
+            _add_row(m, tables.moments[u, z, labels[sites[c]]], -1.0)
+    return tables.species_coeffs[z] + _contract(tables, m)
+
+
+@njit(cache=True)
+def _state(
+    tables: LatticeTables, labels: npt.NDArray[np.int8]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the moments, (n_sites, n_moments), and the energies of all sites, (n_sites,)."""
+    moments = np.empty((labels.size, tables.scalar_coeffs.size))
+    energies = np.empty(labels.size)
+    for i in range(labels.size):
+        _basic_moments(tables, labels, i, moments[i])
+        energies[i] = tables.species_coeffs[labels[i]] + _contract(tables, moments[i])
+    return moments, energies
+
+
+@njit(cache=True)
+def energy_changes(
+    tables: LatticeTables,
+    labels: npt.NDArray[np.int8],
+    sites: npt.NDArray[np.int64],
+    species: npt.NDArray[np.int8],
+) -> npt.NDArray[np.float64]:
+    """Return the changes of the cell's energy, (m,), eV, of m proposals.
+
+    Proposal p sets ``labels[sites[p]] = species[p]``; both are (m, n_changes), the sites of one
+    proposal distinct. Only sites that see a changed site are looked at.
+    """
+    before, energies = _state(tables, labels)
+    m = np.empty(tables.scalar_coeffs.size)
+    changes = np.zeros(sites.shape[0])
+    trial = labels.copy()
+    touched = np.full(labels.size, -1)
+    for p in range(sites.shape[0]):
+        for c in range(sites.shape[1]):
+            trial[sites[p, c]] = species[p, c]
+            touched[sites[p, c]] = p
+        for c in range(sites.shape[1]):
+            i = sites[p, c]
+            _basic_moments(tables, trial, i, m)
+            energy = tables.species_coeffs[trial[i]] + _contract(tables, m)
+            changes[p] += energy - energies[i]
+            for r in range(tables.neighbours.shape[1]):
+                j = tables.neighbours[i, r]
+                if j < 0:
+                    break
+                if touched[j] == p:
+                    continue
+                touched[j] = p
+                m[:] = before[j]
+                energy = _energy_with(tables, labels, j, sites[p], species[p], m)
+                changes[p] += energy - energies[j]
+        for c in range(sites.shape[1]):
+            trial[sites[p, c]] = labels[sites[p, c]]
+    return changes
+
+
+@njit(cache=True)
+def site_gradients(
+    tables: LatticeTables, gradient: GradientTables, labels: npt.NDArray[np.int8]
+) -> npt.NDArray[np.float64]:
+    """Return d(site energy)/d(parameters), (n_sites, n_parameters), of `labels`, (n_sites,).
+
+    Reverse mode through the list of products: one pass forward, one backward.
+    """
+    rows = np.zeros((labels.size, gradient.n_parameters))
+    n_basic, n_scalars = gradient.power.size, gradient.scalars.size
+    m = np.empty(tables.scalar_coeffs.size)
+    d = np.empty(m.size)
+    for i in range(labels.size):
+        z = labels[i]
+        _basic_moments(tables, labels, i, m)
+        _contract(tables, m)
+        rows[i, gradient.species[z]] = 1.0
+        for s in range(n_scalars):
+            rows[i, gradient.n_parameters - n_scalars + s] = m[gradient.scalars[s]]
+        d[:] = tables.scalar_coeffs
+        for t in range(tables.factors.size - 1, -1, -1):
+            a, b, c = tables.times[t]
+            d[a] += tables.factors[t] * d[c] * m[b]
+            d[b] += tables.factors[t] * d[c] * m[a]
+        for r in range(tables.neighbours.shape[1]):
+            j = tables.neighbours[i, r]
+            if j < 0:
+                break
+            u = tables.rows[i, r]
+            for k in range(n_basic):
+                first = gradient.first[z, labels[j], k]
+                for q in range(gradient.values.shape[1]):
+                    rows[i, first + q] += d[k] * gradient.values[u, q, gradient.power[k]]
+    return rows

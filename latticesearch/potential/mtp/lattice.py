@@ -1,0 +1,221 @@
+"""Energies of labelings of one supercell under a moment tensor potential."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from latticesearch.errors import InputError
+from latticesearch.potential.mtp import _lattice_kernels as kernels
+from latticesearch.potential.mtp.tables import RadialInterval, lattice_geometry
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from latticesearch.lattice import ParentLattice, Supercell
+    from latticesearch.potential.mtp.model import MtpPotential
+    from latticesearch.potential.mtp.tables import LatticeGeometry
+
+Floats: TypeAlias = "npt.NDArray[np.float64]"
+Labels: TypeAlias = "npt.NDArray[np.int8]"
+
+
+class MtpLatticeEvaluator:
+    """A `LatticeEvaluator` whose site energies are sums of table rows, then contractions.
+
+    Parameters
+    ----------
+    potential
+        The moment tensor potential; vacancies ("X") are a species like any other.
+    supercell
+        The cell of all labelings.
+
+    Raises
+    ------
+    InputError
+        The parent lattice has a species that the potential does not know.
+    """
+
+    def __init__(self, potential: MtpPotential, supercell: Supercell) -> None:
+        self._supercell = supercell
+        self._n_parameters = potential.n_parameters
+        order = species_order(potential.species, supercell.parent)
+        powers, power = np.unique(potential.alpha_index_basic[:, 1:], axis=0, return_inverse=True)
+        interval = RadialInterval(
+            potential.min_dist, potential.max_dist, potential.radial_coeffs.shape[3]
+        )
+        geometry = lattice_geometry(supercell, interval, powers)
+        self._tables = _lattice_tables(potential, geometry, power.ravel(), order)
+        self._gradient = _gradient_tables(potential, geometry, power.ravel(), order)
+
+    @property
+    def supercell(self) -> Supercell:
+        """The supercell all arrays refer to."""
+        return self._supercell
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of coefficients of the potential: radial, species, moments."""
+        return self._n_parameters
+
+    def energies(self, labels: Labels) -> Floats:
+        """Return the energies per site, (n,), eV, of `labels`, (n, n_sites)."""
+        mean: Floats = self.site_energies(labels).mean(axis=1)
+        return mean
+
+    def site_energies(self, labels: Labels) -> Floats:
+        """Return the energies of the sites, (n, n_sites), eV, of `labels`, (n, n_sites)."""
+        energies: Floats = kernels.site_energies(self._tables, self._checked(labels, 2))
+        return energies
+
+    def mean_field_energies(self, occupations: Floats) -> Floats:
+        """Return the energies per site, (n,), eV, of fractional `occupations`.
+
+        Moments are linear in the occupation of the neighbours, so those are averaged exactly;
+        the energy of an undecided centre is the average over its species.
+
+        Parameters
+        ----------
+        occupations
+            (n, n_sites, n_species), rows sum to one.
+        """
+        occupations = np.ascontiguousarray(occupations, dtype=np.float64)
+        expected = (self._supercell.n_sites, len(self._tables.species_coeffs))
+        if occupations.ndim != 3 or occupations.shape[1:] != expected:
+            raise InputError(
+                f"occupations have the shape {occupations.shape}, but (n, n_sites, n_species) "
+                f"must be (n, {expected[0]}, {expected[1]}) here"
+            )
+        energies: Floats = kernels.mean_field_energies(self._tables, occupations)
+        return energies
+
+    def flip_energies(
+        self,
+        labels: Labels,
+        sites: npt.NDArray[np.intp],
+        species: Labels,
+    ) -> Floats:
+        """Return the changes of the cell's energy, (m,), eV, when one site changes its species.
+
+        Parameters
+        ----------
+        labels
+            (n_sites,), from which every flip starts.
+        sites, species
+            (m,): flip k sets ``labels[sites[k]] = species[k]``.
+        """
+        labels = self._checked(labels, 1)
+        sites = np.ascontiguousarray(sites, dtype=np.int64)[:, None]
+        species = np.ascontiguousarray(species, dtype=np.int8)[:, None]
+        changes: Floats = kernels.energy_changes(self._tables, labels, sites, species)
+        return changes
+
+    def swap_energies(self, labels: Labels, pairs: npt.NDArray[np.intp]) -> Floats:
+        """Return the changes of the cell's energy, (m,), eV, when two sites swap their species.
+
+        Parameters
+        ----------
+        labels
+            (n_sites,), from which every swap starts.
+        pairs
+            (m, 2) distinct sites.
+        """
+        labels = self._checked(labels, 1)
+        pairs = np.ascontiguousarray(pairs, dtype=np.int64)
+        swapped = np.ascontiguousarray(labels[pairs[:, ::-1]])
+        changes: Floats = kernels.energy_changes(self._tables, labels, pairs, swapped)
+        return changes
+
+    def gradient_rows(self, labels: Labels) -> Floats:
+        """Return d(energy per site)/d(parameters), (n, n_parameters), of `labels`, (n, n_sites)."""
+        labels = self._checked(labels, 2)
+        rows = np.empty((len(labels), self._n_parameters))
+        for row, labeling in zip(rows, labels, strict=True):
+            row[:] = kernels.site_gradients(self._tables, self._gradient, labeling).mean(axis=0)
+        return rows
+
+    def site_gradient_rows(self, labels: Labels) -> Floats:
+        """Return d(site energy)/d(parameters), (n_sites, n_parameters), of one labeling."""
+        labels = self._checked(labels, 1)
+        rows: Floats = kernels.site_gradients(self._tables, self._gradient, labels)
+        return rows
+
+    def _checked(self, labels: Labels, ndim: int) -> Labels:
+        """Return `labels` fit for the kernels, which would read beyond their tables otherwise."""
+        labels = np.ascontiguousarray(labels, dtype=np.int8)
+        n_species = len(self._tables.species_coeffs)
+        if labels.ndim != ndim or labels.shape[-1] != self._supercell.n_sites:
+            raise InputError(
+                f"labels have the shape {labels.shape}, but the supercell has "
+                f"{self._supercell.n_sites} sites and {ndim} dimension(s) are needed"
+            )
+        if labels.size and (labels.min() < 0 or labels.max() >= n_species):
+            raise InputError(
+                f"labels run from {labels.min()} to {labels.max()}, but the parent lattice has "
+                f"{n_species} species (0 to {n_species - 1})"
+            )
+        return labels
+
+
+def species_order(species: tuple[str, ...], parent: ParentLattice) -> npt.NDArray[np.int64]:
+    """Return the index of each species of `parent` among those of a potential, (n_species,).
+
+    Raises
+    ------
+    InputError
+        The parent lattice has a species that the potential does not know.
+    """
+    missing = [symbol for symbol in parent.species if symbol not in species]
+    if missing:
+        hint = '; a vacancy is a species of its own named "X"' if "X" in missing else ""
+        raise InputError(
+            f"the parent lattice has {', '.join(missing)}, but the potential knows only "
+            f"{', '.join(species)}{hint}: take a potential of all the lattice's species"
+        )
+    return np.array([species.index(symbol) for symbol in parent.species], dtype=np.int64)
+
+
+def _lattice_tables(
+    potential: MtpPotential,
+    geometry: LatticeGeometry,
+    power: npt.NDArray[np.int64],
+    order: npt.NDArray[np.int64],
+) -> kernels.LatticeTables:
+    """Contract the geometry with the radial coefficients."""
+    mu = potential.alpha_index_basic[:, 0]
+    coeffs = potential.scaling * potential.radial_coeffs[np.ix_(order, order)][:, :, mu]
+    moments = np.einsum("uqk,ijkq->uijk", geometry.values[:, :, power], coeffs, optimize=True)
+    scalar_coeffs = np.zeros(potential.n_moments)
+    np.add.at(scalar_coeffs, potential.alpha_moment_mapping, potential.moment_coeffs)
+    times = potential.alpha_index_times
+    return kernels.LatticeTables(
+        geometry.neighbours,
+        geometry.rows,
+        geometry.row_of,
+        np.ascontiguousarray(moments),
+        np.ascontiguousarray(times[:, [0, 1, 3]], dtype=np.int64),
+        np.ascontiguousarray(times[:, 2], dtype=np.float64),
+        np.ascontiguousarray(potential.species_coeffs[order]),
+        scalar_coeffs,
+    )
+
+
+def _gradient_tables(
+    potential: MtpPotential,
+    geometry: LatticeGeometry,
+    power: npt.NDArray[np.int64],
+    order: npt.NDArray[np.int64],
+) -> kernels.GradientTables:
+    """Find where each derivative goes in a row of parameters."""
+    mu = potential.alpha_index_basic[:, 0]
+    shape = potential.radial_coeffs.shape
+    index = np.arange(potential.radial_coeffs.size, dtype=np.int64).reshape(shape)[..., 0]
+    return kernels.GradientTables(
+        potential.scaling * geometry.values,
+        power.astype(np.int64),
+        np.ascontiguousarray(index[np.ix_(order, order)][:, :, mu]),
+        potential.radial_coeffs.size + order,
+        np.ascontiguousarray(potential.alpha_moment_mapping, dtype=np.int64),
+        potential.n_parameters,
+    )

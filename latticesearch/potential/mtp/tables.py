@@ -1,0 +1,169 @@
+"""Geometry of the neighbourhoods of a supercell, folded so that no distance is left.
+
+On a lattice the neighbour vectors are fixed, and in a supercell all images of one site that a
+centre sees carry the same species. So they fold into one row per ordered pair of sites, and by
+translation symmetry the rows of the first cell's centres serve all cells.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from latticesearch.potential.mtp.radial import chebyshev_basis
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from latticesearch.lattice import ParentLattice, Supercell
+
+SAME_SITE = 1e-6
+"""Å; a neighbour closer than this is the centre itself."""
+
+PADDING = -1
+"""Marks the unused end of rows of `LatticeGeometry.neighbours` and unseen pairs in `row_of`."""
+
+
+@dataclass(frozen=True)
+class RadialInterval:
+    """Where the radial basis functions live, Å, and how many there are; see `chebyshev_basis`."""
+
+    min_dist: float
+    max_dist: float
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class LatticeGeometry:
+    """Sums of the radial and angular factors over the images of each site seen from each site.
+
+    Parameters
+    ----------
+    neighbours
+        ``neighbours[i, r] = j``: site i sees at least one image of site j; padded with -1 at the
+        end, (n_sites, n_rows).
+    rows
+        ``values[rows[i, r]]`` belongs to the pair (i, ``neighbours[i, r]``), (n_sites, n_rows).
+    row_of
+        ``row_of[i, neighbours[i, r]] == rows[i, r]``, -1 where i does not see j,
+        (n_sites, n_sites).
+    values
+        (n_unique, radial_size, n_powers): ``values[u, b, p]`` is the sum over the images of
+        ``Q_b(r) (max_dist - r)**2 x**a y**b z**c / r**(a+b+c)``, (a, b, c) = ``powers[p]``, Å².
+    powers
+        Exponents of the direction cosines, (n_powers, 3).
+    """
+
+    neighbours: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    row_of: npt.NDArray[np.int32]
+    values: npt.NDArray[np.float64]
+    powers: npt.NDArray[np.int64]
+
+
+_CACHE: WeakKeyDictionary[Supercell, dict[object, LatticeGeometry]] = WeakKeyDictionary()
+
+
+def parent_neighbours(
+    parent: ParentLattice, centre: int, cutoff: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return the neighbours of one basis site of the infinite parent lattice.
+
+    Parameters
+    ----------
+    parent
+        The parent lattice.
+    centre
+        Basis index of the centre, which sits in the cell (0, 0, 0).
+    cutoff
+        Neighbours are closer than this, Å.
+
+    Returns
+    -------
+    basis : (n,)
+        Basis indices of the neighbours.
+    translations : (n, 3)
+        Integer translations of their cells.
+    vectors : (n, 3)
+        Vectors from the centre, Å.
+    """
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(parent.cell), axis=0)
+    spread = np.ptp(parent.basis, axis=0)
+    reach = np.ceil(cutoff / heights + spread).astype(int)
+    grid = np.array(list(itertools.product(*(range(-n, n + 1) for n in reach))), dtype=np.int64)
+    basis = np.repeat(np.arange(len(parent.basis)), len(grid))
+    translations = np.tile(grid, (len(parent.basis), 1))
+    vectors = (translations + parent.basis[basis] - parent.basis[centre]) @ parent.cell
+    distances = np.linalg.norm(vectors, axis=1)
+    keep = (distances < cutoff) & (distances > SAME_SITE)
+    return basis[keep], translations[keep], vectors[keep]
+
+
+def lattice_geometry(
+    supercell: Supercell, interval: RadialInterval, powers: npt.NDArray[np.int64]
+) -> LatticeGeometry:
+    """Return the folded neighbourhoods of `supercell`; made once, kept while the supercell lives.
+
+    Parameters
+    ----------
+    supercell
+        Cell whose sites are centres and neighbours.
+    interval
+        Radial basis functions; its max_dist is the cutoff.
+    powers
+        Exponents of the direction cosines to tabulate, (n_powers, 3).
+    """
+    kept = _CACHE.setdefault(supercell, {})
+    key = (interval, powers.tobytes())
+    if key not in kept:
+        kept[key] = _fold(supercell, interval, powers)
+    return kept[key]
+
+
+def _fold(
+    supercell: Supercell, interval: RadialInterval, powers: npt.NDArray[np.int64]
+) -> LatticeGeometry:
+    n_basis, n_sites = len(supercell.parent.basis), supercell.n_sites
+    row_of = np.full((n_sites, n_sites), PADDING, dtype=np.int32)
+    blocks: list[npt.NDArray[np.float64]] = []
+    for centre in range(n_basis):
+        basis, shifts, vectors = parent_neighbours(supercell.parent, centre, interval.max_dist)
+        seen, inverse = np.unique(supercell.site_of(basis, shifts), return_inverse=True)
+        first_image = np.unique(inverse, return_index=True)[1]
+        block = np.zeros((len(seen), interval.size, len(powers)))
+        np.add.at(block, inverse, _pair_values(vectors, interval, powers))
+        rows = sum(map(len, blocks)) + np.arange(len(seen))
+        for cell, translation in enumerate(supercell.cell_vectors):
+            sites = supercell.site_of(basis[first_image], shifts[first_image] + translation)
+            row_of[centre * supercell.n_cells + cell, sites] = rows
+        blocks.append(block)
+    neighbours, rows_of_sites = _pack(row_of)
+    return LatticeGeometry(neighbours, rows_of_sites, row_of, np.concatenate(blocks), powers)
+
+
+def _pair_values(
+    vectors: npt.NDArray[np.float64], interval: RadialInterval, powers: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return the summands of `LatticeGeometry.values`, (n, radial_size, n_powers)."""
+    distances = np.linalg.norm(vectors, axis=1)
+    cosines = vectors / distances[:, None]
+    angular = np.prod(cosines[:, None, :] ** powers, axis=2)
+    radial, _ = chebyshev_basis(distances, interval.min_dist, interval.max_dist, interval.size)
+    values: npt.NDArray[np.float64] = radial[:, :, None] * angular[:, None, :]
+    return values
+
+
+def _pack(
+    row_of: npt.NDArray[np.int32],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return `neighbours` and `rows`: the seen pairs of each site first, then padding."""
+    n_rows = int((row_of != PADDING).sum(axis=1).max())
+    # Stable sort by "not seen" puts the seen sites first, in the order of their indices.
+    neighbours = np.argsort(row_of == PADDING, axis=1, kind="stable")[:, :n_rows].astype(np.int64)
+    rows = np.take_along_axis(row_of, neighbours, axis=1).astype(np.int64)
+    neighbours[rows == PADDING] = PADDING
+    return neighbours, rows
