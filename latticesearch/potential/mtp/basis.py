@@ -18,7 +18,7 @@ import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from latticesearch.errors import InputError
 from latticesearch.potential.mtp.model import MtpPotential
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     import numpy.typing as npt
 
@@ -40,13 +40,13 @@ START_SPREAD = 0.1
 """Standard deviation of the random radial coefficients a training starts from."""
 
 START_DENSITY = 0.05
-"""Start value of ``scaling * (cutoff - min_dist)**2``: keeps moments of some 50 neighbours near 1."""
+"""Start value of ``scaling * (cutoff - min_dist)**2``: some 50 neighbours give moments near 1."""
 
 Powers: TypeAlias = tuple[int, int, int]
 Vertex: TypeAlias = tuple[int, int]
 """A moment M_{mu,nu} as (mu, nu)."""
-Name: TypeAlias = "Hashable"
-"""Name of one scalar quantity: (name of its tensor, powers...)."""
+Name: TypeAlias = Any
+"""Name of a tensor, or of a component: (name of its tensor, powers...); nested tuples."""
 Terms: TypeAlias = "Counter[tuple[Name, Name]]"
 """A sum of products of two quantities with integer factors."""
 Tensor: TypeAlias = dict[Name, Terms]
@@ -168,8 +168,8 @@ class _ProductList:
         if len(everything) == 1:
             self.scalars[graph] = _moment(graph.vertices[0], (0, 0, 0))
         elif part != everything:
-            factors = (self.scalars[graph.subgraph(s)] for s in (part, everything - part))
-            self._commit({graph: {graph: _terms([(*factors, 1)])}}, graph)  # type: ignore[arg-type]
+            a, b = (self.scalars[graph.subgraph(s)] for s in (part, everything - part))
+            self._commit({graph: {graph: _terms([(a, b, 1)])}}, graph)
         else:
             self._commit(min(_plans(graph), key=self._cost), graph)
 
@@ -251,7 +251,7 @@ def _pair(graph: Contraction, i: int, j: int) -> tuple[Name, Tensor]:
 
 def _pair_component(name: Name, p: Powers, q: Powers) -> Name:
     """Return the name of a component; two like moments give a symmetric product."""
-    _, a, b, _ = name  # type: ignore[misc]
+    _, a, b, _ = name
     return (name, min(p, q), max(p, q)) if a == b else (name, p, q)
 
 
@@ -351,7 +351,7 @@ def moment_lists(level: int) -> MomentLists:
     basic = [(mu, *p) for mu, nu in vertices for p in powers(nu)]
     numbers: dict[Name, int] = {}
     for mu, *p in basic:
-        numbers[_moment((mu, sum(p)), tuple(p))] = len(numbers)  # type: ignore[arg-type]
+        numbers[_moment((mu, sum(p)), tuple(p))] = len(numbers)
     rows: list[tuple[int, int, int, int]] = []
     for tensor in products.tensors.values():
         for name, terms in tensor.items():
