@@ -1,0 +1,17 @@
+"""All files of a run: atomic, durable, one writer."""
+
+from __future__ import annotations
+
+from latticesearch.storage.atomic import write_bytes_atomic, write_text_atomic
+from latticesearch.storage.directory import RunDirectory, cif_bytes, is_run_directory
+from latticesearch.storage.results import OracleStore, StoredResult
+
+__all__ = [
+    "OracleStore",
+    "RunDirectory",
+    "StoredResult",
+    "cif_bytes",
+    "is_run_directory",
+    "write_bytes_atomic",
+    "write_text_atomic",
+]

@@ -1,0 +1,245 @@
+"""The run directory: where everything of a campaign lies, and how it gets there.
+
+Only root makes a `RunDirectory`; nothing here is collective.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import tomllib
+from typing import TYPE_CHECKING, Any, Self
+
+import pandas as pd
+import tomli_w
+from ase.io.cif import write_cif
+
+from latticesearch.errors import InputError
+from latticesearch.storage.atomic import (
+    clean_up,
+    replace_directory,
+    sync_directory,
+    write_bytes_atomic,
+    write_text_atomic,
+)
+from latticesearch.storage.events import EventLog
+from latticesearch.storage.lock import DirectoryLock
+from latticesearch.storage.results import OracleStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from ase import Atoms
+
+log = logging.getLogger(__name__)
+
+SETTINGS = "settings.toml"
+ORACLE = "oracle.db"
+POTENTIAL = "potential.mtp"
+CANDIDATES = "candidates.parquet"
+HULL = "hull.csv"
+STABLE = "stable"
+REPORT = "report.html"
+FIGURES = "figures"
+LOG = "log.jsonl"
+
+COMPOSITIONS = "x_*"
+"""Stands for one column x_El per element in the two lists below."""
+CANDIDATE_COLUMNS = (
+    *("key", "formula", COMPOSITIONS, "n_atoms", "hnf", "labels", "energy"),
+    *("formation_energy", "energy_above_hull", "grade", "round", "source"),
+)
+HULL_COLUMNS = (
+    *("formula", "n_atoms", "space_group", "formation_energy", "energy_above_hull"),
+    *(COMPOSITIONS, "key", "cif"),
+)
+
+
+class RunDirectory:
+    """The files of one campaign. Use `create`, `open` or `read` instead of the constructor.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    lock
+        The lock that allows writing; None for readers.
+    """
+
+    def __init__(self, path: Path, lock: DirectoryLock | None) -> None:
+        self.path = path
+        self._lock = lock
+        self.store = OracleStore(path / ORACLE)
+        self._events = EventLog(path / LOG)
+        if lock is not None:
+            clean_up(path)
+            self._events.repair()
+
+    @classmethod
+    def create(cls, path: Path) -> Self:
+        """Start a new run in `path`, which is made with its parents and locked.
+
+        Raises
+        ------
+        InputError
+            `path` already holds a run, is a file, cannot be written, or is in use.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = DirectoryLock(path)
+        except OSError as error:
+            raise InputError(f"cannot write to {path}: {error.strerror}") from error
+        if is_run_directory(path):
+            lock.release()
+            raise InputError(
+                f"{path} already holds a run; add --resume to go on with it, "
+                "or choose another directory with --output"
+            )
+        sync_directory(path.parent)
+        return cls(path, lock)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Go on with the run in `path`, which is locked.
+
+        Raises
+        ------
+        InputError
+            `path` holds no run, cannot be written, or is in use.
+        """
+        _check_is_run(path)
+        try:
+            lock = DirectoryLock(path)
+        except OSError as error:
+            raise InputError(f"cannot write to {path}: {error.strerror}") from error
+        return cls(path, lock)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Look at the run in `path`, even while it is running.
+
+        Raises
+        ------
+        InputError
+            `path` holds no run.
+        """
+        _check_is_run(path)
+        return cls(path, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes write."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Write ``settings.toml``; values that TOML cannot hold (None) are an error."""
+        write_text_atomic(self.path / SETTINGS, tomli_w.dumps(settings))
+
+    def read_settings(self) -> dict[str, Any]:
+        """Return what ``settings.toml`` holds."""
+        return tomllib.loads((self.path / SETTINGS).read_text(encoding="utf-8"))
+
+    def log_event(self, event: str, **fields: Any) -> None:
+        """Append one event to ``log.jsonl``; see `EventLog.append`."""
+        self._events.append(event, **fields)
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return all events, oldest first."""
+        return self._events.read()
+
+    def potential_path(self, round_number: int | None = None) -> Path:
+        """Return the file of the potential of a round, or of the current one."""
+        if round_number is None:
+            return self.path / POTENTIAL
+        return self.path / f"potential-{round_number:02d}.mtp"
+
+    def write_potential(self, text: str, round_number: int) -> None:
+        """Write the potential of a round, given as the text of its file, and make it current."""
+        write_text_atomic(self.potential_path(round_number), text)
+        write_text_atomic(self.potential_path(), text)
+
+    def read_potential(self, round_number: int | None = None) -> str | None:
+        """Return the text of the potential of a round (or the current one), None if not there."""
+        path = self.potential_path(round_number)
+        return path.read_text(encoding="utf-8") if path.exists() else None
+
+    def write_candidates(self, table: pd.DataFrame) -> None:
+        """Write ``candidates.parquet``; columns as in `CANDIDATE_COLUMNS`, others follow."""
+        buffer = io.BytesIO()
+        _ordered(table, CANDIDATE_COLUMNS).to_parquet(buffer, index=False)
+        write_bytes_atomic(self.path / CANDIDATES, buffer.getvalue())
+
+    def read_candidates(self) -> pd.DataFrame | None:
+        """Return ``candidates.parquet``, None if it is not there."""
+        path = self.path / CANDIDATES
+        return pd.read_parquet(path) if path.exists() else None
+
+    def write_hull(self, table: pd.DataFrame, stable: Mapping[str, Atoms]) -> None:
+        """Write ``hull.csv`` and ``stable/*.cif``.
+
+        Parameters
+        ----------
+        table
+            Columns as in `HULL_COLUMNS`, others follow.
+        stable
+            Structures by the names of their files in ``stable``; files of earlier rounds go.
+        """
+        replace_directory(self.path / STABLE, {n: cif_bytes(a) for n, a in stable.items()})
+        text = _ordered(table, HULL_COLUMNS).to_csv(index=False, lineterminator="\n")
+        write_text_atomic(self.path / HULL, text)
+
+    def read_hull(self) -> pd.DataFrame | None:
+        """Return ``hull.csv``, None if it is not there."""
+        path = self.path / HULL
+        # An alloy of sodium and nothing else is "Na", not a missing value.
+        return pd.read_csv(path, keep_default_na=False, na_values=[""]) if path.exists() else None
+
+    def write_report(self, html: str, figures: Mapping[str, bytes]) -> None:
+        """Write ``report.html`` and the files of ``figures`` (name -> content)."""
+        replace_directory(self.path / FIGURES, figures)
+        write_text_atomic(self.path / REPORT, html)
+
+
+def is_run_directory(path: Path) -> bool:
+    """Return whether `path` is a folder with the settings or the results of a run."""
+    return any((path / name).exists() for name in (SETTINGS, ORACLE))
+
+
+def cif_bytes(atoms: Atoms) -> bytes:
+    """Return a structure as a CIF file."""
+    # ase.io.write would be collective under MPI; the writer of the format alone is not.
+    buffer = io.BytesIO()
+    write_cif(buffer, atoms)
+    return buffer.getvalue()
+
+
+def _check_is_run(path: Path) -> None:
+    if not path.is_dir():
+        raise InputError(f"there is no run directory {path}")
+    if not is_run_directory(path):
+        raise InputError(f"{path} holds no run (neither {SETTINGS} nor {ORACLE})")
+
+
+def _ordered(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return `table` with its columns in the documented order.
+
+    Raises
+    ------
+    ValueError
+        A column is missing.
+    """
+    elements = [c for c in table.columns if c.startswith(COMPOSITIONS[:-1])]
+    wanted: list[str] = []
+    for name in columns:
+        wanted += elements if name == COMPOSITIONS else [name]
+    missing = [name for name in wanted if name not in table.columns]
+    if missing or not elements:
+        raise ValueError(f"columns missing: {', '.join(missing or [COMPOSITIONS])}")
+    return table[wanted + [c for c in table.columns if c not in wanted]]
