@@ -1,0 +1,16 @@
+"""Symmetrically distinct superlattices and labelings: how many there are, and all of them."""
+
+from __future__ import annotations
+
+from latticesearch.enumeration.composition import count_bounds
+from latticesearch.enumeration.counting import count_labelings
+from latticesearch.enumeration.labelings import enumerate_labelings
+from latticesearch.enumeration.superlattices import all_superlattices, superlattices
+
+__all__ = [
+    "all_superlattices",
+    "count_bounds",
+    "count_labelings",
+    "enumerate_labelings",
+    "superlattices",
+]

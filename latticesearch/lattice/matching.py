@@ -265,7 +265,8 @@ def _triples(
         rows = np.broadcast_to(vectors[0][first], (len(second), 3))
         found.append(np.stack([rows, vectors[1][second], vectors[2][third]], axis=1))
     matrices = np.concatenate(found) if found else np.zeros((0, 3, 3), np.int64)
-    return matrices[np.rint(np.linalg.det(matrices)) == determinant]
+    chosen: npt.NDArray[np.int64] = matrices[np.rint(np.linalg.det(matrices)) == determinant]
+    return chosen
 
 
 def _match_sites(

@@ -89,7 +89,7 @@ def integer_matrix(matrix: npt.ArrayLike) -> npt.NDArray[np.int64]:
             f"a supercell matrix has 3 x 3 integers, rows in units of the parent's rows; "
             f"got shape {array.shape}"
         )
-    rounded = np.rint(array).astype(np.int64)
+    rounded: npt.NDArray[np.int64] = np.rint(array).astype(np.int64)
     if np.abs(array - rounded).max() > 1e-6:
         raise InputError(f"the supercell matrix {array.tolist()} has entries that are no integers")
     if round(np.linalg.det(rounded)) == 0:

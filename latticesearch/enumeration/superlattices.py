@@ -1,0 +1,81 @@
+"""Symmetrically distinct superlattices of a parent lattice.
+
+Hart & Forcade, Phys. Rev. B 77, 224115 (2008): one Hermite normal form for each superlattice,
+and one superlattice for each set that the parent's point group carries into each other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latticesearch.errors import InputError
+from latticesearch.lattice.normal_forms import (
+    hermite_normal_forms,
+    hnf_entries,
+    lexicographic_order,
+)
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from latticesearch.lattice import ParentLattice
+
+
+def all_superlattices(index: int) -> npt.NDArray[np.int64]:
+    """Return the Hermite normal forms, (n, 3, 3), of all superlattices of one index.
+
+    They are in ascending order of (a, b, c, d, e, f).
+
+    Raises
+    ------
+    InputError
+        The index is below one.
+    """
+    if index < 1:
+        raise InputError(f"the index of a superlattice is 1 or more; got {index}")
+    divisors = [d for d in range(1, index + 1) if index % d == 0]
+    forms = [
+        [[a, b, c], [0, d, e], [0, 0, index // (a * d)]]
+        for a in divisors
+        for d in divisors
+        if index % (a * d) == 0
+        for b in range(d)
+        for c in range(index // (a * d))
+        for e in range(index // (a * d))
+    ]
+    array = np.array(forms, dtype=np.int64)
+    return array[lexicographic_order(hnf_entries(array))]
+
+
+def superlattices(parent: ParentLattice, index: int) -> list[npt.NDArray[np.int64]]:
+    """Return the symmetrically distinct superlattices of one index.
+
+    Parameters
+    ----------
+    parent : ParentLattice
+    index : int
+        Number of primitive cells.
+
+    Returns
+    -------
+    list of (3, 3) int
+        Hermite normal forms, the smallest (a, b, c, d, e, f) of each set of equivalent ones,
+        in ascending order.
+
+    Raises
+    ------
+    InputError
+        The index is below one.
+    """
+    forms = all_superlattices(index)
+    entries = hnf_entries(forms)
+    # Base-(index + 1) digits order like the tuples and fit in 64 bits up to index 1447.
+    weights = (index + 1) ** np.arange(5, -1, -1, dtype=np.int64)
+    codes = entries @ weights
+    smallest = codes.copy()
+    for rotation in np.unique(parent.rotations, axis=0):
+        images = hermite_normal_forms(forms @ rotation.T)
+        np.minimum(smallest, hnf_entries(images) @ weights, out=smallest)
+    return list(forms[codes == smallest])
