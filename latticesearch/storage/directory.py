@@ -198,7 +198,7 @@ class RunDirectory:
     def read_hull(self) -> pd.DataFrame | None:
         """Return ``hull.csv``, None if it is not there."""
         path = self.path / HULL
-        # An alloy of sodium and nothing else is "Na", not a missing value.
+        # "NaN" is sodium nitride, not a missing value.
         return pd.read_csv(path, keep_default_na=False, na_values=[""]) if path.exists() else None
 
     def write_report(self, html: str, figures: Mapping[str, bytes]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import logging
 import math
@@ -50,7 +50,7 @@ class EventLog:
             What JSON can hold, and numpy's numbers and arrays; numbers that are not finite
             become null.
         """
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
         record = {"time": now, "event": event, **{k: _plain(v) for k, v in fields.items()}}
         line = (json.dumps(record, allow_nan=False) + "\n").encode()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
