@@ -1,0 +1,16 @@
+"""Potentials: what search and learning see of them, and the moment tensor potential."""
+
+from __future__ import annotations
+
+from latticesearch.potential.mtp import MtpBasis, MtpPotential, format_mtp, parse_mtp, read_mtp
+from latticesearch.potential.protocol import LatticeEvaluator, LatticeModel
+
+__all__ = [
+    "LatticeEvaluator",
+    "LatticeModel",
+    "MtpBasis",
+    "MtpPotential",
+    "format_mtp",
+    "parse_mtp",
+    "read_mtp",
+]

@@ -1,0 +1,9 @@
+"""Moment tensor potentials: files, basis, training, evaluation on and off the lattice."""
+
+from __future__ import annotations
+
+from latticesearch.potential.mtp.basis import MtpBasis
+from latticesearch.potential.mtp.files import format_mtp, parse_mtp, read_mtp
+from latticesearch.potential.mtp.model import MtpPotential
+
+__all__ = ["MtpBasis", "MtpPotential", "format_mtp", "parse_mtp", "read_mtp"]

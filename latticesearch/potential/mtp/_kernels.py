@@ -37,8 +37,8 @@ class Pairs(NamedTuple):
 def multiply_moments(times: npt.NDArray[np.int64], moments: npt.NDArray[np.float64]) -> None:
     """Fill the products of `moments` (n_moments,) in place; the basic ones are given."""
     for row in range(times.shape[0]):
-        a, b, factor, c = times[row]
-        moments[c] += factor * moments[a] * moments[b]
+        factor = times[row, 2]
+        moments[times[row, 3]] += factor * moments[times[row, 0]] * moments[times[row, 1]]
 
 
 @njit(cache=True)
@@ -52,85 +52,83 @@ def differentiate_moments(
     `adjoints` (n_moments,) starts as the coefficients of the basis functions.
     """
     for row in range(times.shape[0] - 1, -1, -1):
-        a, b, factor, c = times[row]
-        weight = factor * adjoints[c]
+        a, b = times[row, 0], times[row, 1]
+        weight = times[row, 2] * adjoints[times[row, 3]]
         adjoints[a] += weight * moments[b]
         adjoints[b] += weight * moments[a]
 
 
 @njit(cache=True)
-def _raise_powers(unit: npt.NDArray[np.float64], powers: npt.NDArray[np.float64]) -> None:
-    """Fill `powers` (3, rank + 1) with the powers of the components of `unit`."""
+def _raise_powers(
+    units: npt.NDArray[np.float64], pair: int, powers: npt.NDArray[np.float64]
+) -> None:
+    """Fill `powers` (rank + 1, 3) with the powers of the components of one unit vector."""
     for axis in range(3):
-        powers[axis, 0] = 1.0
-        for n in range(1, powers.shape[1]):
-            powers[axis, n] = powers[axis, n - 1] * unit[axis]
+        powers[0, axis] = 1.0
+        for n in range(1, powers.shape[0]):
+            powers[n, axis] = powers[n - 1, axis] * units[pair, axis]
 
 
 @njit(cache=True)
-def basic_moments(
-    lists: Lists, pairs: Pairs, site: int, powers: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Return the moments of one site, (n_moments,), with the products still zero."""
-    moments = np.zeros(lists.n_moments)
-    for pair in range(pairs.starts[site], pairs.starts[site + 1]):
-        _raise_powers(pairs.units[pair], powers)
-        for k in range(lists.basic.shape[0]):
-            mu, x, y, z = lists.basic[k]
-            moments[k] += pairs.values[pair, mu] * powers[0, x] * powers[1, y] * powers[2, z]
-    return moments
+def _add_pair(
+    basic: npt.NDArray[np.int64],
+    values: npt.NDArray[np.float64],
+    pair: int,
+    powers: npt.NDArray[np.float64],
+    moments: npt.NDArray[np.float64],
+) -> None:
+    """Add one neighbour to the basic moments of its site."""
+    for k in range(basic.shape[0]):
+        angular = powers[basic[k, 1], 0] * powers[basic[k, 2], 1] * powers[basic[k, 3], 2]
+        moments[k] += values[pair, basic[k, 0]] * angular
 
 
 @njit(cache=True)
 def _pair_derivatives(
-    lists: Lists,
+    basic: npt.NDArray[np.int64],
     pairs: Pairs,
     pair: int,
     adjoints: npt.NDArray[np.float64],
     powers: npt.NDArray[np.float64],
-    out: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    gradients: npt.NDArray[np.float64],
+    weights: npt.NDArray[np.float64],
 ) -> None:
-    """Fill the row `pair` of the gradients and of the radial weights; see `site_derivatives`."""
-    gradients, weights = out
-    _raise_powers(pairs.units[pair], powers)
-    inverse = pairs.inverses[pair]
+    """Fill the row `pair` of `gradients` and add to that of `weights`; see `site_derivatives`."""
+    units, inverse = pairs.units, pairs.inverses[pair]
     along = gx = gy = gz = 0.0
-    for k in range(lists.basic.shape[0]):
-        mu, x, y, z = lists.basic[k]
-        px, py, pz = powers[0, x], powers[1, y], powers[2, z]
+    for k in range(basic.shape[0]):
+        mu, x, y, z = basic[k, 0], basic[k, 1], basic[k, 2], basic[k, 3]
+        px, py, pz = powers[x, 0], powers[y, 1], powers[z, 2]
         angular = px * py * pz
         weights[pair, mu] += adjoints[k] * angular
         over = adjoints[k] * pairs.values[pair, mu] * inverse
         # f(r) A(u) with u = r / |r|: the part along u, and the derivatives of A itself.
         along += (adjoints[k] * pairs.slopes[pair, mu] - (x + y + z) * over) * angular
         if x > 0:
-            gx += over * x * powers[0, x - 1] * py * pz
+            gx += over * x * powers[x - 1, 0] * py * pz
         if y > 0:
-            gy += over * y * powers[1, y - 1] * px * pz
+            gy += over * y * powers[y - 1, 1] * px * pz
         if z > 0:
-            gz += over * z * powers[2, z - 1] * px * py
-    gradients[pair, 0] = gx + along * pairs.units[pair, 0]
-    gradients[pair, 1] = gy + along * pairs.units[pair, 1]
-    gradients[pair, 2] = gz + along * pairs.units[pair, 2]
+            gz += over * z * powers[z - 1, 2] * px * py
+    gradients[pair, 0] = gx + along * units[pair, 0]
+    gradients[pair, 1] = gy + along * units[pair, 1]
+    gradients[pair, 2] = gz + along * units[pair, 2]
 
 
 @njit(cache=True)
 def site_derivatives(
-    lists: Lists, pairs: Pairs, coefficients: npt.NDArray[np.float64]
-) -> tuple[
-    npt.NDArray[np.float64],
-    npt.NDArray[np.float64],
-    npt.NDArray[np.float64],
-    npt.NDArray[np.float64],
-]:
-    """Return the site energies and their derivatives.
+    lists: Lists,
+    pairs: Pairs,
+    coefficients: npt.NDArray[np.float64],
+    rank: int,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the basis functions of all sites and the derivatives of the site energies.
 
-    `coefficients` (n_scalars,) are those of the basis functions.
+    `coefficients` (n_scalars,) are those of the basis functions, `rank` is the highest power of
+    a coordinate.
 
     Returns
     -------
-    energies
-        (n_sites,), without the coefficients of the species.
     basis_values
         (n_sites, n_scalars).
     gradients
@@ -138,85 +136,80 @@ def site_derivatives(
     weights
         (n_pairs, n_radial), derivative of the same energy by the radial functions of the pair.
     """
-    n_sites = pairs.starts.shape[0] - 1
-    n_scalars = lists.mapping.shape[0]
-    energies = np.zeros(n_sites)
-    basis_values = np.empty((n_sites, n_scalars))
-    gradients = np.empty((pairs.units.shape[0], 3))
-    weights = np.zeros(pairs.values.shape)
-    powers = np.empty((3, np.max(lists.basic[:, 1:]) + 1))
-    adjoints = np.empty(lists.n_moments)
-    for site in range(n_sites):
-        moments = basic_moments(lists, pairs, site, powers)
+    basis_values = np.empty((pairs.starts.shape[0] - 1, lists.mapping.shape[0]))
+    gradients = np.zeros((pairs.units.shape[0], 3))
+    weights = np.zeros((pairs.units.shape[0], pairs.values.shape[1]))
+    powers = np.empty((rank + 1, 3))
+    for site in range(basis_values.shape[0]):
+        moments = np.zeros(lists.n_moments)
+        adjoints = np.zeros(lists.n_moments)
+        for pair in range(pairs.starts[site], pairs.starts[site + 1]):
+            _raise_powers(pairs.units, pair, powers)
+            _add_pair(lists.basic, pairs.values, pair, powers, moments)
         multiply_moments(lists.times, moments)
-        adjoints[:] = 0.0
-        for s in range(n_scalars):
+        for s in range(lists.mapping.shape[0]):
             basis_values[site, s] = moments[lists.mapping[s]]
-            energies[site] += coefficients[s] * basis_values[site, s]
             adjoints[lists.mapping[s]] += coefficients[s]
         differentiate_moments(lists.times, moments, adjoints)
         for pair in range(pairs.starts[site], pairs.starts[site + 1]):
-            _pair_derivatives(lists, pairs, pair, adjoints, powers, (gradients, weights))
-    return energies, basis_values, gradients, weights
+            _raise_powers(pairs.units, pair, powers)
+            _pair_derivatives(lists.basic, pairs, pair, adjoints, powers, gradients, weights)
+    return basis_values, gradients, weights
 
 
 @njit(cache=True)
-def moment_derivatives(
-    lists: Lists, basic: npt.NDArray[np.float64], coefficients: npt.NDArray[np.float64]
-) -> tuple[
-    npt.NDArray[np.float64],
-    npt.NDArray[np.float64],
-    npt.NDArray[np.float64],
-    npt.NDArray[np.float64],
-]:
-    """Return the basis functions and their derivatives by the basic moments of many sites.
+def tangents_of_moments(
+    times: npt.NDArray[np.int64],
+    moments: npt.NDArray[np.float64],
+    tangents: npt.NDArray[np.float64],
+) -> None:
+    """Fill dm_c/dm_k of the products in place, (n_moments, n_basic); those of the basic are given.
 
-    `basic` is (n_sites, n_basic); `coefficients` (n_scalars,) those of the basis functions.
-
-    Returns
-    -------
-    basis_values
-        B_a, (n_sites, n_scalars).
-    jacobians
-        dB_a/dm_k, (n_sites, n_scalars, n_basic).
-    adjoints
-        dE/dm_k, (n_sites, n_basic).
-    hessians
-        d²E/dm_k dm_l, (n_sites, n_basic, n_basic).
+    `moments` (n_moments,) must be complete.
     """
-    n_sites, n_basic = basic.shape
-    n_scalars = lists.mapping.shape[0]
-    basis_values = np.empty((n_sites, n_scalars))
-    jacobians = np.empty((n_sites, n_scalars, n_basic))
-    adjoints = np.empty((n_sites, n_basic))
-    hessians = np.empty((n_sites, n_basic, n_basic))
-    for site in range(n_sites):
-        m = np.zeros(lists.n_moments)
-        m[:n_basic] = basic[site]
-        adjoint = np.zeros(lists.n_moments)
-        tangents = np.zeros((lists.n_moments, n_basic))
-        for k in range(n_basic):
-            tangents[k, k] = 1.0
-        for row in range(lists.times.shape[0]):
-            a, b, factor, c = lists.times[row]
-            m[c] += factor * m[a] * m[b]
-            for k in range(n_basic):
-                tangents[c, k] += factor * (m[a] * tangents[b, k] + m[b] * tangents[a, k])
-        for s in range(n_scalars):
-            basis_values[site, s] = m[lists.mapping[s]]
-            jacobians[site, s] = tangents[lists.mapping[s]]
-            adjoint[lists.mapping[s]] += coefficients[s]
-        # The reverse pass, itself differentiated by every basic moment.
-        seconds = np.zeros((lists.n_moments, n_basic))
-        for row in range(lists.times.shape[0] - 1, -1, -1):
-            a, b, factor, c = lists.times[row]
-            weight = factor * adjoint[c]
-            for k in range(n_basic):
-                second = factor * seconds[c, k]
-                seconds[a, k] += second * m[b] + weight * tangents[b, k]
-                seconds[b, k] += second * m[a] + weight * tangents[a, k]
-            adjoint[a] += weight * m[b]
-            adjoint[b] += weight * m[a]
-        adjoints[site] = adjoint[:n_basic]
-        hessians[site] = seconds[:n_basic]
-    return basis_values, jacobians, adjoints, hessians
+    for row in range(times.shape[0]):
+        a, b, c = times[row, 0], times[row, 1], times[row, 3]
+        by_a = times[row, 2] * moments[b]
+        by_b = times[row, 2] * moments[a]
+        for k in range(tangents.shape[1]):
+            tangents[c, k] += by_a * tangents[a, k] + by_b * tangents[b, k]
+
+
+@njit(cache=True)
+def second_derivatives(
+    times: npt.NDArray[np.int64],
+    moments: npt.NDArray[np.float64],
+    tangents: npt.NDArray[np.float64],
+    adjoints: npt.NDArray[np.float64],
+    seconds: npt.NDArray[np.float64],
+) -> None:
+    """Differentiate the reverse pass by every basic moment, in place.
+
+    `adjoints` (n_moments,) as in `differentiate_moments`; `seconds` (n_moments, n_basic) starts
+    as zeros and ends with d²E/dm_k dm_l in its first n_basic rows.
+    """
+    for row in range(times.shape[0] - 1, -1, -1):
+        a, b, c = times[row, 0], times[row, 1], times[row, 3]
+        factor = float(times[row, 2])
+        weight = factor * adjoints[c]
+        for k in range(seconds.shape[1]):
+            second = factor * seconds[c, k]
+            seconds[a, k] += second * moments[b] + weight * tangents[b, k]
+            seconds[b, k] += second * moments[a] + weight * tangents[a, k]
+        adjoints[a] += weight * moments[b]
+        adjoints[b] += weight * moments[a]
+
+
+@njit(cache=True)
+def scatter_rows(
+    neighbours: npt.NDArray[np.intp],
+    rows: npt.NDArray[np.float64],
+    forces: npt.NDArray[np.float64],
+    site: int,
+) -> None:
+    """Add `rows` (n, n_columns) to the site's row of `forces`, subtract each from a neighbour's."""
+    for n in range(rows.shape[0]):
+        neighbour = neighbours[n]
+        for column in range(rows.shape[1]):
+            forces[site, column] += rows[n, column]
+            forces[neighbour, column] -= rows[n, column]

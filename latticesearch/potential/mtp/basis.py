@@ -348,10 +348,8 @@ def moment_lists(level: int) -> MomentLists:
     for graph in graphs:
         products.add(graph)
     vertices = sorted({vertex for graph in graphs for vertex in graph.vertices})
-    basic = [(mu, *p) for mu, nu in vertices for p in powers(nu)]
-    numbers: dict[Name, int] = {}
-    for mu, *p in basic:
-        numbers[_moment((mu, sum(p)), tuple(p))] = len(numbers)
+    basic = [(vertex, p) for vertex in vertices for p in powers(vertex[1])]
+    numbers: dict[Name, int] = {_moment(*component): k for k, component in enumerate(basic)}
     rows: list[tuple[int, int, int, int]] = []
     for tensor in products.tensors.values():
         for name, terms in tensor.items():
@@ -360,7 +358,7 @@ def moment_lists(level: int) -> MomentLists:
     return MomentLists(
         n_radial=max(mu for mu, _ in vertices) + 1,
         n_moments=len(numbers),
-        alpha_index_basic=np.array(basic, dtype=np.int64),
+        alpha_index_basic=np.array([(mu, *p) for (mu, _), p in basic], dtype=np.int64),
         alpha_index_times=np.array(rows, dtype=np.int64).reshape(-1, 4),
         alpha_moment_mapping=np.array([numbers[products.scalars[g]] for g in graphs]),
     )

@@ -1,4 +1,4 @@
-"""Energies, forces, stress of any structure, and their derivatives by the coefficients.
+"""Energies, forces and stress of any structure; gradient rows of its site energies.
 
 One structure is an `OffLatticeStructure`: its neighbour pairs and their radial basis functions,
 made once and used for every set of coefficients. Everything else is a sum over pairs.
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import scipy.sparse
 import vesin
 
 from latticesearch.errors import InputError
@@ -18,7 +17,7 @@ from latticesearch.potential.mtp import _kernels
 from latticesearch.potential.mtp.radial import chebyshev_basis
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
     from ase import Atoms
@@ -50,24 +49,6 @@ class Evaluation(NamedTuple):
     forces: Floats
     stress: Floats
     site_energies: Floats
-
-
-class DesignRows(NamedTuple):
-    """Derivatives of energy, forces and stress by some coefficients (the last axis).
-
-    Parameters
-    ----------
-    energy
-        (n_columns,), of the cell.
-    forces
-        (n_atoms, 3, n_columns).
-    stress
-        (6, n_columns), in the order and with the NaN of `Evaluation`.
-    """
-
-    energy: Floats
-    forces: Floats
-    stress: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +130,10 @@ class OffLatticeStructure:
         """Number of atoms."""
         return len(self.types)
 
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """Return the range of pairs of each atom."""
+        return zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True)
+
     def pairs(self, potential: MtpPotential) -> _kernels.Pairs:
         """Return the pairs with the radial functions of `potential`, for the kernels."""
         coefficients = potential.scaling * potential.radial_coeffs
@@ -160,34 +145,6 @@ class OffLatticeStructure:
             np.einsum("pb,pmb->pm", self.radial, chosen),
             np.einsum("pb,pmb->pm", self.radial_slopes, chosen),
         )
-
-    def scatter(self, gradients: Floats) -> tuple[Floats, Floats]:
-        """Return forces and stress from derivatives by the pair vectors.
-
-        Parameters
-        ----------
-        gradients
-            dE/dr of every pair, (n_pairs, 3, n_columns).
-
-        Returns
-        -------
-        forces
-            (n_atoms, 3, n_columns).
-        stress
-            (6, n_columns).
-        """
-        n_pairs, _, n_columns = gradients.shape
-        ones = np.ones(n_pairs)
-        ends = np.concatenate([self.centres, self.neighbours])
-        incidence = scipy.sparse.csr_array(
-            (np.concatenate([ones, -ones]), (ends, np.tile(np.arange(n_pairs), 2))),
-            shape=(self.n_atoms, n_pairs),
-        )
-        forces = incidence @ gradients.reshape(n_pairs, 3 * n_columns)
-        strain = np.tensordot(self.vectors, gradients, axes=(0, 0))
-        strain = 0.5 * (strain + strain.transpose(1, 0, 2))
-        stress = np.stack([strain[i, j] for i, j in _VOIGT]) / self.volume
-        return forces.reshape(self.n_atoms, 3, n_columns), stress
 
 
 def species_indices(symbols: Sequence[str], species: tuple[str, ...]) -> npt.NDArray[np.intp]:
@@ -241,12 +198,16 @@ def evaluate(potential: MtpPotential, structure: Atoms | OffLatticeStructure) ->
         See `OffLatticeStructure.from_atoms`.
     """
     structure = _prepared(potential, structure)
-    energies, _, gradients, _ = _kernels.site_derivatives(
-        kernel_lists(potential), structure.pairs(potential), potential.moment_coeffs
-    )
-    energies += potential.species_coeffs[structure.types]
-    forces, stress = structure.scatter(gradients[:, :, None])
-    return Evaluation(float(energies.sum()), forces[:, :, 0], stress[:, 0], energies)
+    basis_values, gradients, _ = _site_derivatives(potential, structure)
+    site_energies = potential.species_coeffs[structure.types]
+    site_energies = site_energies + basis_values @ potential.moment_coeffs
+    forces = np.zeros((structure.n_atoms, 3))
+    for axis in range(3):
+        by_pair = gradients[:, axis]
+        forces[:, axis] += np.bincount(structure.centres, by_pair, structure.n_atoms)
+        forces[:, axis] -= np.bincount(structure.neighbours, by_pair, structure.n_atoms)
+    stress = stresses(structure, (structure.vectors.T @ gradients)[:, :, None])[:, 0]
+    return Evaluation(float(site_energies.sum()), forces, stress, site_energies)
 
 
 def site_gradient_rows(
@@ -261,181 +222,17 @@ def site_gradient_rows(
     """
     structure = _prepared(potential, structure)
     n, n_species = structure.n_atoms, potential.n_species
-    _, basis_values, _, weights = _kernels.site_derivatives(
-        kernel_lists(potential), structure.pairs(potential), potential.moment_coeffs
-    )
-    radial = np.zeros((n, *potential.radial_coeffs.shape))
-    centre_types = structure.types[structure.centres]
-    by_pair = potential.scaling * weights[:, :, None] * structure.radial[:, None, :]
-    where = (structure.centres, centre_types, structure.types[structure.neighbours])
-    np.add.at(radial, where, by_pair)
+    basis_values, _, weights = _site_derivatives(potential, structure)
+    n_radial, size = potential.radial_coeffs.shape[2:]
+    near = np.eye(n_species)[structure.types[structure.neighbours]]
+    by_species = near[:, :, None] * weights[:, None, :]
+    radial = np.zeros((n, n_species, n_species, n_radial, size))
+    for site, (start, end) in enumerate(structure.blocks()):
+        sums = by_species[start:end].reshape(end - start, -1).T @ structure.radial[start:end]
+        radial[site, structure.types[site]] = sums.reshape(n_species, n_radial, size)
+    radial *= potential.scaling
     own = np.eye(n_species)[structure.types]
     return np.concatenate([radial.reshape(n, -1), own, basis_values], axis=1)
-
-
-def design_rows(
-    potential: MtpPotential, structure: Atoms | OffLatticeStructure
-) -> tuple[DesignRows, DesignRows]:
-    """Return the derivatives of energy, forces and stress by all coefficients.
-
-    Returns
-    -------
-    linear
-        By the species and moment coefficients: since these enter linearly, this is energy,
-        forces and stress of every basis function at the given radial coefficients.
-        n_columns = n_species + n_scalars.
-    radial
-        By the radial coefficients, at the given moment coefficients.
-
-    Raises
-    ------
-    InputError
-        See `OffLatticeStructure.from_atoms`.
-    """
-    structure = _prepared(potential, structure)
-    pairs = structure.pairs(potential)
-    mu = potential.alpha_index_basic[:, 0]
-    angular = _angular(potential, structure)
-    phi = pairs.values[:, mu] * angular.values
-    # d(phi)/dr, (n_pairs, 3, n_basic)
-    slopes = (pairs.slopes[:, mu] * angular.values)[:, None, :] * structure.units[:, :, None]
-    slopes += pairs.values[:, None, mu] * angular.slopes
-    basic = _sums_by_site(structure, phi)
-    moments = _MomentDerivatives(
-        *_kernels.moment_derivatives(kernel_lists(potential), basic, potential.moment_coeffs)
-    )
-    linear = _linear_rows(potential, structure, slopes, moments)
-    return linear, _radial_rows(potential, structure, angular, slopes, moments)
-
-
-class _MomentDerivatives(NamedTuple):
-    """What `_kernels.moment_derivatives` returns."""
-
-    basis_values: Floats
-    jacobians: Floats
-    adjoints: Floats
-    hessians: Floats
-
-
-class _Angular(NamedTuple):
-    """Angular parts x^a y^b z^c of unit vectors, (n_pairs, n_basic), and their d/dr."""
-
-    values: Floats
-    slopes: Floats
-
-
-def _angular(potential: MtpPotential, structure: OffLatticeStructure) -> _Angular:
-    """Return the angular parts of the basic moments; slopes are (n_pairs, 3, n_basic), 1/Å."""
-    powers = potential.alpha_index_basic[:, 1:]
-    units = structure.units
-    raised = [units**0]
-    for _ in range(int(powers.max())):
-        raised.append(raised[-1] * units)
-    table = np.stack(raised, axis=2)  # (n_pairs, 3, rank + 1)
-    factors = [table[:, axis, powers[:, axis]] for axis in range(3)]
-    values = factors[0] * factors[1] * factors[2]
-    slopes = np.empty((len(units), 3, len(powers)))
-    for axis in range(3):
-        n = powers[:, axis]
-        lowered = n * table[:, axis, np.maximum(n - 1, 0)]
-        others = factors[axis - 1] * factors[axis - 2]
-        slopes[:, axis] = lowered * others - powers.sum(axis=1) * values * units[:, axis, None]
-    return _Angular(values, slopes * structure.inverses[:, None, None])
-
-
-def _sums_by_site(structure: OffLatticeStructure, by_pair: Floats) -> Floats:
-    """Sum the rows of `by_pair` over the pairs of each site, (n_atoms, n_columns)."""
-    sums = np.zeros((structure.n_atoms, by_pair.shape[1]))
-    filled = np.flatnonzero(np.diff(structure.starts))
-    if len(filled):
-        sums[filled] = np.add.reduceat(by_pair, structure.starts[filled], axis=0)
-    return sums
-
-
-def _linear_rows(
-    potential: MtpPotential,
-    structure: OffLatticeStructure,
-    slopes: Floats,
-    moments: _MomentDerivatives,
-) -> DesignRows:
-    """Return energy, forces and stress of every linear basis function."""
-    n_species = potential.n_species
-    gradients = np.zeros((len(slopes), 3, n_species + len(potential.moment_coeffs)))
-    for site, (start, end) in enumerate(_blocks(structure)):
-        gradients[start:end, :, n_species:] = slopes[start:end] @ moments.jacobians[site].T
-    counts = np.bincount(structure.types, minlength=n_species)
-    energy = np.concatenate([counts, moments.basis_values.sum(axis=0)])
-    return DesignRows(energy, *structure.scatter(gradients))
-
-
-def _radial_rows(
-    potential: MtpPotential,
-    structure: OffLatticeStructure,
-    angular: _Angular,
-    slopes: Floats,
-    moments: _MomentDerivatives,
-) -> DesignRows:
-    """Return derivatives by the radial coefficients, one species of the centre after another.
-
-    ``d/dc (dE_i/dr) = sum_k dE_i/dm_k d(dphi_k/dr)/dc + sum_kl (d²E_i/dm_k dm_l) dm_l/dc dphi_k/dr``
-    """
-    shape = potential.radial_coeffs.shape
-    energy = np.zeros(shape)
-    forces = np.zeros((structure.n_atoms, 3, *shape))
-    stress = np.zeros((6, *shape)) / structure.volume
-    for centre in range(shape[0]):
-        sites = np.flatnonzero(structure.types == centre)
-        if not len(sites):
-            continue
-        gradients = np.zeros((len(structure.units), 3, *shape[1:]))
-        for site in sites:
-            block = slice(structure.starts[site], structure.starts[site + 1])
-            adjoint = moments.adjoints[site]
-            direct, tangents = _radial_block(potential, structure, angular, adjoint, block)
-            energy[centre] += np.tensordot(adjoint, tangents, axes=1)
-            change = moments.hessians[site] @ tangents.reshape(len(adjoint), -1)
-            indirect = slopes[block] @ change
-            gradients[block] = direct + indirect.reshape(direct.shape)
-        f, s = structure.scatter(gradients.reshape(len(gradients), 3, -1))
-        forces[:, :, centre] = f.reshape(-1, 3, *shape[1:])
-        stress[:, centre] = s.reshape(6, *shape[1:])
-    return DesignRows(energy.ravel(), forces.reshape(len(forces), 3, -1), stress.reshape(6, -1))
-
-
-def _radial_block(
-    potential: MtpPotential,
-    structure: OffLatticeStructure,
-    angular: _Angular,
-    adjoint: Floats,
-    block: slice,
-) -> tuple[Floats, Floats]:
-    """Return what the radial coefficients (n_species, n_radial, radial_size) of a site change.
-
-    Returns
-    -------
-    direct
-        ``sum_k dE_i/dm_k d(dphi_k/dr)/dc`` of the pairs in `block`, (n, 3, ...).
-    tangents
-        ``dm_k/dc``, (n_basic, ...).
-    """
-    mu = potential.alpha_index_basic[:, 0]
-    shape = potential.radial_coeffs.shape[1:]
-    neighbours = structure.types[structure.neighbours[block]]
-    radial = potential.scaling * structure.radial[block]
-    radial_slopes = potential.scaling * structure.radial_slopes[block]
-    by_species = np.eye(shape[0])[neighbours][:, :, None] * radial[:, None, :]
-    sums = angular.values[block].T @ by_species.reshape(len(radial), -1)
-    tangents = np.zeros((len(mu), *shape))
-    tangents[np.arange(len(mu)), :, mu] = sums.reshape(len(mu), shape[0], shape[2])
-
-    select = np.eye(shape[1])[mu]
-    along = structure.units[block][:, :, None] * ((angular.values[block] * adjoint) @ select)[:, None]
-    across = (angular.slopes[block] * adjoint) @ select
-    direct = np.zeros((len(radial), 3, *shape))
-    direct[np.arange(len(radial)), :, neighbours] = (
-        along[..., None] * radial_slopes[:, None, None] + across[..., None] * radial[:, None, None]
-    )
-    return direct, tangents
 
 
 def _prepared(
@@ -446,6 +243,20 @@ def _prepared(
     return OffLatticeStructure.from_atoms(structure, potential)
 
 
-def _blocks(structure: OffLatticeStructure) -> zip[tuple[int, int]]:
-    """Return the range of pairs of each site."""
-    return zip(structure.starts[:-1].tolist(), structure.starts[1:].tolist(), strict=True)
+def _site_derivatives(
+    potential: MtpPotential, structure: OffLatticeStructure
+) -> tuple[Floats, Floats, Floats]:
+    """Return what the kernel of the same name does: basis values, gradients, radial weights."""
+    basis_values, gradients, weights = _kernels.site_derivatives(
+        kernel_lists(potential),
+        structure.pairs(potential),
+        potential.moment_coeffs,
+        int(potential.alpha_index_basic[:, 1:].max()),
+    )
+    return basis_values, gradients, weights
+
+
+def stresses(structure: OffLatticeStructure, strain_derivatives: Floats) -> Floats:
+    """Return stresses, (6, n_columns), from dE/d(strain), (3, 3, n_columns)."""
+    symmetric = 0.5 * (strain_derivatives + strain_derivatives.transpose(1, 0, 2))
+    return np.stack([symmetric[i, j] for i, j in _VOIGT]) / structure.volume
