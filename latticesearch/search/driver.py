@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.enumeration import count_labelings, superlattices
+from latticesearch.enumeration.composition import require_possible
 from latticesearch.errors import InputError
 from latticesearch.lattice import Labelings, Supercell
 from latticesearch.parallel import SerialComm, collective_errors
@@ -115,7 +116,7 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
     with collective_errors(comm):
         blocks = _blocks(parent, max_sites, supercells, composition)
         if not any(len(block.counts) for block in blocks):
-            raise InputError(_impossible(parent, blocks, composition))
+            require_possible(parent, sorted({block.n_cells for block in blocks}), composition)
         small, large = _split(blocks, composition, exhaustive_up_to, limit)
         pool = search_all(
             potential,
@@ -217,16 +218,6 @@ def _as_supercell(parent: ParentLattice, cell: Supercell | npt.ArrayLike) -> Sup
     # Supercells are shared per parent, and with them their evaluators.
     matrix = cell.hnf if isinstance(cell, Supercell) else cell
     return Supercell.from_matrix(parent, matrix)
-
-
-def _impossible(parent: ParentLattice, blocks: list[_Block], composition: Composition) -> str:
-    wanted = ", ".join(f"{symbol} {limits}" for symbol, limits in (composition or {}).items())
-    sizes = sorted({block.n_sites for block in blocks})
-    return (
-        f"no cell of {sizes[0]} to {sizes[-1]} sites on this parent lattice of "
-        f"{'-'.join(parent.species)} can have the composition {wanted}: widen the limits or allow "
-        "larger cells"
-    )
 
 
 def _split(

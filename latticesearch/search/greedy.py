@@ -14,6 +14,7 @@ from latticesearch.search.partial import (
     complete_at_random,
     distinct,
     fill_forced,
+    first_of_each,
     is_feasible,
     mean_field_occupations,
 )
@@ -102,10 +103,9 @@ def _lowest_distinct(
     labels: npt.NDArray[np.int8], energies: npt.NDArray[np.float64], n: int
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64]]:
     """Return the `n` lowest rows; equal energies are ordered by labels, equal rows come once."""
-    labels, first = np.unique(labels, axis=0, return_index=True)
-    energies = energies[first]
-    order = np.argsort(energies, kind="stable")[:n]
-    return labels[order], energies[order]
+    first = first_of_each(labels)
+    lowest = first[np.argsort(energies[first], kind="stable")[:n]]
+    return labels[lowest], energies[lowest]
 
 
 def greedy_search(
@@ -185,6 +185,6 @@ def _distinct_first(
 ) -> npt.NDArray[np.intp]:
     """Return the rows that are no image of another, lowest energy first, ties by labels."""
     images = smallest_images(labels, evaluator.supercell.site_permutations)
-    _, first = np.unique(images, axis=0, return_index=True)
+    first = first_of_each(images)
     order = np.argsort(np.round(energies[first], ENERGY_DECIMALS), kind="stable")
     return np.asarray(first[order], dtype=np.intp)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -104,24 +105,36 @@ def mean_field_occupations(
     allowed
         (n_sites, n_species).
     """
-    species = np.arange(len(counts))
-    occupations = (labels[:, :, None] == species).astype(np.float64)
+    occupations = (labels[:, :, None] == np.arange(len(counts))).astype(np.float64)
     is_open = labels == UNDECIDED
-    classes, class_of_site = np.unique(allowed, axis=0, return_inverse=True)
-    membership = class_of_site.ravel()[:, None] == np.arange(len(classes))
-    n_open = is_open.astype(np.float64) @ membership
-    shares = _balanced(n_open, remaining_counts(labels, counts).astype(np.float64), classes)
-    per_site = _ratio(shares, n_open[:, :, None])
-    return np.where(is_open[:, :, None], per_site[:, class_of_site.ravel()], occupations)
+    kinds, kind_of_site = _site_kinds(allowed.tobytes(), allowed.shape)
+    n_open = is_open.astype(np.float64) @ (kind_of_site[:, None] == np.arange(len(kinds)))
+    remaining = counts - occupations.sum(axis=1)
+    if np.count_nonzero(n_open.any(axis=0)) == 1:
+        # One kind of open sites, the common case: nothing to balance.
+        per_kind = _ratio(remaining, n_open.sum(axis=1, keepdims=True))[:, None]
+        return np.where(is_open[:, :, None], per_kind, occupations)
+    per_kind = _ratio(_balanced(n_open, remaining, kinds), n_open[:, :, None])
+    return np.where(is_open[:, :, None], per_kind[:, kind_of_site], occupations)
+
+
+@lru_cache(maxsize=16)
+def _site_kinds(
+    allowed: bytes, shape: tuple[int, int]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
+    """Return the different rows of an array `allowed` and which one each site has."""
+    rows = np.frombuffer(allowed, dtype=np.bool_).reshape(shape)
+    kinds, kind_of_site = np.unique(rows, axis=0, return_inverse=True)
+    return kinds, kind_of_site.reshape(-1)
 
 
 def _balanced(
     n_open: npt.NDArray[np.float64],
     remaining: npt.NDArray[np.float64],
-    classes: npt.NDArray[np.bool_],
+    kinds: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.float64]:
-    """Return atoms per (row, class, species) with the sums `n_open` and `remaining`."""
-    shares = np.where(classes, 1.0, 0.0) * (n_open > 0.0)[:, :, None]
+    """Return atoms per (row, kind of site, species) with the sums `n_open` and `remaining`."""
+    shares = np.where(kinds, 1.0, 0.0) * (n_open > 0.0)[:, :, None]
     for _ in range(BALANCE_ITERATIONS):
         shares = shares * _ratio(remaining, shares.sum(axis=1))[:, None, :]
         shares = shares * _ratio(n_open, shares.sum(axis=2))[:, :, None]
@@ -185,7 +198,7 @@ def children(
 def distinct(
     labels: npt.NDArray[np.int8], permutations: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.int8]:
-    """Return one representative of each class of equivalent rows, in lexicographic order.
+    """Return one representative of each class of equivalent rows, in a fixed order.
 
     Parameters
     ----------
@@ -194,7 +207,15 @@ def distinct(
     permutations
         (n_perms, n_sites), the symmetry group of the cell.
     """
-    return np.unique(smallest_images(np.ascontiguousarray(labels), permutations), axis=0)
+    images: npt.NDArray[np.int8] = smallest_images(np.ascontiguousarray(labels), permutations)
+    return images[first_of_each(images)]
+
+
+def first_of_each(labels: npt.NDArray[np.int8]) -> npt.NDArray[np.intp]:
+    """Return where each different row of `labels`, (n, n_sites), comes first, ordered by row."""
+    # Rows as opaque bytes sort many times faster than by np.unique along an axis.
+    rows = np.ascontiguousarray(labels).view(np.dtype((np.void, labels.shape[1]))).reshape(-1)
+    return np.asarray(np.unique(rows, return_index=True)[1])
 
 
 def complete_at_random(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latticesearch.enumeration import count_bounds
 from latticesearch.search.partial import fits_sites
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 SWEEPS_PER_DESCENT = 3
 """Swap sweeps a descent from a result of atom addition takes, for the estimate of the cost."""
 
-COUNT_TOLERANCE = 1e-6
-"""Rounding error, in units of one, of the number of sites that a fraction stands for."""
+DISTINCT_SHARE = 0.6
+"""Part of the partial cells and swaps that is paid for: equivalent ones are evaluated once.
+Measured on cells of 8 to 24 sites of 2 to 4 species: 0.15 to 0.5, single items up to 0.85."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +47,15 @@ class WorkItem:
         return (*self.supercell.hnf.ravel().tolist(), *self.counts.tolist())
 
     def cost(self, beam_width: int) -> int:
-        """Return an estimate from above of the evaluations of a greedy search."""
+        """Return an estimate, rather too high, of the evaluations of a greedy search."""
         n_choices = int(np.count_nonzero(self.counts))
         if n_choices == 1:
             return 1
         n_open = int(np.count_nonzero(self.supercell.allowed.sum(axis=1) > 1))
         n_pairs = (int(self.counts.sum()) ** 2 - int((self.counts**2).sum())) // 2
         addition = n_choices * (n_open + beam_width * n_open * (n_open - 1) // 2)
-        return addition + beam_width * (1 + SWEEPS_PER_DESCENT * n_pairs)
+        descents = beam_width * (1 + SWEEPS_PER_DESCENT * n_pairs)
+        return int(np.ceil(DISTINCT_SHARE * (addition + descents)))
 
 
 def feasible_counts(
@@ -69,8 +72,7 @@ def feasible_counts(
     """
     n_sites = supercell.n_sites
     partial = np.zeros((1, 0), dtype=np.int64)
-    for symbol in supercell.parent.species:
-        low, high = _window(composition or {}, symbol, n_sites)
+    for low, high in count_bounds(supercell.parent, supercell.n_cells, composition).tolist():
         grown = np.repeat(partial, max(high - low + 1, 0), axis=0)
         steps = np.tile(np.arange(low, high + 1, dtype=np.int64), len(partial))
         partial = np.column_stack([grown, steps])
@@ -79,16 +81,6 @@ def feasible_counts(
     is_open = np.ones((len(complete), n_sites), dtype=np.bool_)
     result: npt.NDArray[np.int64] = complete[fits_sites(complete, is_open, supercell.allowed)]
     return result
-
-
-def _window(
-    composition: Mapping[str, float | tuple[float, float]], symbol: str, n_sites: int
-) -> tuple[int, int]:
-    """Return the smallest and largest count of a species."""
-    limits = composition.get(symbol, (0.0, 1.0))
-    low, high = limits if isinstance(limits, tuple | list) else (limits, limits)
-    first = int(np.ceil(low * n_sites - COUNT_TOLERANCE))
-    return max(first, 0), min(int(np.floor(high * n_sites + COUNT_TOLERANCE)), n_sites)
 
 
 def n_distinct(supercell: Supercell) -> int:

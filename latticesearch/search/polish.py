@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from latticesearch.search.partial import distinct
+from latticesearch.lattice._kernels import smallest_images
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -105,7 +105,7 @@ def descend(
     supercell = evaluator.supercell
     current = np.array(labels, dtype=np.int8)
     while True:
-        name = distinct(current[None], supercell.site_permutations).tobytes()
+        name = smallest_images(current[None], supercell.site_permutations).tobytes()
         is_new = name not in visited
         visited.add(name)
         pairs = swap_pairs(current, supercell.allowed)

@@ -50,11 +50,14 @@ class Candidate:
         eV per site, vacancies included.
     source
         What found it: "exhaustive" or "greedy".
+    key
+        Canonical key.
     """
 
     configuration: Configuration
     energy: float
     source: str
+    key: str
 
     @property
     def supercell(self) -> Supercell:
@@ -65,11 +68,6 @@ class Candidate:
     def labels(self) -> npt.NDArray[np.int8]:
         """Canonical labels, (n_sites,)."""
         return self.configuration.labels
-
-    @property
-    def key(self) -> str:
-        """Canonical key."""
-        return self.configuration.key
 
     @property
     def energy_per_atom(self) -> float:
@@ -145,12 +143,11 @@ class CandidatePool:
 
     def merge(self, other: CandidatePool) -> CandidatePool:
         """Return the best candidates of both; evaluations add up."""
-        ratios = sorted({*self.entries, *other.entries})
         limit = min(self.max_per_composition, other.max_per_composition)
-        entries = {
-            ratio: _best([*self.entries.get(ratio, ()), *other.entries.get(ratio, ())], limit)
-            for ratio in ratios
-        }
+        entries = {ratio: items[:limit] for ratio, items in self.entries.items()}
+        for ratio, items in other.entries.items():
+            mine = entries.get(ratio)
+            entries[ratio] = items[:limit] if mine is None else _best([*mine, *items], limit)
         return CandidatePool(self.parent, limit, entries, self.evaluations + other.evaluations)
 
     def reduce(self, comm: Communicator) -> CandidatePool:
@@ -181,7 +178,7 @@ class CandidatePool:
         for ratio in sorted(self.entries):
             for entry in self.entries[ratio]:
                 configuration = Configuration.from_key(self.parent, entry.key)
-                yield Candidate(configuration, entry.energy, entry.source)
+                yield Candidate(configuration, entry.energy, entry.source, entry.key)
 
     @cached_property
     def compositions(self) -> npt.NDArray[np.float64]:
