@@ -48,6 +48,9 @@ class Communicator(Protocol):
     def allgather(self, value: T) -> list[T]:
         """Return the values of all ranks, in rank order, on all ranks."""
 
+    def meet(self, timeout: float) -> bool:
+        """Return whether all ranks call this within `timeout` seconds."""
+
     def abort(self, code: int) -> None:
         """End all ranks at once with the exit code `code`."""
 
@@ -69,6 +72,10 @@ class SerialComm:
         """Return ``[value]``."""
         return [value]
 
+    def meet(self, timeout: float) -> bool:  # noqa: ARG002
+        """Return True."""
+        return True
+
     def abort(self, code: int) -> None:
         """Leave the process."""
         raise SystemExit(code)
@@ -84,6 +91,8 @@ class MpiComm:
 
     def __init__(self, comm: MPI.Intracomm) -> None:
         self._comm = comm
+        # A barrier of its own: ranks that meet here may have left others behind in a collective.
+        self._meeting = comm.Dup()
         self.rank = int(comm.Get_rank())
         self.size = int(comm.Get_size())
 
@@ -103,17 +112,25 @@ class MpiComm:
         result: list[T] = self._comm.allgather(value)
         return result
 
+    def meet(self, timeout: float) -> bool:
+        """Return whether all ranks call this within `timeout` seconds."""
+        return _wait(self._meeting.Ibarrier(), timeout)
+
     def abort(self, code: int) -> None:
         """End all ranks at once."""
         self._comm.Abort(code)
 
 
-def _wait(request: MPI.Request) -> None:
-    """Return when `request` is complete; quick waits do not sleep at all."""
-    deadline = time.monotonic() + WAIT_INTERVAL
+def _wait(request: MPI.Request, timeout: float = float("inf")) -> bool:
+    """Return True when `request` is complete; quick waits do not sleep at all."""
+    began = time.monotonic()
     while not request.Test():
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > timeout:
+            return False
+        if waited > WAIT_INTERVAL:
             time.sleep(WAIT_INTERVAL)
+    return True
 
 
 _WORLD: list[Communicator] = []
@@ -222,6 +239,20 @@ def on_root(comm: Communicator, function: Callable[..., T], *args: Any, **kwargs
     if error is not None:
         raise error
     return result  # type: ignore[return-value]
+
+
+def kept_on_root(
+    comm: Communicator, function: Callable[..., T], *args: Any, **kwargs: Any
+) -> T | None:
+    """Call `function` on rank 0 only and keep its result there; raise its exception everywhere.
+
+    For what cannot travel: open files, databases, processes. Other ranks get None.
+    """
+    result: T | None = None
+    with collective_errors(comm):
+        if comm.rank == 0:
+            result = function(*args, **kwargs)
+    return result
 
 
 def first_on_root(comm: Communicator, function: Callable[[], T]) -> T:

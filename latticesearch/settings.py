@@ -142,7 +142,12 @@ class OracleSettings(_Section):
     )
     attempts: Count = 2
     # emt, ase
-    calculator: str | None = Field(None, description="module:factory of an ASE calculator")
+    calculator: str | None = Field(
+        None, description="name of an ASE calculator, or module:factory of your own"
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="keyword arguments of the calculator"
+    )
     relax_cell: bool = True
     relax_ions: bool = True
     fmax: Positive = Field(0.01, description="eV/Å")
@@ -158,8 +163,8 @@ class OracleSettings(_Section):
         if self.kind == "recorded" and self.file is None:
             message = 'kind = "recorded" needs file = "energies.extxyz"'
             raise ValueError(message)
-        if self.kind == "ase" and (self.calculator is None or ":" not in self.calculator):
-            message = 'kind = "ase" needs calculator = "module:factory"'
+        if (self.kind == "ase") != (self.calculator is not None):
+            message = 'kind = "ase" needs calculator = "name" or "module:factory"; others none'
             raise ValueError(message)
         if self.kind != "recorded" and (self.file is not None or self.select):
             message = f'file and select belong to kind = "recorded", not to "{self.kind}"'

@@ -1,0 +1,300 @@
+"""From settings to objects: the only code, beside the campaign, that knows the campaign file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latticesearch.enumeration import count_labelings, enumerate_labelings, superlattices
+from latticesearch.errors import InputError
+from latticesearch.labelling import LabellingOptions
+from latticesearch.lattice import Labelings, ParentLattice, Supercell
+from latticesearch.learning import CandidateSet, LearningOptions
+from latticesearch.learning.candidates import VACANCY
+from latticesearch.oracles import AseOracle, RecordedOracle
+from latticesearch.parallel import SerialComm, gather_blocks
+from latticesearch.potential import MtpBasis
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from latticesearch.hull import Hull
+    from latticesearch.lattice import Configuration
+    from latticesearch.oracles import Oracle
+    from latticesearch.parallel import Communicator
+    from latticesearch.search import CandidatePool
+    from latticesearch.settings import Settings
+
+MIN_DIST_SHARE = 0.9
+"""Default min_dist as a share of the shortest distance of the parent lattice."""
+
+
+@dataclass(frozen=True, eq=False)
+class CandidatePlan:
+    """How the space of candidates is covered.
+
+    Parameters
+    ----------
+    exhaustive
+        Numbers of labelings of the cells that are enumerated, by number of parent cells.
+    greedy
+        Numbers of labelings of the cells left to the greedy search, by number of parent cells.
+    supercell
+        The one supercell, where the campaign names one.
+    """
+
+    exhaustive: Mapping[int, int]
+    greedy: Mapping[int, int]
+    supercell: Supercell | None = None
+
+    @property
+    def n_enumerated(self) -> int:
+        """Number of structures to enumerate."""
+        return sum(self.exhaustive.values())
+
+
+def parent_lattice(settings: Settings) -> ParentLattice:
+    """Return the parent lattice of a campaign."""
+    lattice = settings.lattice
+    allowed = lattice.species or lattice.sublattices
+    assert allowed is not None  # the settings demand one of the two
+    if lattice.file is not None:
+        if isinstance(allowed, list) and isinstance(allowed[0], list):
+            raise InputError(
+                'lattice.sublattices: with a file write a table, e.g. {Ti = ["Ti", "Hf"]}'
+            )
+        return ParentLattice.from_file(lattice.file, allowed)  # type: ignore[arg-type]
+    if isinstance(allowed, dict):
+        raise InputError(
+            'lattice.sublattices: with a prototype write a list per sublattice, e.g. [["Ti"], ...]'
+        )
+    assert lattice.prototype is not None
+    assert lattice.a is not None
+    return ParentLattice.from_prototype(lattice.prototype, lattice.a, allowed, c=lattice.c)
+
+
+def mtp_basis(settings: Settings, parent: ParentLattice) -> MtpBasis:
+    """Return the basis of the potential; the cutoff has to reach the nearest neighbours."""
+    shortest = shortest_distance(parent)
+    cutoff = settings.potential.cutoff
+    if cutoff <= shortest:
+        raise InputError(
+            f"potential.cutoff = {cutoff} Å does not reach the nearest neighbours of the parent "
+            f"lattice at {shortest:.3f} Å; choose 1.5 to 2.5 times that distance"
+        )
+    min_dist = settings.potential.min_dist or MIN_DIST_SHARE * shortest
+    sizes = {} if (n := settings.potential.radial_size) is None else {"radial_size": n}
+    return MtpBasis(settings.potential.level, parent.species, cutoff, min_dist=min_dist, **sizes)
+
+
+def shortest_distance(parent: ParentLattice) -> float:
+    """Return the shortest distance between two sites of a parent lattice, Å."""
+    images = np.array(list(product((-2, -1, 0, 1, 2), repeat=3)))
+    between = parent.basis[:, None, None] - parent.basis[None, :, None] + images
+    lengths = np.linalg.norm(between @ parent.cell, axis=-1)
+    return float(lengths[lengths > 1e-6].min())
+
+
+def oracle(settings: Settings, parent: ParentLattice, comm: Communicator) -> Oracle:
+    """Return the oracle; it refuses species it cannot compute."""
+    source = settings.oracle
+    result: Oracle
+    if source.kind == "recorded":
+        assert source.file is not None
+        result = RecordedOracle(source.file, parent, select=source.select)
+    else:
+        result = AseOracle(
+            source.calculator or "emt",
+            parameters=source.parameters,
+            relax_cell=source.relax_cell,
+            relax_ions=source.relax_ions,
+            fmax=source.fmax,
+            max_steps=source.max_steps,
+            timeout=source.timeout,
+            workers=source.workers or comm.size,
+        )
+    result.check_species(parent.species)
+    unknown = sorted(set(source.references) - set(parent.species))
+    if unknown:
+        raise InputError(
+            f"oracle.references: {unknown[0]} is not among the species {', '.join(parent.species)}"
+        )
+    return result
+
+
+def labelling_options(settings: Settings) -> LabellingOptions:
+    """Return how the oracle's answers are judged."""
+    source = settings.oracle
+    return LabellingOptions(source.attempts, source.max_formation_energy, source.references)
+
+
+def learning_options(settings: Settings) -> LearningOptions:
+    """Return the limits and tolerances of active learning."""
+    return LearningOptions(**settings.learning.model_dump())
+
+
+def candidate_plan(settings: Settings, parent: ParentLattice) -> CandidatePlan:
+    """Decide by exact counts what is enumerated and what is left to the greedy search."""
+    chosen = settings.candidates
+    _check_composition(settings, parent)
+    if chosen.supercell is not None:
+        supercell = Supercell.from_matrix(parent, _supercell_matrix(settings, parent))
+        n = supercell.n_cells
+        count = count_labelings(
+            parent,
+            composition=chosen.composition or None,
+            superperiodic=True,
+            supercell=supercell,
+        )
+        split = ({n: count}, {}) if count <= chosen.exhaustive_limit else ({}, {n: count})
+        return CandidatePlan(*split, supercell)
+    assert chosen.max_sites is not None
+    largest = chosen.max_sites // parent.n_basis
+    if largest == 0:
+        raise InputError(
+            f"candidates.max_sites = {chosen.max_sites} is less than the {parent.n_basis} sites "
+            "of the parent lattice's cell"
+        )
+    return _plan_sizes(settings, parent, largest)
+
+
+def _plan_sizes(settings: Settings, parent: ParentLattice, largest: int) -> CandidatePlan:
+    """Enumerate sizes from the smallest on, as long as the limit allows."""
+    chosen = settings.candidates
+    exhaustive: dict[int, int] = {}
+    greedy: dict[int, int] = {}
+    for n in range(1, largest + 1):
+        count = _count(parent, n, settings)
+        fits = not greedy and sum(exhaustive.values()) + count <= chosen.exhaustive_limit
+        (exhaustive if fits else greedy)[n] = count
+    if sum(exhaustive.values()) + sum(greedy.values()) == 0:
+        raise InputError(
+            f"candidates.composition = {_text(chosen.composition)}: no cell up to "
+            f"{chosen.max_sites} sites can have it; widen the ranges or allow larger cells"
+        )
+    return CandidatePlan(exhaustive, greedy)
+
+
+def _count(parent: ParentLattice, index: int, settings: Settings) -> int:
+    """Count the labelings of one size; a composition this size cannot have counts as none."""
+    try:
+        return count_labelings(parent, index, settings.candidates.composition or None)
+    except InputError:
+        return 0
+
+
+def _check_composition(settings: Settings, parent: ParentLattice) -> None:
+    """Refuse ranges of unknown species, and ranges that no mixture can satisfy."""
+    ranges = settings.candidates.composition
+    for symbol in ranges:
+        if symbol not in parent.species:
+            raise InputError(
+                f"candidates.composition: {symbol} is not among the species "
+                f"{', '.join(parent.species)}"
+            )
+    low = sum(r if isinstance(r, float) else r[0] for r in ranges.values())
+    if low > 1.0 + 1e-9:
+        raise InputError(
+            f"candidates.composition = {_text(ranges)}: the fractions sum to {low:g}, more than one"
+        )
+
+
+def _text(ranges: Mapping[str, float | tuple[float, float]]) -> str:
+    """Return ranges of composition as they stand in a campaign file."""
+    parts = (f"{s} = {list(r) if isinstance(r, tuple) else r}" for s, r in ranges.items())
+    return "{" + ", ".join(parts) + "}"
+
+
+def _supercell_matrix(settings: Settings, parent: ParentLattice) -> list[list[int]]:
+    """Return the campaign's supercell in units of the primitive cell, (3, 3)."""
+    matrix = np.array(settings.candidates.supercell)
+    if matrix.ndim == 1:
+        matrix = np.diag(matrix)
+    if settings.candidates.cell == "conventional":
+        matrix = matrix @ parent.conventional
+    result: list[list[int]] = matrix.tolist()
+    return result
+
+
+def candidate_set(
+    settings: Settings,
+    parent: ParentLattice,
+    plan: CandidatePlan,
+    comm: Communicator | None = None,
+) -> CandidateSet:
+    """Enumerate the candidates: the end members and everything the plan calls exhaustive."""
+    comm = comm or SerialComm()
+    candidates = CandidateSet(parent)
+    candidates.add(end_members(parent), "end member")
+    composition = settings.candidates.composition or None
+    found: list[Labelings] = []
+    if plan.supercell is not None and plan.exhaustive:
+        found += enumerate_labelings(
+            parent, supercell=plan.supercell, composition=composition, superperiodic=True, comm=comm
+        )
+    elif plan.supercell is None:
+        for n in [n for n, count in plan.exhaustive.items() if count]:
+            found += enumerate_labelings(
+                parent, min_index=n, max_index=n, composition=composition, comm=comm
+            )
+    # Which rank found what must not show: the order is that of the cells and labels themselves.
+    batches = gather_blocks(found, comm)
+    for batch in sorted(batches, key=_batch_order):
+        candidates.add(batch, "enumeration")
+    return candidates
+
+
+def _batch_order(batch: Labelings) -> tuple[int, list[int], list[int]]:
+    """Return a sort key that two different batches never share."""
+    first = batch.labels[0].tolist() if len(batch) else []
+    return batch.supercell.n_cells, batch.supercell.hnf.ravel().tolist(), first
+
+
+def end_members(parent: ParentLattice) -> Labelings:
+    """Return the labelings of the primitive cell with one species per sublattice.
+
+    They span the composition space, so formation energies exist also where the campaign
+    restricts the composition of its candidates.
+    """
+    cell = Supercell.from_matrix(parent, np.eye(3, dtype=int))
+    choices = [np.flatnonzero(parent.allowed[sites[0]]) for sites in parent.sublattices]
+    labels = np.zeros((int(np.prod([len(c) for c in choices])), parent.n_basis), dtype=np.int8)
+    for row, pick in enumerate(product(*choices)):
+        for sites, label in zip(parent.sublattices, pick, strict=True):
+            labels[row, sites] = label
+    return Labelings(cell, labels)
+
+
+def search_supercells(plan: CandidatePlan, parent: ParentLattice, shapes: int) -> list[Supercell]:
+    """Return the supercells of the greedy search: the least skewed shapes of every size."""
+    if not plan.greedy:
+        return []
+    if plan.supercell is not None:
+        return [plan.supercell]
+    cells = []
+    for n in [n for n, count in plan.greedy.items() if count]:
+        of_size = [Supercell(parent, hnf) for hnf in superlattices(parent, n)]
+        of_size.sort(key=lambda s: (round(_skewness(s), 9), s.hnf.ravel().tolist()))
+        cells += of_size[:shapes]
+    return cells
+
+
+def near_hull(pool: CandidatePool, hull: Hull, window: float) -> list[Configuration]:
+    """Return the candidates of a search up to `window`, eV/atom, above a hull."""
+    found = [c for c in pool.candidates if c.configuration.n_atoms > 0]
+    if not found:
+        return []
+    is_element = [i for i, s in enumerate(found[0].supercell.parent.species) if s != VACANCY]
+    counts = np.array([c.configuration.counts[is_element] for c in found])
+    x = counts / counts.sum(axis=1, keepdims=True)
+    above = hull.energy_above_hull(x, [c.energy_per_atom for c in found])
+    return [c.configuration for c, e in zip(found, above, strict=True) if e < window]
+
+
+def _skewness(supercell: Supercell) -> float:
+    """Return the longest edge of the reduced cell over the edge of a cube of its volume."""
+    edges = np.linalg.norm(supercell.cell, axis=1)
+    return float(edges.max() / abs(np.linalg.det(supercell.cell)) ** (1 / 3))

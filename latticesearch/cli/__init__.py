@@ -1,0 +1,98 @@
+"""The command line: one function per verb; exit codes 0 done, 1 failure, 2 bad input."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from latticesearch import __version__
+from latticesearch.cli import inspect, prepare, run
+from latticesearch.errors import InputError
+from latticesearch.parallel import world
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from latticesearch.parallel import Communicator
+
+EXIT_FAILURE = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+MEETING_TIME = 3.0
+"""Seconds a failing rank waits for the others to fail with it before it ends them."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code.
+
+    Parameters
+    ----------
+    arguments
+        Words after the program's name; default those of the process.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        comm = world()
+    except RuntimeError as error:
+        return _complain(error, EXIT_FAILURE)
+    _start_logging(comm, verbose=options.verbose)
+    try:
+        code: int = options.function(options, comm)
+    except InputError as error:
+        return _end(comm, error, EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        comm.abort(EXIT_INTERRUPTED)
+        return EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - whatever it is, all ranks must end
+        if options.verbose or not isinstance(error, RuntimeError):
+            traceback.print_exc()
+        return _end(comm, error, EXIT_FAILURE)
+    return code
+
+
+def _end(comm: Communicator, error: Exception, code: int) -> int:
+    """Say once what is wrong and end all ranks, gently if all know of it."""
+    if comm.rank == 0:
+        _complain(error, code)
+    if not comm.meet(MEETING_TIME):
+        if comm.rank != 0:
+            _complain(error, code)
+        comm.abort(code)
+    return code
+
+
+def _complain(error: Exception, code: int) -> int:
+    """Print one line on stderr."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    sys.stderr.write(f"latticesearch: {text}\n")
+    return code
+
+
+def _start_logging(comm: Communicator, *, verbose: bool) -> None:
+    """Send the package's log to stderr: rank 0 tells the story, the others only warn."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    package = logging.getLogger("latticesearch")
+    package.handlers = [handler]
+    package.propagate = False
+    story = logging.DEBUG if verbose else logging.INFO
+    package.setLevel(story if comm.rank == 0 else logging.ERROR)
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Return the parser of all verbs."""
+    parser = argparse.ArgumentParser(
+        prog="latticesearch",
+        description="Find the stable ordered structures of multicomponent alloys.",
+        epilog="With MPI: mpirun -n N latticesearch VERB ...",
+    )
+    parser.add_argument("--version", action="version", version=f"latticesearch {__version__}")
+    parser.add_argument("--verbose", action="store_true", help="more log lines, tracebacks")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for module in (run, prepare, inspect):
+        module.add_verbs(verbs)
+    return parser

@@ -1,0 +1,134 @@
+"""Verbs on a run directory: `status`, `hull`, `export`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latticesearch.errors import InputError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from latticesearch.parallel import Communicator
+    from latticesearch.storage import RunDirectory
+
+FORMATS = {"cif": "cif", "poscar": "vasp", "extxyz": "extxyz", "lammps": "lammps-data"}
+"""Names of export formats and ASE's names for them."""
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verbs to the command line."""
+    for name, function, text in (
+        ("status", status, "how far a run is, and what failed"),
+        ("hull", hull, "print the stable and nearly stable structures"),
+        ("export", export, "write the stable structures in another format"),
+    ):
+        parser = verbs.add_parser(name, help=text)
+        parser.set_defaults(function=function)
+        parser.add_argument("run", metavar="RUN", help="run directory")
+        parser.add_argument("--json", action="store_true", help="answer as JSON")
+        if name == "export":
+            parser.add_argument("--format", choices=sorted(FORMATS), default="poscar")
+            parser.add_argument("--output", metavar="DIR", help="folder (default RUN/FORMAT)")
+
+
+def status(options: argparse.Namespace, comm: Communicator) -> int:
+    """Print counts of oracle calculations, the last round, and every failure."""
+    if comm.rank == 0:
+        answer = run_status(_directory(options))
+        text = json.dumps(answer) if options.json else _status_text(answer)
+        sys.stdout.write(text + "\n")
+    return 0
+
+
+def run_status(directory: RunDirectory) -> dict[str, Any]:
+    """Return how far a run is, from its files alone."""
+    rows = directory.store.results()
+    known = directory.store.by_key()
+    events = directory.events()
+    rounds = [e for e in events if e["event"] == "round"]
+    ends = [e for e in events if e["event"] == "end"]
+    counts = {
+        s: sum(r.status == s for r in known.values()) for s in ("done", "failed", "quarantined")
+    }
+    failures = [
+        {"key": r.key, "status": r.status, "attempts": r.result.attempt, "error": r.result.error}
+        for r in known.values()
+        if r.status != "done"
+    ]
+    set_aside = [r.key for r in known.values() if r.status == "done" and not r.result.on_lattice]
+    return {
+        "path": str(directory.path),
+        "finished": bool(ends),
+        "stop": ends[-1]["stop"] if ends else "",
+        "rounds": max((e["round"] for e in rounds), default=-1) + 1,
+        "oracle_calls": len(rows),
+        **counts,
+        "off_lattice": len(set_aside),
+        "oracle_seconds": round(sum(r.result.seconds for r in rows), 1),
+        "failures": failures,
+        "set_aside": set_aside,
+    }
+
+
+def _status_text(answer: dict[str, Any]) -> str:
+    """Return the status as lines for a person."""
+    state = f"finished ({answer['stop']})" if answer["finished"] else "not finished"
+    lines = [
+        f"{answer['path']}: {state} after {answer['rounds']} rounds",
+        f"oracle calculations: {answer['oracle_calls']} in {answer['oracle_seconds']} s",
+        "  " + ", ".join(f"{answer[s]} {s}" for s in ("done", "failed", "quarantined"))
+        + f", {answer['off_lattice']} off the lattice",
+    ]
+    lines += [
+        f"  {f['status']} {f['key']} (attempt {f['attempts']}): {f['error']}"
+        for f in answer["failures"]
+    ]
+    lines += [f"  off the lattice {key}" for key in answer["set_aside"]]
+    return "\n".join(lines)
+
+
+def hull(options: argparse.Namespace, comm: Communicator) -> int:
+    """Print hull.csv as a table."""
+    if comm.rank == 0:
+        from latticesearch.report import hull_table
+
+        table = _directory(options).read_hull()
+        if table is None:
+            raise InputError(f"{options.run} has no hull yet; see latticesearch status")
+        text = table.to_json(orient="records") if options.json else hull_table(table)
+        sys.stdout.write(text + "\n")
+    return 0
+
+
+def export(options: argparse.Namespace, comm: Communicator) -> int:
+    """Write every stable structure as one file of another format."""
+    if comm.rank == 0:
+        _export(options)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> None:
+    """Do the work of `export` on one rank."""
+    from ase.io import read, write
+
+    source = _directory(options).path
+    target = Path(options.output) if options.output else source / options.format
+    files = sorted((source / "stable").glob("*.cif"))
+    if not files:
+        raise InputError(f"{source} has no stable structures yet; see latticesearch status")
+    target.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        path = target / f"{file.stem}.{options.format}"
+        write(path, read(file), format=FORMATS[options.format], parallel=False)
+    sys.stdout.write(f"wrote {len(files)} structures to {target}\n")
+
+
+def _directory(options: argparse.Namespace) -> RunDirectory:
+    """Open the run directory for reading."""
+    from latticesearch.storage import RunDirectory
+
+    return RunDirectory.read(Path(options.run))

@@ -1,0 +1,96 @@
+"""Verbs before a run: `init`, `check`, `count`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latticesearch.cli.run import add_campaign
+from latticesearch.errors import InputError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from latticesearch.parallel import Communicator
+
+TEMPLATE = Path(__file__).parent / "template.toml"
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verbs to the command line."""
+    parser = verbs.add_parser("init", help="write a commented campaign file")
+    parser.set_defaults(function=init)
+    parser.add_argument("config", metavar="CONFIG", nargs="?", default="campaign.toml")
+    for name, function, text in (
+        ("check", check, "validate a campaign file, count candidates, estimate the cost"),
+        ("count", count, "count the symmetry-distinct structures, size by size"),
+    ):
+        parser = verbs.add_parser(name, help=text)
+        parser.set_defaults(function=function)
+        add_campaign(parser)
+        parser.add_argument("--json", action="store_true", help="answer as JSON")
+
+
+def init(options: argparse.Namespace, comm: Communicator) -> int:
+    """Write a campaign file with every section and what it means."""
+    path = Path(options.config)
+    if path.exists():
+        raise InputError(f"{path} exists already; choose another name: latticesearch init NAME")
+    if comm.rank == 0:
+        path.write_text(TEMPLATE.read_text(encoding="utf-8"), encoding="utf-8")
+        sys.stdout.write(f"wrote {path}; edit it, then: latticesearch check {path}\n")
+    return 0
+
+
+def check(options: argparse.Namespace, comm: Communicator) -> int:
+    """Build everything a run would need, and say what it would do."""
+    if comm.rank != 0:
+        return 0
+    from latticesearch import build
+    from latticesearch.settings import read_settings
+
+    settings = read_settings(Path(options.config), options.overrides)
+    parent = build.parent_lattice(settings)
+    basis = build.mtp_basis(settings, parent)
+    plan = build.candidate_plan(settings, parent)
+    build.oracle(settings, parent, 1).close()
+    answer = {
+        "system": "-".join(parent.species),
+        "sites_of_parent_cell": parent.n_basis,
+        "symmetry_operations": parent.n_ops,
+        "enumerated": plan.n_enumerated,
+        "left_to_greedy_search": sum(plan.greedy.values()),
+        "potential_parameters": basis.potential().n_parameters,
+        "oracle": settings.oracle.kind,
+        "oracle_calculations_at_most": settings.learning.budget,
+    }
+    _print(answer, as_json=options.json)
+    return 0
+
+
+def count(options: argparse.Namespace, comm: Communicator) -> int:
+    """Print the exact number of structures of each size; nothing is enumerated."""
+    if comm.rank != 0:
+        return 0
+    from latticesearch import build
+    from latticesearch.settings import read_settings
+
+    settings = read_settings(Path(options.config), options.overrides)
+    parent = build.parent_lattice(settings)
+    plan = build.candidate_plan(settings, parent)
+    counts = {**plan.exhaustive, **plan.greedy}
+    answer = {f"{n * parent.n_basis} sites": counts[n] for n in sorted(counts)}
+    _print({**answer, "total": sum(counts.values())}, as_json=options.json)
+    return 0
+
+
+def _print(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Print names and values, one pair per line, or one JSON object."""
+    if as_json:
+        sys.stdout.write(json.dumps(answer) + "\n")
+        return
+    width = max(len(name) for name in answer)
+    for name, value in answer.items():
+        sys.stdout.write(f"{name.replace('_', ' '):{width}}  {value}\n")

@@ -1,0 +1,97 @@
+"""Progress of long steps: what the library tells, and what the command line shows."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+REDRAW_INTERVAL = 0.1
+"""Seconds between two drawings of a bar."""
+
+LOG_INTERVAL = 20.0
+"""Seconds between two lines where stderr is a file."""
+
+BAR_WIDTH = 28
+
+
+class Progress(Protocol):
+    """Receives how far a step is."""
+
+    def start(self, task: str, total: int) -> None:
+        """Begin the step `task` of `total` units."""
+
+    def advance(self, done: int) -> None:
+        """Say that `done` units are ready."""
+
+    def finish(self) -> None:
+        """End the step."""
+
+
+class NoProgress:
+    """Tells nobody."""
+
+    def start(self, task: str, total: int) -> None:
+        """Do nothing."""
+
+    def advance(self, done: int) -> None:
+        """Do nothing."""
+
+    def finish(self) -> None:
+        """Do nothing."""
+
+
+class StreamProgress:
+    """A bar on a terminal, a line now and then in a file.
+
+    Parameters
+    ----------
+    stream
+        Where the bar goes; lines go to the log.
+    clock
+        Seconds since some start.
+    """
+
+    def __init__(
+        self, stream: TextIO = sys.stderr, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stream, self._clock = stream, clock
+        self._is_terminal = stream.isatty()
+        self._task, self._total, self._begin, self._shown = "", 0, 0.0, 0.0
+
+    def start(self, task: str, total: int) -> None:
+        """Begin the step `task` of `total` units."""
+        self._task, self._total = task, total
+        self._begin = self._shown = self._clock()
+
+    def advance(self, done: int) -> None:
+        """Show `done` of the total, the rate and the time left, if it is time to."""
+        now = self._clock()
+        if now - self._shown < (REDRAW_INTERVAL if self._is_terminal else LOG_INTERVAL):
+            return
+        self._shown = now
+        text = self._text(done, now - self._begin)
+        if self._is_terminal:
+            filled = BAR_WIDTH * done // max(self._total, 1)
+            bar = "█" * filled + "·" * (BAR_WIDTH - filled)
+            self._stream.write(f"\r\033[K  {bar} {text}")
+            self._stream.flush()
+        else:
+            log.info("%s", text)
+
+    def finish(self) -> None:
+        """Remove the bar."""
+        if self._is_terminal:
+            self._stream.write("\r\033[K")
+            self._stream.flush()
+
+    def _text(self, done: int, seconds: float) -> str:
+        rate = done / seconds if seconds > 0 else 0.0
+        left = f"{(self._total - done) / rate:.0f} s left" if rate > 0 else "time unknown"
+        return f"{self._task}: {done} of {self._total}, {rate:.1f} per second, {left}"

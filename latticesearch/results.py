@@ -1,0 +1,237 @@
+"""The tables of a campaign: candidates, hull, rounds, failures; from arrays to data frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import spglib
+
+from latticesearch.hull import Hull
+from latticesearch.learning.acquisition import GRADE, NEAR_HULL, VERTEX
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+    from ase import Atoms
+
+    from latticesearch.learning import CandidateSet, Round
+    from latticesearch.oracles import OracleResult
+
+NEAR_STABLE = 0.025
+"""eV/atom; computed structures up to this far above the hull are listed with the stable ones:
+roughly thermal energy at room temperature."""
+
+STABLE = 1e-6
+"""eV/atom; structures closer to the hull than this lie on it."""
+
+SYMPREC = 1e-3
+"""Å; the decorated ideal lattice is exact, so this only has to beat rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """What a campaign has found so far.
+
+    Parameters
+    ----------
+    candidates
+        One row per candidate, the columns of candidates.parquet.
+    hull
+        One row per stable or nearly stable structure, the columns of hull.csv.
+    stable
+        File names (without folder) and relaxed structures of the stable ones.
+    """
+
+    candidates: pd.DataFrame
+    hull: pd.DataFrame
+    stable: dict[str, Atoms]
+
+
+def space_group(atoms: Atoms) -> str:
+    """Return the international symbol of the space group, e.g. "Pm-3m"."""
+    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    dataset = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
+    return "P1" if dataset is None else str(dataset.international)
+
+
+def make_tables(
+    candidates: CandidateSet,
+    true: Mapping[str, float],
+    answers: Mapping[str, OracleResult],
+    last: Round,
+    oracle_rounds: Mapping[str, int],
+) -> Tables:
+    """Make all tables.
+
+    Parameters
+    ----------
+    candidates
+        All candidates.
+    true
+        Oracle energies by key, eV/atom.
+    answers
+        The oracle's results by key, for the relaxed structures.
+    last
+        The last round that predicted energies and grades.
+    oracle_rounds
+        In which round the oracle was asked, by key.
+    """
+    energies = np.array([true.get(key, np.nan) for key in candidates.keys])
+    known = np.flatnonzero(np.isfinite(energies))
+    hull = Hull(candidates.compositions[known], energies[known])
+    table = _candidates_table(candidates, energies, hull, last, oracle_rounds)
+    near = table.iloc[known].query("energy_above_hull <= @NEAR_STABLE")
+    return _hull_table(near, candidates, answers, table)
+
+
+def _candidates_table(
+    candidates: CandidateSet,
+    true: npt.NDArray[np.float64],
+    hull: Hull,
+    last: Round,
+    oracle_rounds: Mapping[str, int],
+) -> pd.DataFrame:
+    """Return one row per candidate."""
+    n = len(candidates)
+    predicted = _padded(last.predicted, n)
+    best = np.where(np.isfinite(true), true, predicted)
+    x = candidates.compositions
+    configurations = [candidates.configuration(i) for i in range(n)]
+    table = {
+        "key": candidates.keys,
+        "formula": [c.formula for c in configurations],
+        **{f"x_{s}": x[:, i] for i, s in enumerate(candidates.elements)},
+        "n_atoms": [c.n_atoms for c in configurations],
+        "hnf": [c.supercell.hnf.ravel().tolist() for c in configurations],
+        "labels": [c.labels.tolist() for c in configurations],
+        "energy": best,
+        "formation_energy": hull.formation_energy(x, best),
+        "energy_above_hull": hull.energy_above_hull(x, best),
+        "predicted_energy": predicted,
+        "oracle_energy": true,
+        "oracle_round": pd.array([oracle_rounds.get(k) for k in candidates.keys], dtype="Int64"),
+        "grade": _padded(last.grades, n),
+        "round": candidates.rounds,
+        "source": candidates.sources,
+    }
+    return pd.DataFrame(table)
+
+
+def _padded(values: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.float64]:
+    """Return `values` with NaN for candidates that came later, (n,)."""
+    return np.concatenate([values, np.full(n - len(values), np.nan)])
+
+
+def _hull_table(
+    near: pd.DataFrame,
+    candidates: CandidateSet,
+    answers: Mapping[str, OracleResult],
+    table: pd.DataFrame,
+) -> Tables:
+    """Return the tables with that of the stable and nearly stable structures, sorted."""
+    fractions = [f"x_{s}" for s in candidates.elements]
+    stable_first = near.assign(is_stable=near.energy_above_hull.abs() <= STABLE)
+    ordered = stable_first.sort_values(
+        ["is_stable", *fractions, "energy_above_hull", "key"],
+        ascending=[False, *[False] * len(fractions), True, True],
+    )
+    structures = [candidates.configuration(candidates.index(k)) for k in ordered.key]
+    groups = [space_group(c.to_atoms()) for c in structures]
+    names = _file_names(ordered, groups)
+    hull = pd.DataFrame(
+        {
+            "formula": ordered.formula,
+            "n_atoms": ordered.n_atoms,
+            "space_group": groups,
+            "formation_energy": ordered.formation_energy,
+            "energy_above_hull": ordered.energy_above_hull,
+            **{column: ordered[column] for column in fractions},
+            "key": ordered.key,
+            "cif": [f"stable/{name}" if name else "" for name in names],
+        }
+    ).reset_index(drop=True)
+    stable = {
+        name: _relaxed(answers.get(key), structure.to_atoms())
+        for name, key, structure in zip(names, ordered.key, structures, strict=True)
+        if name
+    }
+    return Tables(table, hull, stable)
+
+
+def _relaxed(answer: OracleResult | None, ideal: Atoms) -> Atoms:
+    """Return the oracle's relaxed structure, or the ideal one where it gave none."""
+    return ideal if answer is None or answer.atoms is None else answer.atoms
+
+
+def _file_names(ordered: pd.DataFrame, groups: Sequence[str]) -> list[str]:
+    """Return rank-formula-group.cif for stable rows, nothing for the others."""
+    width = len(str(int(ordered.is_stable.sum())))
+    names = []
+    for rank, (formula, group, stable) in enumerate(
+        zip(ordered.formula, groups, ordered.is_stable, strict=True), start=1
+    ):
+        symbol = group.replace("/", "_").replace(" ", "")
+        names.append(f"{rank:0{width}d}_{formula}_{symbol}.cif" if stable else "")
+    return names
+
+
+def round_row(outcome: Round, training_rmse: float | None = None) -> dict[str, Any]:
+    """Return the row of one round: what the log, the report and the terminal show."""
+    reasons = [c.reason for c in outcome.choices]
+    return {
+        "round": outcome.number,
+        "asked": len(outcome.choices),
+        "oracle_calls": outcome.calculations,
+        "vertex": reasons.count(VERTEX),
+        "near_hull": reasons.count(NEAR_HULL),
+        "grade": reasons.count(GRADE),
+        "n_vertices": len(outcome.vertices),
+        "hull_change": _number(outcome.hull_change),
+        "near_hull_error": _number(outcome.near_hull_error),
+        "max_grade": _number(outcome.max_grade),
+        "rmse": training_rmse,
+        "stop": outcome.stop,
+    }
+
+
+def describe_round(row: Mapping[str, Any]) -> str:
+    """Return one line about a round for the log."""
+    text = f"round {row['round']}: {row['oracle_calls']} oracle calculations"
+    if row["rmse"] is not None:
+        text += f", fit error {1000 * row['rmse']:.2f} meV/atom"
+    if row["near_hull_error"] is not None:
+        text += f", near-hull error {1000 * row['near_hull_error']:.2f} meV/atom"
+    text += f", {row['n_vertices']} stable"
+    if row["hull_change"]:
+        text += f", hull moved by {1000 * row['hull_change']:.2f} meV/atom"
+    return text + (f"; {row['stop']}" if row["stop"] else "")
+
+
+def summarise(
+    tables: Tables,
+    rounds: Sequence[Mapping[str, Any]],
+    failures: Sequence[Mapping[str, object]],
+    name: str,
+    seconds: float,
+) -> dict[str, Any]:
+    """Return the counts of a finished campaign."""
+    return {
+        "name": name,
+        "stable": int((tables.hull.cif != "").sum()),
+        "candidates": len(tables.candidates),
+        "oracle_calls": rounds[-1]["oracle_calls"],
+        "rounds": len(rounds),
+        "failures": len(failures),
+        "stop": rounds[-1]["stop"],
+        "near_hull_error": rounds[-1]["near_hull_error"],
+        "seconds": round(seconds, 1),
+    }
+
+
+def _number(value: float) -> float | None:
+    """Return None for NaN, which JSON cannot hold."""
+    return None if np.isnan(value) else float(value)
