@@ -49,6 +49,7 @@ def replace_directory(path: Path, files: Mapping[str, bytes]) -> None:
     the two renames leaves.
     """
     temporary, old = _temporary_name(path), path.with_name(f".{path.name}{_OLD}")
+    _restore(path, old)
     try:
         temporary.mkdir()
         for name, data in files.items():

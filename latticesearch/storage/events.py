@@ -55,7 +55,8 @@ class EventLog:
         line = (json.dumps(record, allow_nan=False) + "\n").encode()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            os.write(descriptor, line)
+            while line:
+                line = line[os.write(descriptor, line) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -64,8 +65,14 @@ class EventLog:
         """Return all complete events, oldest first."""
         if not self._path.exists():
             return []
-        lines = self._path.read_bytes().split(b"\n")[:-1]
-        return [json.loads(line) for line in lines]
+        events = []
+        for number, line in enumerate(self._path.read_bytes().split(b"\n")[:-1], start=1):
+            try:
+                events.append(json.loads(line))
+            except ValueError:
+                # The log informs; a damaged line (a disk once full) must not stop a campaign.
+                log.warning("%s: line %d is damaged and left out", self._path, number)
+        return events
 
 
 def _plain(value: Any) -> Any:

@@ -146,6 +146,9 @@ class OracleStore:
                 database.connection.execute("PRAGMA synchronous=EXTRA")
                 yield database
         except sqlite3.DatabaseError as error:
+            # Its subclasses mean something else, such as a full disk.
+            if type(error) is not sqlite3.DatabaseError:
+                raise
             raise InputError(f"{self._path}: {error}; it is damaged or no ASE database") from error
 
 

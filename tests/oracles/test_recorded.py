@@ -130,7 +130,7 @@ def test_bad_tables_are_input_errors(parent, table, tmp_path):
         RecordedOracle(path, ParentLattice.from_prototype("fcc", 3.8, ("Ag", "Pd")))
     broken = tmp_path / "broken.xyz"
     broken.write_text(path.read_text()[:-40])
-    with pytest.raises(InputError, match="broken.xyz"):
+    with pytest.raises(InputError, match=r"broken.xyz"):
         RecordedOracle(broken, parent)
     (tmp_path / "noise.db").write_bytes(b"no database at all" * 100)
     with pytest.raises(InputError, match=r"noise.db: DatabaseError"):
