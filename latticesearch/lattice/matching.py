@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_STRAIN = 0.1
-"""Shape strain beyond which a cell is another lattice; bcc to fcc (Bain) is 0.18."""
+MAX_STRAIN = 0.09
+"""Shape strain beyond which a cell is another lattice: half of bcc to fcc (Bain), 0.18."""
+
+MAX_SCORE = 0.15
+"""Score beyond which a structure is another lattice; bcc to hcp (Burgers) is 0.24."""
 
 VACANCY_SCALE = 1.1
 """With vacancies the number of cells follows from the volume: linear scale at most this."""
@@ -36,6 +39,9 @@ LENGTH_MARGIN = 0.12
 
 MAX_ORIENTATIONS = 48
 """Orientations tried, least strained first; a cubic lattice has 24 proper rotations."""
+
+CERTAIN = 0.1
+"""Displacement, relative to the tolerance, below which no better match is looked for."""
 
 FORBIDDEN_COST = 1e6
 """Cost, Å^2, of an atom on a site that does not allow it; far above any distance in a cell."""
@@ -138,17 +144,17 @@ def _best_match(
     structure: _Structure, parent: ParentLattice, tolerance: float, max_strain: float
 ) -> LatticeMatch | None:
     """Return the best match in the parent's own orientation, else in the best other one."""
-    for search in (_same_orientation, _any_orientation):
+    for orientations in (_same_orientation, _any_orientation):
         best: LatticeMatch | None = None
         for n_cells in _cell_numbers(structure, parent):
-            for matrix in search(structure.cell, parent, n_cells, max_strain):
+            for matrix in orientations(structure.cell, parent, n_cells, max_strain):
                 match = _match_sites(structure, parent, matrix)
-                if match.displacement_max <= tolerance and (
-                    best is None or match.score < best.score
-                ):
+                if match.displacement_max > tolerance or match.score > MAX_SCORE:
+                    continue
+                if match.displacement_max < CERTAIN * tolerance:
+                    return match
+                if best is None or match.score < best.score:
                     best = match
-                if best is not None and best.displacement_max < 0.1 * tolerance:
-                    return best
         if best is not None:
             return best
     return None

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import gzip
+import io
+import re
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.io import read
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from latticesearch.lattice import Configuration, ParentLattice, Supercell, map_to_lattice
+from tests.lattice.parents import SYMMETRIC, random_configuration
+
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("MoW", "NbTa", "TaW")]
+BINARIES = ("MoTa", "NbMo", *SLOW)
+
+
+def symmetric_parent(rng):
+    name, species = SYMMETRIC[rng.integers(len(SYMMETRIC))]
+    return ParentLattice.from_prototype(name, 4.0, species)
+
+
+def distorted(rng, atoms, *, rattle, strain, rotate):
+    """Return the structure strained, rattled, shifted, shuffled, and in another cell."""
+    atoms = atoms.copy()
+    deformation = np.eye(3) * rng.uniform(0.97, 1.03)
+    deformation += strain * rng.uniform(-1, 1, (3, 3))
+    if rotate:
+        deformation = deformation @ Rotation.random(rng=rng).as_matrix()
+    change = np.eye(3, dtype=int)
+    for _ in range(4):
+        i, j = rng.permutation(3)[:2]
+        change[i] += rng.integers(-1, 2) * change[j]
+    change = change[rng.permutation(3)]
+    cell = change @ atoms.cell.array @ deformation
+    positions = atoms.positions @ deformation + rng.uniform(-3, 3, 3)
+    steps = rng.normal(size=positions.shape)
+    steps *= rattle * rng.uniform(0, 1, (len(steps), 1)) / np.linalg.norm(steps, axis=1)[:, None]
+    moved = Atoms(atoms.symbols, positions=positions + steps, cell=cell, pbc=True)
+    moved = moved[rng.permutation(len(moved))]
+    moved.wrap()
+    return moved
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=60)
+def test_distorted_structures_keep_their_key(seed):
+    rng = np.random.default_rng(seed)
+    configuration = random_configuration(rng, symmetric_parent(rng), largest_index=8)
+    atoms = configuration.to_atoms()
+    if len(atoms) == 0:
+        return
+    match = map_to_lattice(
+        distorted(rng, atoms, rattle=0.25, strain=0.02, rotate=False),
+        configuration.supercell.parent,
+    )
+    assert match is not None
+    assert match.configuration.key == configuration.key
+    assert match.supercell is configuration.supercell
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=30)
+def test_rotated_structures_keep_their_key(seed):
+    rng = np.random.default_rng(seed)
+    configuration = random_configuration(rng, symmetric_parent(rng), largest_index=8)
+    atoms = configuration.to_atoms()
+    if len(atoms) == 0:
+        return
+    match = map_to_lattice(
+        distorted(rng, atoms, rattle=0.1, strain=0.005, rotate=True), configuration.supercell.parent
+    )
+    assert match is not None
+    assert match.configuration.key == configuration.key
+
+
+def test_numbers_of_a_match_are_those_of_the_distortion():
+    parent = ParentLattice.from_prototype("bcc", 3.2, ("Mo", "Ta"))
+    supercell = Supercell.from_matrix(parent, 2 * parent.conventional)
+    atoms = supercell.to_atoms([0, 1] * 8)
+    atoms.positions[3] += [0.3, 0, 0]
+    stretches = np.array([1.04, 1.0, 1.0])
+    atoms.set_cell(atoms.cell.array * stretches * 1.1, scale_atoms=True)
+    match = map_to_lattice(atoms, parent)
+    assert match.scale == pytest.approx(1.1 * np.cbrt(1.04))
+    relative = stretches / np.cbrt(1.04) - 1
+    assert match.strain == pytest.approx(np.sqrt((relative**2).mean()))
+    moved = 0.3 * 1.04 * 1.1
+    assert match.displacement_max == pytest.approx(moved * 15 / 16)
+    assert match.displacement_rms == pytest.approx(moved * np.sqrt(15) / 16)
+    assert match.score > match.strain
+    assert sorted(match.sites) == list(range(16))
+    assert match.configuration.labels[match.sites].tolist() == [0, 1] * 8
+
+
+def test_ideal_structures_score_zero():
+    parent = ParentLattice.from_prototype("hcp", 3.2, ("Mg", "Cd"))
+    match = map_to_lattice(Supercell.from_matrix(parent, (2, 2, 1)).to_atoms([0, 1] * 4), parent)
+    assert match.score == pytest.approx(0, abs=1e-9)
+
+
+def test_missing_atoms_are_vacancies():
+    parent = ParentLattice.from_prototype("rocksalt", 4.2, (("Ti", "Hf"), ("N", "X")))
+    supercell = Supercell.from_matrix(parent, 2 * np.eye(3))
+    labels = np.array([0] * 5 + [1] * 3 + [2] * 4 + [3] * 4)
+    atoms = distorted(
+        np.random.default_rng(0), supercell.to_atoms(labels), rattle=0.2, strain=0.01, rotate=False
+    )
+    match = map_to_lattice(atoms, parent)
+    assert match.configuration.counts.tolist() == [5, 3, 4, 4]
+    assert match.configuration.key == Configuration(supercell, labels).key
+
+
+@pytest.mark.parametrize(
+    "atoms",
+    [
+        bulk("Mo", "fcc", a=4.0),
+        bulk("Mo", "hcp", a=2.8),
+        bulk("Mo", "sc", a=2.5),
+        bulk("W", "bcc", a=3.2),
+        Atoms("Mo", cell=[3] * 3),
+        Atoms("Mo", pbc=True),
+        Atoms(cell=[3] * 3, pbc=True),
+    ],
+)
+def test_other_structures_have_no_match(atoms):
+    parent = ParentLattice.from_prototype("bcc", 3.2, ("Mo", "Ta"))
+    assert map_to_lattice(atoms, parent) is None
+
+
+def test_collapsed_structures_have_no_match():
+    parent = ParentLattice.from_prototype("bcc", 3.2, ("Mo", "Ta"))
+    atoms = Supercell.from_matrix(parent, 2 * parent.conventional).to_atoms([0, 1] * 8)
+    atoms.positions[0] += [1.3, 0, 0]
+    assert map_to_lattice(atoms, parent) is None
+    assert map_to_lattice(atoms, parent, tolerance=1.4) is not None
+
+
+def test_species_on_forbidden_sites_have_no_match():
+    parent = ParentLattice.from_prototype("rocksalt", 4.2, (("Ti",), ("N", "C")))
+    assert map_to_lattice(bulk("TiN", "rocksalt", a=4.3), parent) is not None
+    assert map_to_lattice(bulk("TiN", "zincblende", a=4.3), parent) is None
+    mixed = bulk("TiN", "rocksalt", a=4.3, cubic=True)
+    mixed.symbols[:2] = "N", "Ti"
+    mixed.symbols[2:4] = "Ti", "Ti"
+    assert map_to_lattice(mixed, parent) is None
+
+
+def test_mirror_images_are_not_rotated_into_each_other():
+    """A parent without improper operations tells left from right."""
+    sites = [[0.0, 0, 0], [0.2, 0.3, 0.1], [0.5, 0.1, 0.4]]
+    atoms = Atoms("CuAgAu", scaled_positions=sites, cell=np.diag([3.0, 3.7, 4.4]), pbc=True)
+    parent = ParentLattice.from_atoms(
+        atoms, {"Cu": ("Cu", "Pd"), "Ag": ("Ag", "Pt"), "Au": ("Au", "Ni")}
+    )
+    mirrored = atoms.copy()
+    mirrored.set_cell(atoms.cell.array * [-1, 1, 1], scale_atoms=True)
+    turned = atoms.copy()
+    turned.rotate(50, (1, 2, 3), rotate_cell=True)
+    assert map_to_lattice(turned, parent).configuration.labels.tolist() == [0, 2, 4]
+    assert map_to_lattice(mirrored, parent, tolerance=0.1) is None
+
+
+@pytest.fixture(scope="module")
+def recorded_frames(shared_data):
+    """Frames of the complete 16-site enumerations, as text by group."""
+    path = shared_data / "nbmotaw_vasp" / "dft.extxyz.gz"
+    with gzip.open(path, "rt") as file:
+        lines = file.readlines()
+    frames, start = {}, 0
+    while start < len(lines):
+        stop = start + 2 + int(lines[start])
+        if "kind=SS" in lines[start + 1]:
+            group = re.search(r"group=(\w+)_SS", lines[start + 1])[1]
+            frames.setdefault(group, []).append("".join(lines[start:stop]))
+        start = stop
+    return frames
+
+
+@pytest.mark.parametrize("binary", BINARIES)
+def test_recorded_relaxations_keep_all_329_decorations(recorded_frames, binary):
+    species = re.findall("[A-Z][a-z]?", binary)
+    parent = ParentLattice.from_prototype("bcc", 3.2, species)
+    keys = {}
+    frames = read(io.StringIO("".join(recorded_frames[binary])), ":", format="extxyz")
+    for tag in ("unrelax", "relax"):
+        tagged = [atoms for atoms in frames if atoms.info["tag"] == tag]
+        matches = [map_to_lattice(atoms, parent) for atoms in tagged]
+        keys[tag] = {match.configuration.key for match in matches}
+        assert len(keys[tag]) == len(matches) == 329
+    assert keys["relax"] == keys["unrelax"]
