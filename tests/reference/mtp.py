@@ -84,3 +84,28 @@ def site_energies(potential, cell, positions, types):
     """Energies of all sites, eV, (n_sites,)."""
     values = site_basis_values(potential, cell, positions, types)
     return potential.species_coeffs[types] + values @ potential.moment_coeffs
+
+
+def contract(graph, vectors, radial):
+    """Value of one contraction from full tensors with all indices written out.
+
+    `vectors` (n, 3) are unit vectors to the neighbours, `radial` (n, n_radial) the radial
+    functions there.
+    """
+    letters = iter("abcdefghijklmnopqrstuvwxyz")
+    indices = ["" for _ in graph.mus]
+    for i, j in itertools.combinations(range(len(graph.mus)), 2):
+        for _ in range(graph.edges[i][j]):
+            letter = next(letters)
+            indices[i] += letter
+            indices[j] += letter
+    tensors = []
+    for mu, rank in graph.vertices:
+        tensor = np.zeros((3,) * rank)
+        for vector, f in zip(vectors, radial, strict=True):
+            power = np.array(1.0)
+            for _ in range(rank):
+                power = np.multiply.outer(power, vector)
+            tensor += f[mu] * power
+        tensors.append(tensor)
+    return float(np.einsum(",".join(indices) + "->", *tensors, optimize="greedy"))

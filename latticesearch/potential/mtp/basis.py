@@ -134,6 +134,7 @@ def powers(rank: int) -> tuple[Powers, ...]:
     return tuple((x, y, rank - x - y) for x in range(rank, -1, -1) for y in range(rank - x, -1, -1))
 
 
+@lru_cache(maxsize=65536)
 def multiplicity(*groups: Powers) -> int:
     """Return how many index tuples the components of independent groups stand for."""
     return math.prod(
@@ -183,11 +184,11 @@ class _ProductList:
         self.scalars[graph] = graph
 
 
-def _terms(products: Iterable[tuple[Name, Name, int]]) -> Terms:
-    """Collect products; the order of two factors does not matter."""
+def _terms(products: Iterable[tuple[Name, Name, int]], *, alike: bool = False) -> Terms:
+    """Collect products; `alike` factors are of one kind and may change places."""
     result: Terms = Counter()
     for a, b, factor in products:
-        result[(a, b) if repr(a) <= repr(b) else (b, a)] += factor
+        result[(b, a) if alike and b < a else (a, b)] += factor
     return result
 
 
@@ -218,11 +219,11 @@ def _close(
     """Contract a tensor with the moment `last`; `tensor` says whether it carries multiplicities."""
     name, weighted = tensor
     vertex = graph.vertices[last]
-    terms = _terms(
+    products = (
         ((name, p), _moment(vertex, p), 1 if weighted else multiplicity(p))
         for p in powers(vertex[1])
     )
-    return {**tensors, graph: {graph: terms}}
+    return {**tensors, graph: {graph: _terms(products, alike=not tensors)}}
 
 
 def _pair_name(graph: Contraction, i: int, j: int) -> tuple[Name, bool]:
@@ -231,22 +232,22 @@ def _pair_name(graph: Contraction, i: int, j: int) -> tuple[Name, bool]:
     return ("pair", min(a, b), max(a, b), graph.edges[i][j]), a > b
 
 
-def _pair(graph: Contraction, i: int, j: int) -> tuple[Name, Tensor]:
+@lru_cache(maxsize=4096)
+def _pair(name: Name) -> Tensor:
     """Return the product of two moments; open indices stay in one group per moment.
 
     Components are (powers of the first, powers of the second).
     """
-    name, swapped = _pair_name(graph, i, j)
-    a, b = graph.vertices[j if swapped else i], graph.vertices[i if swapped else j]
-    shared = graph.edges[i][j]
+    _, a, b, shared = name
     tensor: Tensor = {}
     for p, q in itertools.product(powers(a[1] - shared), powers(b[1] - shared)):
         key = _pair_component(name, p, q)
         if key not in tensor:
-            tensor[key] = _terms(
+            products = (
                 (_moment(a, p, s), _moment(b, q, s), multiplicity(s)) for s in powers(shared)
             )
-    return name, tensor
+            tensor[key] = _terms(products, alike=True)
+    return tensor
 
 
 def _pair_component(name: Name, p: Powers, q: Powers) -> Name:
@@ -255,24 +256,28 @@ def _pair_component(name: Name, p: Powers, q: Powers) -> Name:
     return (name, min(p, q), max(p, q)) if a == b else (name, p, q)
 
 
-def _pair_for_one(
-    graph: Contraction, i: int, j: int
-) -> tuple[dict[Name, Tensor], tuple[Name, bool]]:
+@lru_cache(maxsize=4096)
+def _joined_pair(name: Name) -> Tensor:
     """Return the product of two moments whose open indices all meet one third moment.
 
     Only the part symmetric in all of them survives, so they form one group, and the components
     carry the multiplicities.
     """
-    base, swapped = _pair_name(graph, i, j)
-    name = ("joined", base)
-    a, b = graph.vertices[j if swapped else i], graph.vertices[i if swapped else j]
-    shared = graph.edges[i][j]
+    _, (_, a, b, shared) = name
     products: dict[Name, list[tuple[Name, Name, int]]] = defaultdict(list)
     groups = (powers(a[1] - shared), powers(b[1] - shared), powers(shared))
     for p, q, s in itertools.product(*groups):
         factor = multiplicity(p, q, s)
         products[name, _sum(p, q)].append((_moment(a, p, s), _moment(b, q, s), factor))
-    return {name: {key: _terms(found) for key, found in products.items()}}, (name, True)
+    return {key: _terms(found, alike=True) for key, found in products.items()}
+
+
+def _pair_for_one(
+    graph: Contraction, i: int, j: int
+) -> tuple[dict[Name, Tensor], tuple[Name, bool]]:
+    """Return the product of two moments for a third, and that it carries multiplicities."""
+    name = ("joined", _pair_name(graph, i, j)[0])
+    return {name: _joined_pair(name)}, (name, True)
 
 
 def _triple(
@@ -292,8 +297,8 @@ def _triple(
             for t in powers(e[k][last])
         }
         return {**tensors, name: tensor}, (name, True)
-    inner, pair = _pair(graph, i, j)
-    if _pair_name(graph, i, j)[1]:
+    inner, swapped = _pair_name(graph, i, j)
+    if swapped:
         i, j = j, i
     name = ("triple", inner, graph.vertices[k], e[i][k], e[j][k])
     products: dict[Name, list[tuple[Name, Name, int]]] = defaultdict(list)
@@ -302,23 +307,26 @@ def _triple(
         left = _pair_component(inner, _sum(ik, il), _sum(jk, jl))
         right = _moment(graph.vertices[k], ik, jk, kl)
         products[name, _sum(il, jl, kl)].append((left, right, multiplicity(ik, jk, il, jl, kl)))
-    return {inner: pair, name: {key: _terms(p) for key, p in products.items()}}, (name, True)
+    return {inner: _pair(inner), name: {key: _terms(p) for key, p in products.items()}}, (
+        name,
+        True,
+    )
 
 
 def _two_pairs(
     graph: Contraction, one: tuple[int, int], two: tuple[int, int]
 ) -> dict[Name, Tensor]:
     """Contract the products of two pairs of moments with each other."""
-    (left, left_tensor), (right, right_tensor) = _pair(graph, *one), _pair(graph, *two)
-    i, j = reversed(one) if _pair_name(graph, *one)[1] else one
-    k, m = reversed(two) if _pair_name(graph, *two)[1] else two
+    (left, left_swapped), (right, right_swapped) = _pair_name(graph, *one), _pair_name(graph, *two)
+    i, j = reversed(one) if left_swapped else one
+    k, m = reversed(two) if right_swapped else two
     e = graph.edges
     products = []
     for ik, im, jk, jm in itertools.product(*map(powers, (e[i][k], e[i][m], e[j][k], e[j][m]))):
         a = _pair_component(left, _sum(ik, im), _sum(jk, jm))
         b = _pair_component(right, _sum(ik, jk), _sum(im, jm))
         products.append((a, b, multiplicity(ik, im, jk, jm)))
-    return {left: left_tensor, right: right_tensor, graph: {graph: _terms(products)}}
+    return {left: _pair(left), right: _pair(right), graph: {graph: _terms(products, alike=True)}}
 
 
 @dataclass(frozen=True, eq=False)

@@ -159,8 +159,11 @@ def _table(rows: npt.NDArray[np.int64]) -> str:
 
 @dataclass(frozen=True)
 class _Field:
+    """One entry: its line number, the text behind '=', and the numbered lines that follow."""
+
     line: int
     value: str
+    more: list[tuple[int, str]]
 
 
 def _fields(text: str, source: str) -> dict[str, list[_Field]]:
@@ -170,17 +173,17 @@ def _fields(text: str, source: str) -> dict[str, list[_Field]]:
     if start is None:
         raise InputError(f"{source}, line 1: not an .mtp file (no line 'MTP')")
     fields: dict[str, list[_Field]] = {}
-    current: list[_Field] | None = None
+    current: _Field | None = None
     for number, raw in enumerate(lines[start + 1 :], start=start + 2):
         line = raw.strip()
         key, equals, value = (part.strip() for part in line.partition("="))
         if equals or key == "radial_coeffs":
             if key not in _REQUIRED and key not in _OPTIONAL:
                 raise InputError(f"{source}, line {number}: unknown entry '{key[:40]}'")
-            current = fields.setdefault(key, [])
-            current.append(_Field(number, value))
+            current = _Field(number, value, [])
+            fields.setdefault(key, []).append(current)
         elif line and current is not None:
-            current[-1] = _Field(current[-1].line, f"{current[-1].value}\n{line}")
+            current.more.append((number, line))
         elif line:
             raise InputError(
                 f"{source}, line {number}: expected 'key = value', found '{line[:40]}'"
@@ -226,9 +229,10 @@ class _Parser:
             version=SUPPORTED_VERSION,
         )
 
-    def fail(self, key: str, reason: str) -> NoReturn:
-        """Raise the error of the field `key`."""
-        raise InputError(f"{self.source}, line {self.fields[key][0].line}: {key}: {reason}")
+    def fail(self, key: str, reason: str, line: int | None = None) -> NoReturn:
+        """Raise the error of the field `key`, which starts on another line than `line`."""
+        line = self.fields[key][0].line if line is None else line
+        raise InputError(f"{self.source}, line {line}: {key}: {reason}")
 
     def check_kind(self) -> None:
         """Refuse other formats and radial bases."""
@@ -288,7 +292,10 @@ class _Parser:
 
     def text(self, key: str, default: str) -> str:
         """Return a field as text."""
-        return self.fields[key][0].value if key in self.fields else default
+        if key not in self.fields:
+            return default
+        field = self.fields[key][0]
+        return "\n".join([field.value, *(line for _, line in field.more)])
 
     def integer(self, key: str, *, minimum: int) -> int:
         """Return a field as an integer."""
@@ -300,14 +307,14 @@ class _Parser:
             self.fail(key, f"{value} is less than {minimum}")
         return value
 
-    def number(self, key: str, text: str) -> float:
+    def number(self, key: str, text: str, line: int | None = None) -> float:
         """Return `text`, a part of the field `key`, as a finite number."""
         try:
             value = float(text)
         except ValueError:
-            self.fail(key, f"'{text.strip()[:40]}' is not a number")
+            self.fail(key, f"'{text.strip()[:40]}' is not a number", line)
         if not math.isfinite(value):
-            self.fail(key, f"{value} is not finite")
+            self.fail(key, f"{value} is not finite", line)
         return value
 
     def scaling(self) -> float:
@@ -324,15 +331,15 @@ class _Parser:
             self.fail("max_dist", f"0 <= min_dist < max_dist does not hold for {low} and {high} Å")
         return low, high
 
-    def braced(self, key: str, text: str, count: int) -> list[float]:
+    def braced(self, key: str, text: str, count: int, line: int | None = None) -> list[float]:
         """Return the `count` numbers of ``{a, b, ...}``."""
         inside = text.strip()
         if not (inside.startswith("{") and inside.endswith("}")):
-            self.fail(key, f"expected {count} numbers in braces, found '{inside[:40]}'")
+            self.fail(key, f"expected {count} numbers in braces, found '{inside[:40]}'", line)
         items = inside[1:-1].split(",") if inside[1:-1].strip() else []
         if len(items) != count:
-            self.fail(key, f"expected {count} numbers, found {len(items)}")
-        return [self.number(key, item) for item in items]
+            self.fail(key, f"expected {count} numbers, found {len(items)}", line)
+        return [self.number(key, item, line) for item in items]
 
     def coefficients(self, key: str, count: int, *, trained: bool) -> npt.NDArray[np.float64]:
         """Return a field of `count` numbers, zeros for an untrained potential."""
@@ -363,7 +370,7 @@ class _Parser:
         result = np.zeros((n_species, n_species, n_radial, size))
         if not trained:
             return result
-        lines = self.text("radial_coeffs", "").split("\n")[1:]
+        lines = self.fields["radial_coeffs"][0].more
         expected = n_species**2 * (n_radial + 1)
         if len(lines) != expected:
             self.fail(
@@ -373,10 +380,11 @@ class _Parser:
             )
         pairs = iter(np.ndindex(n_species, n_species))
         for start, pair in zip(range(0, expected, n_radial + 1), pairs, strict=True):
-            if lines[start] != f"{pair[0]}-{pair[1]}":
-                self.fail("radial_coeffs", f"expected pair {pair[0]}-{pair[1]}: {lines[start]}")
+            number, head = lines[start]
+            if head != f"{pair[0]}-{pair[1]}":
+                self.fail("radial_coeffs", f"expected {pair[0]}-{pair[1]}: '{head[:40]}'", number)
             block = lines[start + 1 : start + 1 + n_radial]
-            result[pair] = [self.braced("radial_coeffs", line, size) for line in block]
+            result[pair] = [self.braced("radial_coeffs", row, size, n) for n, row in block]
         return result
 
     def basic(self, n_radial: int, n_moments: int) -> npt.NDArray[np.int64]:
