@@ -74,6 +74,8 @@ def design_rows(
     linear = _RowSums(structure, len(potential.moment_coeffs))
     radial = [_RowSums(structure, potential.radial_coeffs[0].size) for _ in range(n_species)]
     for site, (start, end) in enumerate(structure.blocks()):
+        if start == end:
+            continue  # without neighbours all moments, and so all basis functions, are zero
         block = slice(start, end)
         moments = _SiteMoments.of(potential, pairs.phi[block].sum(axis=0))
         slopes = pairs.slopes[block].reshape(3 * (end - start), -1)

@@ -228,6 +228,8 @@ def site_gradient_rows(
     by_species = near[:, :, None] * weights[:, None, :]
     radial = np.zeros((n, n_species, n_species, n_radial, size))
     for site, (start, end) in enumerate(structure.blocks()):
+        if start == end:
+            continue
         sums = by_species[start:end].reshape(end - start, -1).T @ structure.radial[start:end]
         radial[site, structure.types[site]] = sums.reshape(n_species, n_radial, size)
     radial *= potential.scaling
