@@ -138,7 +138,7 @@ def test_a_file_that_is_no_database_is_an_input_error(tmp_path):
 
 
 WRITER = """
-import sys
+import sys, time
 from pathlib import Path
 from tests.storage.test_results import done, failed
 from latticesearch.storage import OracleStore
@@ -146,6 +146,7 @@ store = OracleStore(Path(sys.argv[1]))
 for i in range(int(sys.argv[2]), 100000):
     store.append(done(f"k{i}"), i)
     print(i, flush=True)
+    time.sleep(float(sys.argv[3]))
 """
 
 
@@ -154,7 +155,7 @@ def test_results_survive_kill_9(tmp_path):
     acknowledged = 0
     for delay in (0.0, 0.013, 0.05):
         writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path), str(acknowledged + 1)],
+            [sys.executable, "-c", WRITER, str(path), str(acknowledged + 1), "0"],
             stdout=subprocess.PIPE,
             cwd=REPOSITORY,
         )
@@ -178,10 +179,12 @@ def test_results_survive_kill_9(tmp_path):
 def test_a_reader_does_not_disturb_the_writer(tmp_path):
     path = tmp_path / "oracle.db"
     with subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), "1"], stdout=subprocess.PIPE, cwd=REPOSITORY
+        [sys.executable, "-c", WRITER, str(path), "1", "0.05"],
+        stdout=subprocess.PIPE,
+        cwd=REPOSITORY,
     ) as writer:
         writer.stdout.readline()
-        counts = [len(OracleStore(path).results()) for _ in range(20)]
+        counts = [len(OracleStore(path).results()) for _ in range(5)]
         assert writer.poll() is None
         writer.kill()
     assert counts == sorted(counts)
