@@ -102,3 +102,9 @@ class Oracle(Protocol):
         caller does with a result (write it to disk) is done before more work begins. No
         failure of a job raises.
         """
+
+    def close(self) -> None:
+        """End the processes of this oracle, if it has any."""
+
+    def close(self) -> None:
+        """Give back processes and files; the next `run` takes them again."""

@@ -123,6 +123,12 @@ class RecordedOracle:
             frame = self._table.get(job.key)
             yield self._missing(job) if frame is None else self._recorded(job, frame)
 
+    def close(self) -> None:
+        """Do nothing: the table is in memory."""
+
+    def close(self) -> None:
+        """Do nothing: a table has no processes."""
+
     def _missing(self, job: OracleJob) -> OracleResult:
         return OracleResult(
             key=job.key,
