@@ -66,7 +66,7 @@ def parent_lattice(settings: Settings) -> ParentLattice:
             raise InputError(
                 'lattice.sublattices: with a file write a table, e.g. {Ti = ["Ti", "Hf"]}'
             )
-        return ParentLattice.from_file(lattice.file, allowed)  # type: ignore[arg-type]
+        return ParentLattice.from_file(lattice.file, allowed)
     if isinstance(allowed, dict):
         raise InputError(
             'lattice.sublattices: with a prototype write a list per sublattice, e.g. [["Ti"], ...]'
@@ -98,7 +98,7 @@ def shortest_distance(parent: ParentLattice) -> float:
     return float(lengths[lengths > 1e-6].min())
 
 
-def oracle(settings: Settings, parent: ParentLattice, comm: Communicator) -> Oracle:
+def oracle(settings: Settings, parent: ParentLattice, n_ranks: int) -> Oracle:
     """Return the oracle; it refuses species it cannot compute."""
     source = settings.oracle
     result: Oracle
@@ -114,7 +114,7 @@ def oracle(settings: Settings, parent: ParentLattice, comm: Communicator) -> Ora
             fmax=source.fmax,
             max_steps=source.max_steps,
             timeout=source.timeout,
-            workers=source.workers or comm.size,
+            workers=source.workers or n_ranks,
         )
     result.check_species(parent.species)
     unknown = sorted(set(source.references) - set(parent.species))

@@ -77,8 +77,8 @@ class Labeller:
         self._end_members: Hull | None = None
         self.answers: dict[str, OracleResult] = {}
         self.attempts: dict[str, int] = {}
-        for result in store.results():
-            self._remember(result)
+        for stored in store.results():
+            self._remember(stored.result)
 
     def label(self, indices: Sequence[int], round_: int) -> Answer:
         """Return the energies of candidates, computing only what no earlier run has.
@@ -128,7 +128,8 @@ class Labeller:
         while jobs := [self._job(key) for key in keys if self._is_open(key)]:
             for result in self._oracle.run(jobs):
                 judged = self._judge(result)
-                self._store.append(judged, round_)
+                final = judged.status == "failed" and judged.attempt >= self._options.attempts
+                self._store.append(judged, round_, quarantine=final)
                 self._remember(judged)
                 self._progress.advance(len(keys) - sum(self._is_open(key) for key in keys))
         self._progress.finish()
@@ -149,15 +150,14 @@ class Labeller:
             self.answers[result.key] = result
 
     def _judge(self, result: OracleResult) -> OracleResult:
-        """Return the result as it is stored: nonsense is a failure, the last failure is final."""
+        """Return the result as it is stored: nonsense is a failure, the log says so."""
         if result.status == "done":
             result = self._check(result)
         if result.status == "failed":
             log.warning(
-                "oracle failed on %s (attempt %d): %s", result.key, result.attempt, result.error
+                "oracle failed on %s (attempt %d of %d): %s",
+                *(result.key, result.attempt, self._options.attempts, result.error),
             )
-            if result.attempt >= self._options.attempts:
-                return replace(result, status="quarantined")
         return result
 
     def _check(self, result: OracleResult) -> OracleResult:

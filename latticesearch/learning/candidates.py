@@ -51,7 +51,8 @@ class CandidateSet:
 
     def add(self, batch: Labelings, source: str, round_: int = 0) -> int:
         """Append the labelings whose crystal is not here yet; return how many those were."""
-        new_rows, new_keys = [], []
+        new_rows: list[int] = []
+        new_keys: list[str] = []
         for row, (key, n_atoms) in enumerate(zip(batch.keys(), _n_atoms(batch), strict=True)):
             if key not in self._index and n_atoms > 0:
                 self._index[key] = len(self.keys) + len(new_keys)

@@ -70,8 +70,17 @@ class OracleStore:
         self._path = path
         self._database = connect(path, type="db", serial=True, use_lock_file=False)
 
-    def append(self, result: OracleResult, round_number: int) -> int:
+    def append(self, result: OracleResult, round_number: int, *, quarantine: bool = False) -> int:
         """Write one result; it is on the disk when this returns.
+
+        Parameters
+        ----------
+        result
+            The oracle's answer, good or bad.
+        round_number
+            Round of the campaign that asked for it.
+        quarantine
+            This failure is final: the structure is not to be tried again.
 
         Returns
         -------
@@ -86,7 +95,7 @@ class OracleStore:
         is_new = not self._path.exists()
         pairs = {
             "key": result.key,
-            "status": result.status,
+            "status": "quarantined" if quarantine else result.status,
             "attempt": int(result.attempt),
             "round": int(round_number),
             "kind": result.kind,
