@@ -104,7 +104,4 @@ class Oracle(Protocol):
         """
 
     def close(self) -> None:
-        """End the processes of this oracle, if it has any."""
-
-    def close(self) -> None:
         """Give back processes and files; the next `run` takes them again."""

@@ -126,9 +126,6 @@ class RecordedOracle:
     def close(self) -> None:
         """Do nothing: the table is in memory."""
 
-    def close(self) -> None:
-        """Do nothing: a table has no processes."""
-
     def _missing(self, job: OracleJob) -> OracleResult:
         return OracleResult(
             key=job.key,
