@@ -114,19 +114,21 @@ def require_possible(
     if not composition:
         return
     numbers = list(cell_numbers)
-    nearest = []
     for n_cells in numbers:
-        bounds = count_bounds(parent, n_cells, composition)
-        distance, counts = _nearest_counts(parent, n_cells, bounds)
+        distance, _ = _nearest_counts(parent, n_cells, count_bounds(parent, n_cells, composition))
         if distance < 0.5:
             return
+    wanted = fraction_bounds(parent, composition)
+    nearest: dict[tuple[float, ...], tuple[float, str]] = {}
+    for n_cells in numbers:
         n_sites = n_cells * parent.n_basis
-        nearest.append((distance / n_sites, n_sites, counts))
-    nearest.sort(key=lambda item: item[:2])
-    options = "; ".join(
-        ", ".join(f"{s} {c}/{n}" for s, c in zip(parent.species, counts, strict=True) if c)
-        for _, n, counts in nearest[:2]
-    )
+        distance, counts = _nearest_counts(parent, n_cells, wanted * n_sites)
+        text = ", ".join(
+            f"{s} {c}/{n_sites}" for s, c in zip(parent.species, counts, strict=True) if c
+        )
+        # The smallest supercell speaks for all that have the same composition.
+        nearest.setdefault(tuple(c / n_sites for c in counts), (round(distance / n_sites, 9), text))
+    options = "; ".join(text for _, text in sorted(nearest.values(), key=lambda o: o[0])[:2])
     raise InputError(
         f"no supercell of {numbers[0]} to {numbers[-1]} primitive cells can have the composition "
         f"{dict(composition)!r}; nearest possible: {options}"
@@ -134,12 +136,12 @@ def require_possible(
 
 
 def _nearest_counts(
-    parent: ParentLattice, n_cells: int, bounds: npt.NDArray[np.int64]
+    parent: ParentLattice, n_cells: int, bounds: npt.NDArray[np.int64] | npt.NDArray[np.float64]
 ) -> tuple[float, list[int]]:
     """Return the counts that sites and allowed species permit closest to bounds, and how far off.
 
-    A transport problem: the sites of each kind go to their allowed species; what leaves the
-    bounds costs one per site. Its extreme points are integers.
+    A transport problem in integers: the sites of each kind go to their allowed species; what
+    leaves the bounds costs one per site.
     """
     from scipy.optimize import linprog
 
@@ -161,6 +163,7 @@ def _nearest_counts(
         A_eq=fill,
         b_eq=sizes * n_cells,
         bounds=limits,
+        integrality=np.r_[np.ones(flows), np.zeros(2 * n_species)],
     )
     distance = float(np.asarray(result.fun))
     return distance, np.rint(counts @ result.x).astype(int).tolist()

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from latticesearch.enumeration import count_bounds, count_labelings, superlattices
+from latticesearch.errors import InputError
+from latticesearch.lattice import ParentLattice, Supercell
+from tests.lattice.parents import random_parent
+from tests.reference import enumeration as naive
+
+METALS = ("Nb", "Mo", "Ta", "W")
+FAST, SLOW = 3_000, 120_000
+
+
+@pytest.fixture(scope="module")
+def published(shared_data):
+    return json.loads((shared_data / "enumeration" / "counts.json").read_text())
+
+
+def _compare(published, name, k, limit, skip=0):
+    parent = ParentLattice.from_prototype(name, 3.0, METALS[:k])
+    compared = 0
+    for index, entry in published[f"{name}_k{k}_full_primitive"].items():
+        if skip <= entry["count"] < limit:
+            assert count_labelings(parent, int(index)) == entry["count"]
+            compared += 1
+    return compared
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+@pytest.mark.parametrize("name", ["sc", "bcc", "fcc", "hcp"])
+def test_numbers_are_the_published_ones(published, name, k):
+    assert _compare(published, name, k, FAST) >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("k", [2, 3, 4])
+@pytest.mark.parametrize("name", ["sc", "bcc", "fcc", "hcp"])
+def test_large_numbers_are_the_published_ones(published, name, k):
+    assert _compare(published, name, k, math.inf, skip=FAST) >= 1
+
+
+@pytest.mark.parametrize("name", ["bcc", "fcc"])
+def test_numbers_at_fixed_composition_are_the_published_ones(published, name):
+    for k in (3, 4):
+        parent = ParentLattice.from_prototype(name, 3.0, METALS[:k])
+        equiatomic = dict.fromkeys(METALS[:k], 1 / k)
+        for index, entry in published[f"{name}_k{k}_equiatomic"].items():
+            assert count_labelings(parent, int(index), equiatomic) == entry["count"]
+
+
+def test_numbers_in_a_composition_range_are_the_published_ones(published):
+    parent = ParentLattice.from_prototype("bcc", 3.0, METALS[:3])
+    for index, entry in published["bcc_k3_x1_x2_le_0.2"].items():
+        composition = {"Nb": (0, 0.2), "Mo": (0, 0.2)}
+        assert count_labelings(parent, int(index), composition) == entry["count"]
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans(), st.booleans())
+@settings(deadline=None, max_examples=40)
+def test_counts_are_those_of_brute_force(seed, superperiodic, restricted):
+    rng = np.random.default_rng(seed)
+    parent = random_parent(rng)
+    index = int(rng.integers(1, 5))
+    while parent.allowed.sum(axis=1).prod() ** float(index) > 800:
+        if index == 1:
+            return
+        index -= 1
+    composition, bounds = None, None
+    if restricted:
+        composition = {parent.species[0]: tuple(np.sort(rng.uniform(0, 1, 2)))}
+        if parent.n_species == 1:
+            composition = {parent.species[0]: 1.0}
+        bounds = count_bounds(parent, index, composition)
+    cells = [Supercell.from_matrix(parent, form) for form in superlattices(parent, index)]
+    brute = [
+        len(naive.labelings(cell, superperiodic=superperiodic, counts=bounds)) for cell in cells
+    ]
+    counted = count_labelings(parent, index, composition, superperiodic=superperiodic)
+    assert counted == sum(brute)
+    for cell, number in zip(cells, brute, strict=True):
+        single = count_labelings(
+            parent, composition=composition, superperiodic=superperiodic, supercell=cell
+        )
+        assert single == number
+
+
+def test_superperiodic_labelings_add_up():
+    """A labeling of a large cell is a primitive one of a cell of some divisor of its size."""
+    parent = ParentLattice.from_prototype("sc", 3.0, ("Cu", "Au"))
+    cell = Supercell.from_matrix(parent, (2, 2, 2))
+    assert count_labelings(parent, supercell=cell, superperiodic=True) == 22
+    assert count_labelings(parent, supercell=cell) < 22
+
+
+def test_huge_counts_are_exact_integers():
+    parent = ParentLattice.from_prototype("sc", 3.0, ("Cu", "Au"))
+    cell = Supercell.from_matrix(parent, (1, 1, 70))
+    number = count_labelings(parent, supercell=cell, superperiodic=True)
+    # Bracelets of 70 beads in two colours: translations and the mirror of a chain.
+    rotations = sum(2 ** math.gcd(70, k) for k in range(70))
+    mirrors = 35 * 2**36 + 35 * 2**35
+    assert number == (rotations + mirrors) // 140
+
+
+def test_neither_index_nor_supercell_is_refused():
+    parent = ParentLattice.from_prototype("sc", 3.0, ("Cu", "Au"))
+    with pytest.raises(InputError, match="either an index or a supercell"):
+        count_labelings(parent)

@@ -1,0 +1,46 @@
+"""Slow, obvious versions of what `latticesearch.enumeration` computes."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from tests.reference.lattice import hermite_normal_form
+
+
+def superlattices(parent, index):
+    """Sort all Hermite normal forms into sets that the rotations carry into each other."""
+    forms = [
+        ((a, b, c), (0, d, e), (0, 0, f))
+        for a, d, f in itertools.product(range(1, index + 1), repeat=3)
+        if a * d * f == index
+        for b, c, e in itertools.product(range(d), range(f), range(f))
+    ]
+    distinct = {
+        min(
+            tuple(map(tuple, hermite_normal_form(np.array(form) @ r.T).tolist()))
+            for r in parent.rotations
+        )
+        for form in forms
+    }
+    return sorted(distinct)
+
+
+def labelings(supercell, *, superperiodic, counts=None):
+    """Make every labeling, keep those that are smallest among their images."""
+    choices = [np.flatnonzero(allowed).tolist() for allowed in supercell.allowed]
+    group = supercell.site_permutations.tolist()
+    translations = supercell.translation_permutations[1:].tolist()
+    kept = []
+    for labels in itertools.product(*choices):
+        if counts is not None and not all(
+            low <= labels.count(s) <= high for s, (low, high) in enumerate(counts)
+        ):
+            continue
+        if min(tuple(labels[i] for i in p) for p in group) != labels:
+            continue
+        if not superperiodic and any(tuple(labels[i] for i in p) == labels for p in translations):
+            continue
+        kept.append(labels)
+    return kept
