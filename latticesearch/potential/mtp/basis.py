@@ -17,7 +17,7 @@ import itertools
 import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -67,7 +67,7 @@ class Contraction:
     mus: tuple[int, ...]
     edges: tuple[tuple[int, ...], ...]
 
-    @property
+    @cached_property
     def vertices(self) -> tuple[Vertex, ...]:
         """(mu, nu) of each moment."""
         return tuple((mu, sum(row)) for mu, row in zip(self.mus, self.edges, strict=True))
@@ -143,7 +143,9 @@ def multiplicity(*groups: Powers) -> int:
 
 
 def _sum(*groups: Powers) -> Powers:
-    x, y, z = (sum(p[axis] for p in groups) for axis in range(3))
+    x = y = z = 0
+    for a, b, c in groups:
+        x, y, z = x + a, y + b, z + c
     return x, y, z
 
 
