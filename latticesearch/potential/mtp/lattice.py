@@ -41,13 +41,10 @@ class MtpLatticeEvaluator:
         self._supercell = supercell
         self._n_parameters = potential.n_parameters
         order = species_order(potential.species, supercell.parent)
-        powers, power = np.unique(potential.alpha_index_basic[:, 1:], axis=0, return_inverse=True)
-        interval = RadialInterval(
-            potential.min_dist, potential.max_dist, potential.radial_coeffs.shape[3]
-        )
-        geometry = lattice_geometry(supercell, interval, powers)
-        self._tables = _lattice_tables(potential, geometry, power.ravel(), order)
-        self._gradient = _gradient_tables(potential, geometry, power.ravel(), order)
+        powers, power = unique_powers(potential)
+        geometry = lattice_geometry(supercell, radial_interval(potential), powers)
+        self._tables = _lattice_tables(potential, geometry, power, order)
+        self._gradient = _gradient_tables(potential, geometry, power, order)
 
     @property
     def supercell(self) -> Supercell:
@@ -156,6 +153,21 @@ class MtpLatticeEvaluator:
                 f"{n_species} species (0 to {n_species - 1})"
             )
         return labels
+
+
+def radial_interval(potential: MtpPotential) -> RadialInterval:
+    """Return where the radial basis functions of `potential` live."""
+    size = potential.radial_coeffs.shape[3]
+    return RadialInterval(potential.min_dist, potential.max_dist, size)
+
+
+def unique_powers(
+    potential: MtpPotential,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
+    """Return the powers of x, y, z, (n_powers, 3), and which of them each basic moment has."""
+    exponents = potential.alpha_index_basic[:, 1:]
+    powers, power = np.unique(exponents, axis=0, return_inverse=True)
+    return np.ascontiguousarray(powers, dtype=np.int64), power.ravel()
 
 
 def species_order(species: tuple[str, ...], parent: ParentLattice) -> npt.NDArray[np.int64]:

@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import least_squares
+
+from latticesearch.errors import InputError
+from latticesearch.lattice import Labelings, ParentLattice, Supercell
+from latticesearch.potential.mtp.basis import MtpBasis
+from latticesearch.potential.mtp.environments import LatticeEnvironments, RadialCoordinates
+from latticesearch.potential.mtp.training import LabelledBatch, Regularisation, TrainingSet, fit
+from latticesearch.potential.mtp.varpro import SeparableProblem, solve
+from tests.fake_comm import run_ranks
+
+SHELLS = 3.2 * np.sqrt([0.75, 1.0, 2.0])  # of bcc with a = 3.2 Å
+
+
+@pytest.fixture(scope="module")
+def bcc():
+    return ParentLattice.from_prototype("bcc", 3.2, ("Mo", "Ta"))
+
+
+@pytest.fixture(scope="module")
+def cell(bcc):
+    return Supercell.from_matrix(bcc, [[0, 2, 2], [2, 0, 2], [2, 2, 0]])
+
+
+def random_labels(supercell, n, seed):
+    """Labelings of all compositions, the pure ones first."""
+    rng = np.random.default_rng(seed)
+    fractions = np.concatenate([[0.0, 1.0], rng.random(n - 2)])
+    return (rng.random((n, supercell.n_sites)) < fractions[:, None]).astype(np.int8)
+
+
+def pair_energies(supercell, labels):
+    """Energies per site, eV, of an Ising model of the first two shells: exactly a level-2 MTP."""
+    spins = 2.0 * labels - 1.0
+    energies = -11.0 - 0.5 * spins.mean(axis=1)
+    for shell, strength in ((SHELLS[0], 0.010), (SHELLS[1], -0.004)):
+        vectors = supercell.positions[:, None] - supercell.positions
+        for shift in np.ndindex(3, 3, 3):
+            moved = np.linalg.norm(vectors + (np.array(shift) - 1) @ supercell.cell, axis=2)
+            bonds = np.abs(moved - shell) < 1e-3
+            energies += strength * np.einsum("ni,ij,nj->n", spins, bonds, spins) / labels.shape[1]
+    return energies
+
+
+def labelled(supercell, n, seed):
+    labels = random_labels(supercell, n, seed)
+    return LabelledBatch(Labelings(supercell, labels), pair_energies(supercell, labels))
+
+
+@pytest.fixture(scope="module")
+def environments(bcc, cell):
+    """A random potential with its environments of two cells, and the labelings."""
+    basis = MtpBasis(10, ("Ta", "Mo"), cutoff=5.0, radial_size=5)
+    rng = np.random.default_rng(7)
+    potential = basis.potential(rng.normal(size=basis.n_parameters))
+    radial = RadialCoordinates.at(SHELLS, np.sqrt([8.0, 6.0, 12.0]), potential)
+    small = Supercell.from_matrix(bcc, [[1, 0, 1], [0, 1, 0], [0, 0, 3]])
+    batches = [Labelings(s, random_labels(s, 5, 1)) for s in (cell, small)]
+    return potential, radial, LatticeEnvironments.of(potential, radial, batches), batches
+
+
+def coordinates_of(radial, radial_coeffs):
+    return (radial_coeffs.swapaxes(1, 2) @ radial.from_coeffs.T).ravel()
+
+
+def gradient(potential, batches):
+    rows = [potential.evaluator(b.supercell).gradient_rows(b.labels) for b in batches]
+    return np.split(np.concatenate(rows), [potential.radial_coeffs.size], axis=1)
+
+
+def test_design_columns_are_those_of_the_evaluator(environments):
+    potential, radial, design, batches = environments
+    columns, _ = design.columns(coordinates_of(radial, potential.radial_coeffs))
+    np.testing.assert_allclose(columns, gradient(potential, batches)[1], rtol=1e-9, atol=1e-9)
+
+
+def test_design_slopes_are_those_of_the_evaluator(environments):
+    potential, radial, design, batches = environments
+    _, state = design.columns(coordinates_of(radial, potential.radial_coeffs))
+    linear = np.concatenate([potential.species_coeffs, potential.moment_coeffs])
+    rows = gradient(potential, batches)[0].reshape(len(columns := design.fractions), 2, 2, -1, 5)
+    expected = (rows.swapaxes(2, 3) @ radial.to_coeffs).reshape(len(columns), -1)
+    np.testing.assert_allclose(
+        design.slopes(state, linear), expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max()
+    )
+
+
+def test_coordinates_are_the_values_at_the_shells():
+    potential = MtpBasis(8, ("Mo", "Ta"), cutoff=5.0, radial_size=8).potential()
+    radial = RadialCoordinates.at(SHELLS, np.ones(3), potential)
+    assert radial.n_coordinates == 3
+    np.testing.assert_allclose(radial.from_coeffs @ radial.to_coeffs, np.eye(3), atol=1e-10)
+    # Fewer functions than distances: as many coordinates as functions, the same norm.
+    radial = RadialCoordinates.at(np.linspace(2, 4, 20), np.ones(20), potential)
+    assert radial.n_coordinates == 8
+    np.testing.assert_allclose(radial.from_coeffs @ radial.to_coeffs, np.eye(8), atol=1e-8)
+
+
+class Exponentials:
+    """A(v) with the columns exp(-v_k t): a classical separable problem."""
+
+    def __init__(self, times):
+        self.times = times
+
+    def columns(self, v):
+        matrix = np.exp(-np.outer(self.times, v))
+        return matrix, matrix
+
+    def slopes(self, state, linear):
+        return -self.times[:, None] * state * linear
+
+
+def test_variable_projection_against_all_parameters_at_once():
+    times = np.linspace(0.0, 3.0, 25)
+    rng = np.random.default_rng(3)
+    targets = 2 * np.exp(-0.5 * times) - np.exp(-2.5 * times) + 0.05 * rng.normal(size=25)
+    ridge, radial, centre = np.array([1e-3, 1e-2]), 1e-2, np.array([0.3, 3.0])
+    problem = SeparableProblem(Exponentials(times), targets, ridge, radial, centre)
+
+    def residuals(x):
+        fitted = np.exp(-np.outer(times, x[:2])) @ x[2:] - targets
+        pull = np.sqrt(radial) * (x[:2] - centre)
+        return np.concatenate([fitted, np.sqrt(ridge) * x[2:], pull])
+
+    expected = least_squares(residuals, [*centre, 1.0, -1.0], xtol=1e-15, ftol=1e-15, gtol=1e-15).x
+    found = solve(problem, centre, max_iterations=100, tolerance=1e-14)
+    np.testing.assert_allclose([*found.coordinates, *found.linear], expected, rtol=1e-5)
+    assert found.iterations < 30
+    # Leaving one out of the linearised problem is nearly leaving it out of the problem itself.
+    for row in (0, 12, 24):
+        rest = np.arange(25) != row
+        left = SeparableProblem(Exponentials(times[rest]), targets[rest], ridge, radial, centre)
+        without = solve(left, centre, max_iterations=100, tolerance=1e-14)
+        error = np.exp(-times[row] * without.coordinates) @ without.linear - targets[row]
+        assert found.left_out_residuals[row] == pytest.approx(error, rel=0.1, abs=2e-3)
+
+
+def test_a_pair_model_is_learned_from_few_data(cell):
+    basis = MtpBasis(6, ("Mo", "Ta"), cutoff=5.0, radial_size=5)
+    potential, report = fit(basis, TrainingSet((labelled(cell, 30, 2),)))
+    test = labelled(cell, 60, 99)
+    errors = potential.evaluator(cell).energies(test.batch.labels) - test.energies
+    spread = test.energies.std()
+    assert np.sqrt(np.mean(errors**2)) < 0.02 * spread
+    assert report.n_data == 30
+    assert report.n_parameters == potential.n_parameters
+    assert report.effective_parameters < 20
+    assert report.energy_rmse <= report.left_out_rmse < 20.0
+    assert report.warnings == ()
+
+
+def test_weak_regularisation_recovers_the_pair_model_exactly(bcc, cell):
+    basis = MtpBasis(6, ("Mo", "Ta"), cutoff=5.0, radial_size=5)
+    small = Supercell.from_matrix(bcc, [[1, 0, 0], [0, 1, 1], [0, 0, 3]])
+    training = TrainingSet((labelled(cell, 40, 2), labelled(small, 6, 3)))
+    weak = Regularisation(linear=1e-9, radial=1e-9)
+    potential, report = fit(basis, training, regularisation=weak, max_iterations=200)
+    larger = Supercell.from_matrix(bcc, [[0, 3, 2], [3, 0, 2], [2, 2, 0]])
+    test = labelled(larger, 20, 5)
+    errors = potential.evaluator(larger).energies(test.batch.labels) - test.energies
+    assert np.abs(errors).max() < 2e-4
+    assert report.energy_rmse < 0.05
+
+
+def test_report_and_potential_agree(cell):
+    basis = MtpBasis(8, ("Ta", "Mo"), cutoff=4.0, radial_size=8)
+    part = labelled(cell, 25, 4)
+    noisy = LabelledBatch(part.batch, part.energies + 1e-3 * np.sin(np.arange(25)))
+    potential, report = fit(basis, TrainingSet((noisy,)), n_starts=1)
+    errors = 1e3 * (potential.evaluator(cell).energies(part.batch.labels) - noisy.energies)
+    assert report.energy_rmse == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-6)
+    assert report.energy_mae == pytest.approx(np.mean(np.abs(errors)), rel=1e-6)
+    assert report.energy_rmse > 0.1
+
+
+def test_weights_pull_the_fit_towards_heavy_data(cell):
+    basis = MtpBasis(2, ("Mo", "Ta"), cutoff=3.0, radial_size=1)
+    part = labelled(cell, 30, 6)
+    weights = np.where(np.arange(30) < 15, 100.0, 0.01)
+    _, flat = fit(basis, TrainingSet((part,)))
+    heavy, report = fit(basis, TrainingSet((LabelledBatch(part.batch, part.energies, weights),)))
+    errors = np.abs(heavy.evaluator(cell).energies(part.batch.labels) - part.energies)
+    assert errors[:15].mean() < errors[15:].mean()
+    assert report.energy_rmse > flat.energy_rmse
+
+
+def test_same_potential_for_any_number_of_ranks_and_every_time(cell):
+    basis = MtpBasis(6, ("Mo", "Ta"), cutoff=4.0, radial_size=3)
+    training = TrainingSet((labelled(cell, 12, 8),))
+    expected = fit(basis, training, n_starts=3, seed=4)[0].parameters
+    for size in (1, 2, 5):
+        for potential, _ in run_ranks(
+            size, lambda comm: fit(basis, training, n_starts=3, seed=4, comm=comm)
+        ):
+            np.testing.assert_array_equal(potential.parameters, expected)
+    assert not np.allclose(fit(basis, training, n_starts=1, seed=5)[0].parameters, expected)
+
+
+def test_a_warm_start_goes_on_from_the_potential(cell):
+    basis = MtpBasis(8, ("Mo", "Ta"), cutoff=5.0, radial_size=5)
+    first, report = fit(basis, TrainingSet((labelled(cell, 30, 2),)))
+    again, warm = fit(basis, TrainingSet((labelled(cell, 30, 2),)), initial=first)
+    assert warm.n_starts == 1
+    assert warm.iterations < report.iterations
+    assert warm.energy_rmse < 0.05  # meV/site; the energies scatter by some 30
+    shift = np.abs(again.radial_coeffs - first.radial_coeffs).max()
+    assert 0.0 < shift < 0.3 * np.abs(first.radial_coeffs).max()
+
+
+def test_radial_coefficients_the_lattice_cannot_see_stay(cell):
+    basis = MtpBasis(6, ("Mo", "Ta"), cutoff=4.0, radial_size=6)
+    rng = np.random.default_rng(0)
+    initial = basis.potential(rng.normal(size=basis.n_parameters))
+    final, _ = fit(basis, TrainingSet((labelled(cell, 20, 1),)), initial=initial)
+    radial = RadialCoordinates.at(SHELLS[:2], np.ones(2), initial)
+    invisible = np.eye(6) - radial.to_coeffs @ radial.from_coeffs
+    change = final.radial_coeffs - initial.radial_coeffs
+    assert np.abs(change).max() > 1e-2
+    np.testing.assert_allclose(change @ invisible.T, 0.0, atol=1e-9)
+
+
+def test_vacancies_and_several_sublattices():
+    parent = ParentLattice.from_prototype("rocksalt", 4.3, (("Ti", "Hf"), ("N", "X")))
+    supercell = Supercell.from_matrix(parent, [1, 2, 2])
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([rng.integers(0, 2, (20, 4)), rng.integers(2, 4, (20, 4))], axis=1)
+    counts = np.stack([(labels == s).mean(axis=1) for s in range(4)], axis=1)
+    energies = counts @ [-9.0, -11.0, -8.0, 0.0] + counts[:, 0] * counts[:, 2]
+    basis = MtpBasis(6, ("Ti", "Hf", "N", "X"), cutoff=4.4, radial_size=4)
+    part = LabelledBatch(Labelings(supercell, labels), energies)
+    potential, report = fit(basis, TrainingSet((part,)))
+    assert report.energy_rmse < 10.0
+    errors = potential.evaluator(supercell).energies(part.batch.labels) - energies
+    assert 1e3 * np.sqrt(np.mean(errors**2)) == pytest.approx(report.energy_rmse, rel=1e-5)
+
+
+def test_pairs_never_seen_are_reported(bcc):
+    ternary = ParentLattice.from_prototype("bcc", 3.2, ("Mo", "Ta", "W"))
+    supercell = Supercell.from_matrix(ternary, [[1, 0, 1], [0, 1, 1], [0, 0, 2]])
+    labels = np.array([[0, 0], [1, 1], [2, 2], [0, 1], [0, 2]], np.int8)
+    basis = MtpBasis(4, ("Mo", "Ta", "W"), cutoff=3.0, radial_size=2)
+    part = LabelledBatch(Labelings(supercell, labels), -np.arange(5.0))
+    _, report = fit(basis, TrainingSet((part,)))
+    assert [w for w in report.warnings if "no Ta within 3 Å of any W" in w]
+    assert len(report.warnings) == 2
+
+
+def broken(cell, **changes):
+    part = labelled(cell, 6, 1)
+    fields = {"batch": part.batch, "energies": part.energies, "weights": None, **changes}
+    return LabelledBatch(**fields)
+
+
+@pytest.mark.parametrize(
+    ("changes", "species", "message"),
+    [
+        ({"energies": np.array([1.0, np.nan, 1, 1, 1, 1])}, ("Mo", "Ta"), r"of Ta \(.*\) is nan"),
+        ({"energies": np.ones(5)}, ("Mo", "Ta"), r"6 labelings need as many energies"),
+        ({"weights": np.array([1.0, 1, 1, 1, 1, 0])}, ("Mo", "Ta"), r"must be positive"),
+        ({}, ("Mo", "W"), r"training set has Ta, the basis only Mo, W"),
+        ({}, ("Mo", "Ta", "W"), r"no training structure contains W"),
+    ],
+)
+def test_bad_training_sets_are_refused(cell, changes, species, message):
+    basis = MtpBasis(4, species, cutoff=3.0)
+    with pytest.raises(InputError, match=message):
+        fit(basis, TrainingSet((broken(cell, **changes),)))
+
+
+def test_contradictory_energies_are_refused_close_ones_are_not(cell):
+    part = labelled(cell, 6, 1)
+    moved = Labelings(cell, part.batch.labels[:, cell.translation_permutations[3]])
+    basis = MtpBasis(4, ("Mo", "Ta"), cutoff=3.0)
+    fit(basis, TrainingSet((part, LabelledBatch(moved, part.energies + 0.04))))
+    with pytest.raises(InputError, match=r"the structure s\d+-\S+ has two energies"):
+        fit(basis, TrainingSet((part, LabelledBatch(moved, part.energies + 0.06))))
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_too_few_data_are_refused(cell, n):
+    part = LabelledBatch(Labelings(cell, np.zeros((n, 16), np.int8)), np.zeros(n))
+    with pytest.raises(InputError, match=rf"{n} training energies: at least 2"):
+        fit(MtpBasis(4, ("Mo",), cutoff=3.0), TrainingSet((part,)))
+
+
+def test_a_cutoff_below_the_first_shell_is_refused(cell):
+    with pytest.raises(InputError, match=r"within the cutoff of 2.5 Å: enlarge"):
+        fit(MtpBasis(4, ("Mo", "Ta"), cutoff=2.5), TrainingSet((labelled(cell, 6, 1),)))
+
+
+def test_energies_that_are_all_equal_are_fitted(cell):
+    part = labelled(cell, 6, 1)
+    flat = LabelledBatch(part.batch, np.full(6, -11.0))
+    potential, report = fit(MtpBasis(6, ("Mo", "Ta"), cutoff=3.0), TrainingSet((flat,)))
+    assert report.energy_rmse < 1e-6
+    assert potential.evaluator(cell).energies(part.batch.labels) == pytest.approx(-11.0)
