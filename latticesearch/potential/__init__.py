@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from latticesearch.potential.mtp import MtpBasis, MtpPotential, format_mtp, parse_mtp, read_mtp
+from latticesearch.potential.mtp import (
+    FitReport,
+    LabelledBatch,
+    MtpBasis,
+    MtpPotential,
+    TrainingSet,
+    fit,
+    format_mtp,
+    parse_mtp,
+    read_mtp,
+)
 from latticesearch.potential.protocol import LatticeEvaluator, LatticeModel
 
 __all__ = [
+    "FitReport",
+    "LabelledBatch",
     "LatticeEvaluator",
     "LatticeModel",
     "MtpBasis",
     "MtpPotential",
+    "TrainingSet",
+    "fit",
     "format_mtp",
     "parse_mtp",
     "read_mtp",

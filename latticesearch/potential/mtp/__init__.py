@@ -5,5 +5,16 @@ from __future__ import annotations
 from latticesearch.potential.mtp.basis import MtpBasis
 from latticesearch.potential.mtp.files import format_mtp, parse_mtp, read_mtp
 from latticesearch.potential.mtp.model import MtpPotential
+from latticesearch.potential.mtp.training import FitReport, LabelledBatch, TrainingSet, fit
 
-__all__ = ["MtpBasis", "MtpPotential", "format_mtp", "parse_mtp", "read_mtp"]
+__all__ = [
+    "FitReport",
+    "LabelledBatch",
+    "MtpBasis",
+    "MtpPotential",
+    "TrainingSet",
+    "fit",
+    "format_mtp",
+    "parse_mtp",
+    "read_mtp",
+]
