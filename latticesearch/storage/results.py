@@ -113,20 +113,6 @@ class OracleStore:
             sync_directory(self._path.parent)
         return row
 
-    def quarantine(self, key: str) -> None:
-        """Mark the last failed result of `key` as final.
-
-        Raises
-        ------
-        KeyError
-            There is no failed result of this key.
-        """
-        with self._connected() as database:
-            rows = self._rows(key=key, status="failed")
-            if not rows:
-                raise KeyError(key)
-            database.update(rows[-1].id, status="quarantined")
-
     def results(self) -> list[StoredResult]:
         """Return all results, oldest first."""
         if not self._path.exists():

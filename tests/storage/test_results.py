@@ -87,15 +87,13 @@ def test_a_key_is_done_once(store):
     assert len(store.results()) == 1
 
 
-def test_quarantine_marks_the_last_failure(store):
+def test_a_final_failure_is_quarantined(store):
     store.append(failed("a1"), 1)
-    store.append(failed("a1", attempt=2), 1)
-    store.quarantine("a1")
+    store.append(failed("a1", attempt=2), 1, quarantine=True)
     assert [s.status for s in store.results()] == ["failed", "quarantined"]
     assert store.by_key()["a1"].status == "quarantined"
+    assert store.by_key()["a1"].result.status == "failed"
     assert store.by_key()["a1"].result.error == "it broke"
-    with pytest.raises(KeyError):
-        store.quarantine("b1")
 
 
 def test_an_empty_store_reads_as_empty_and_makes_no_file(store):
