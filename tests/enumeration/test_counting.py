@@ -63,7 +63,7 @@ def test_numbers_in_a_composition_range_are_the_published_ones(published):
 
 
 @given(st.integers(0, 2**32 - 1), st.booleans(), st.booleans())
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 def test_counts_are_those_of_brute_force(seed, superperiodic, restricted):
     rng = np.random.default_rng(seed)
     parent = random_parent(rng)

@@ -27,7 +27,7 @@ def bcc():
 
 
 @given(seeds)
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 def test_every_description_of_a_crystal_has_the_same_key(seed):
     rng = np.random.default_rng(seed)
     configuration = random_configuration(rng, random_parent(rng))
@@ -41,7 +41,7 @@ def test_every_description_of_a_crystal_has_the_same_key(seed):
 
 
 @given(seeds)
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=80)
 def test_keys_agree_exactly_when_a_symmetry_relates_the_crystals(seed):
     rng = np.random.default_rng(seed)
     parent = random_parent(rng)
@@ -57,7 +57,7 @@ def test_keys_agree_exactly_when_a_symmetry_relates_the_crystals(seed):
 
 
 @given(seeds)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_canonical_form_is_a_fixed_point_and_its_key_leads_back(seed):
     rng = np.random.default_rng(seed)
     configuration = random_configuration(rng, random_parent(rng), largest_index=6)

@@ -48,7 +48,7 @@ def distorted(rng, atoms, *, rattle, strain, rotate):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_distorted_structures_keep_their_key(seed):
     rng = np.random.default_rng(seed)
     configuration = random_configuration(rng, symmetric_parent(rng), largest_index=8)

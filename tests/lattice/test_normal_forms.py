@@ -19,7 +19,7 @@ rows = st.lists(st.tuples(*[st.integers(-3, 3)] * 3), min_size=3, max_size=5)
 
 
 @given(rows)
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 def test_hermite_normal_form_is_the_one_that_contains_the_rows(generators):
     if np.linalg.matrix_rank(generators) < 3:
         with pytest.raises(InputError, match="spans no volume"):
