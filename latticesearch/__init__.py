@@ -29,3 +29,37 @@ def _numba_cache_dir() -> str:
 # Numba reads this once, at its first import, so it has to be set before any module of ours.
 if "NUMBA_CACHE_DIR" not in os.environ and (_folder := _numba_cache_dir()):
     os.environ["NUMBA_CACHE_DIR"] = _folder
+
+_PUBLIC = {
+    "Campaign": "latticesearch.campaign",
+    "Configuration": "latticesearch.lattice",
+    "FitReport": "latticesearch.potential",
+    "Hull": "latticesearch.hull",
+    "InputError": "latticesearch.errors",
+    "LabelledBatch": "latticesearch.potential",
+    "Labelings": "latticesearch.lattice",
+    "MtpBasis": "latticesearch.potential",
+    "MtpPotential": "latticesearch.potential",
+    "ParentLattice": "latticesearch.lattice",
+    "Supercell": "latticesearch.lattice",
+    "TrainingSet": "latticesearch.potential",
+    "count_labelings": "latticesearch.enumeration",
+    "enumerate_labelings": "latticesearch.enumeration",
+    "fit": "latticesearch.potential",
+    "map_to_lattice": "latticesearch.lattice",
+    "read_mtp": "latticesearch.potential",
+    "search": "latticesearch.search",
+    "superlattices": "latticesearch.enumeration",
+    "world": "latticesearch.parallel",
+    "write_mtp": "latticesearch.storage",
+}
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - the names of the table above
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used: the command line starts in no time."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_PUBLIC[name]), name)

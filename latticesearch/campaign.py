@@ -230,10 +230,13 @@ class _Steps:
             self.basis,
             TrainingSet(labelings=labelled),
             initial=self.model if number > 1 else None,
-            regularisation=self.settings.potential.regularisation,
             seed=self.settings.campaign.seed,
         )
-        row = {"rmse": report.energy_rmse, "seconds": time.monotonic() - began}
+        row = {
+            "rmse": report.energy_rmse / 1000,
+            "left_out": report.left_out_rmse / 1000,
+            "seconds": time.monotonic() - began,
+        }
         text = format_mtp(model)
         self.keeper.keep_potential(number, text, self.digest, row)
         return text, row

@@ -183,13 +183,25 @@ class Hull:
     def depths(self) -> Floats:
         """(n_vertices,) eV/atom each vertex lies below the hull of all other points.
 
-        Infinite for an end member no other point could replace.
+        Another structure of the same composition and nearly the same energy makes it small.
+        Infinite for an end member that no other point could replace.
         """
         facet_of_point = self._envelope.locate(self._coordinates)
         return np.array([self._depth(int(v), facet_of_point) for v in self.vertices])
 
+    @functools.cached_property
+    def stabilities(self) -> Floats:
+        """(n_vertices,) eV/atom each vertex lies below the best mixture of the other vertices.
+
+        The energy a phase gains over its neighbours in the phase diagram (the equilibrium
+        reaction energy with its sign changed); never less than its depth, infinite for end
+        members.
+        """
+        nowhere = np.full(len(self.energies), -1, dtype=np.int64)
+        return np.array([self._depth(int(v), nowhere) for v in self.vertices])
+
     def _depth(self, vertex: int, facet_of_point: Integers) -> float:
-        """Return how far `vertex` lies below the hull without it.
+        """Return how far `vertex` lies below the hull of points on known facets and vertices.
 
         Facets that do not touch the vertex stay what they are, so only points over the touching
         ones can replace it.
@@ -197,13 +209,10 @@ class Hull:
         star = np.flatnonzero((self.facets == vertex).any(axis=1))
         others = np.flatnonzero(np.isin(facet_of_point, star))
         others = np.setdiff1d(np.union1d(others, self.facets[star]), [vertex])
-        at_same = np.abs(self._coordinates[others] - self._coordinates[vertex]).max(
-            axis=1, initial=0.0
-        )
-        has_twin = bool((at_same < COMPOSITION_TOLERANCE).any())
-        if vertex in self.end_members and not has_twin:
-            return float("inf")
         x, e = self._coordinates, self._formation
+        distance = np.abs(x[others] - x[vertex]).max(axis=1, initial=0.0)
+        if vertex in self.end_members and not (distance < COMPOSITION_TOLERANCE).any():
+            return float("inf")
         local = others[_lowest_per_composition(x[others], e[others])]
         facets = local[_lower_facets(x[local], e[local])]
         return float(_Envelope.of(x, e, facets)(x[[vertex]])[0] - e[vertex])
@@ -544,7 +553,7 @@ def _extreme_points(x: Floats) -> Integers:
 
 def _lowest_per_composition(compositions: Floats, energies: Floats) -> Integers:
     """Return the (m,) ascending indices of the lowest, else first, point at each composition."""
-    if len(energies) == 0 or compositions.shape[1] == 0:
+    if compositions.shape[1] == 0:
         return np.array([int(energies.argmin())], dtype=np.int64)
     # The shift keeps simple fractions away from the borders of the rounding.
     bins = np.rint(compositions / COMPOSITION_TOLERANCE + 1.0 / np.pi).astype(np.int64)

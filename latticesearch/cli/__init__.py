@@ -9,7 +9,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from latticesearch import __version__
-from latticesearch.cli import inspect, prepare, run
+from latticesearch.cli import inspect, prepare, run, threads
 from latticesearch.errors import InputError
 from latticesearch.parallel import world
 
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments
         Words after the program's name; default those of the process.
     """
+    threads.one_per_rank()
     options = _parser().parse_args(arguments)
     try:
         comm = world()

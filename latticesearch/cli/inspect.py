@@ -80,7 +80,8 @@ def _status_text(answer: dict[str, Any]) -> str:
     lines = [
         f"{answer['path']}: {state} after {answer['rounds']} rounds",
         f"oracle calculations: {answer['oracle_calls']} in {answer['oracle_seconds']} s",
-        "  " + ", ".join(f"{answer[s]} {s}" for s in ("done", "failed", "quarantined"))
+        "  "
+        + ", ".join(f"{answer[s]} {s}" for s in ("done", "failed", "quarantined"))
         + f", {answer['off_lattice']} off the lattice",
     ]
     lines += [

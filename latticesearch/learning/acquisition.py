@@ -190,8 +190,7 @@ def choose(
     is_open = ~state.closed
     depths = dict(zip(usable[hull.vertices].tolist(), hull.depths.tolist(), strict=True))
     vertices = [i for i in depths if is_open[i]]
-    near = np.flatnonzero(is_open & (above < window))
-    near = near[np.argsort(above[near].round(10), kind="stable")]
+    near = _best_of_each_composition_first(np.flatnonzero(is_open & (above < window)), state, above)
     wide = is_open & (above < EXPLORATION_WINDOW * window) & (grades > grade_threshold)
     unlike = np.flatnonzero(wide)
 
@@ -207,6 +206,24 @@ def choose(
     anchors = [*np.flatnonzero(state.closed), *taken]
     extra = spread(rows, anchors, left, number - len(chosen))
     return chosen + [Choice(i, GRADE) for i in extra]
+
+
+def _best_of_each_composition_first(
+    near: npt.NDArray[np.intp], state: State, above: npt.NDArray[np.float64]
+) -> npt.NDArray[np.intp]:
+    """Sort candidates: the lowest of every composition, then the second lowest, and so on.
+
+    Where many structures are nearly degenerate, a round spent on one composition would learn
+    little about the others.
+    """
+    by_energy = near[np.argsort(above[near].round(10), kind="stable")]
+    seen: dict[bytes, int] = {}
+    ranks = []
+    for x in state.compositions[by_energy].round(9):
+        ranks.append(seen.get(x.tobytes(), 0))
+        seen[x.tobytes()] = ranks[-1] + 1
+    ordered: npt.NDArray[np.intp] = by_energy[np.argsort(ranks, kind="stable")]
+    return ordered
 
 
 def training_grades(

@@ -18,7 +18,6 @@ from latticesearch.learning.acquisition import (
     END_MEMBER,
     GRADE,
     INITIAL,
-    VERTEX,
     Choice,
     State,
     choose,
@@ -38,9 +37,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VERTEX_DEPTH = 1e-4
-"""eV/atom; a vertex that lowers the hull by less is within the noise of a relaxation and does
-not count as new."""
+VERTEX_SHARE = 0.25
+"""A hull that moved by less than this share of the tolerance stands still: where structures are
+nearly degenerate, vertices come and go without meaning anything."""
 
 WINDOW_ERRORS = 2.0
 """The near-hull window is this many times the error the potential last made near the hull."""
@@ -290,12 +289,14 @@ def _next_round(
     rows = progress.candidates.gradient_rows(model, comm)
     state = progress.state(predicted)
     window = _window(progress, options)
-    grades, choices, max_grade = on_root(comm, _decide, state, rows, training, window, options)
-    stop = _reason_to_stop(progress, choices, options)
+    grades, choices, max_grade, depth = on_root(
+        comm, _decide, state, rows, training, window, options
+    )
+    stop = _reason_to_stop(progress, choices, options, depth)
     if not stop:
         choices = choices[: options.budget - progress.calculations]
         progress.record(choices, steps.label(number, choices))
-    change = _close_round(progress, choices, predicted, stop=stop)
+    change = 0.0 if stop else _close_round(progress, choices, predicted, options)
     return Round(
         number,
         () if stop else tuple(choices),
@@ -316,8 +317,8 @@ def _decide(
     training: npt.NDArray[np.intp],
     window: float,
     options: LearningOptions,
-) -> tuple[npt.NDArray[np.float64], list[Choice], float]:
-    """Return the grades, the choices, and the largest grade near the hull."""
+) -> tuple[npt.NDArray[np.float64], list[Choice], float, float]:
+    """Return grades, choices, the largest grade near the hull, the deepest open vertex."""
     grades = training_grades(rows, training)
     choices = choose(
         state,
@@ -329,7 +330,8 @@ def _decide(
     )
     hull, _ = state.mixed_hull()
     near = hull.energy_above_hull(state.compositions, state.predicted) < window
-    return grades, choices, float(grades[near].max(initial=0.0))
+    depth = float(hull_change(state.true_hull()[0], hull))
+    return grades, choices, float(grades[near].max(initial=0.0)), depth
 
 
 def _window(progress: _Progress, options: LearningOptions) -> float:
@@ -341,14 +343,14 @@ def _window(progress: _Progress, options: LearningOptions) -> float:
 
 
 def _reason_to_stop(
-    progress: _Progress, choices: Sequence[Choice], options: LearningOptions
+    progress: _Progress, choices: Sequence[Choice], options: LearningOptions, depth: float
 ) -> str:
     """Return why there is nothing more to ask, or an empty string."""
     if not choices:
         return "no candidate left to check"
     settled = progress.quiet_rounds >= options.patience
     accurate = progress.near_hull_error <= options.tolerance
-    if settled and accurate and not any(c.reason == VERTEX for c in choices):
+    if settled and accurate and depth <= VERTEX_SHARE * options.tolerance:
         return "the hull stands still"
     return ""
 
@@ -364,18 +366,16 @@ def _close_round(
     progress: _Progress,
     choices: Sequence[Choice],
     predicted: npt.NDArray[np.float64],
-    *,
-    stop: str,
+    options: LearningOptions,
 ) -> float:
     """Update the hull, the near-hull error and the count of quiet rounds; return the change."""
-    if stop:
-        return 0.0
     near = [c.index for c in choices if c.reason != GRADE]
     errors = predicted[near] - progress.true[near]
     errors = errors[np.isfinite(errors)]
     if len(errors):
         progress.near_hull_error = float(np.sqrt(np.mean(errors**2)))
     change = progress.update_hull()
-    progress.quiet_rounds = 0 if change > VERTEX_DEPTH else progress.quiet_rounds + 1
+    is_quiet = change <= VERTEX_SHARE * options.tolerance
+    progress.quiet_rounds = progress.quiet_rounds + 1 if is_quiet else 0
     log.debug("hull lowered by %.2e eV/atom, %d quiet rounds", change, progress.quiet_rounds)
     return change

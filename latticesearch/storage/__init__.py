@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from latticesearch.storage.atomic import write_bytes_atomic, write_text_atomic
 from latticesearch.storage.directory import RunDirectory, cif_bytes, is_run_directory
+from latticesearch.storage.potentials import write_mtp
 from latticesearch.storage.results import OracleStore, StoredResult
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "cif_bytes",
     "is_run_directory",
     "write_bytes_atomic",
+    "write_mtp",
     "write_text_atomic",
 ]

@@ -23,7 +23,7 @@ class MtpPotential:
     et al., Comput. Mater. Sci. 156, 148 (2019))::
 
         V(n_i) = xi_0(z_i) + sum_a xi_a B_a(n_i)
-        M_{mu,nu}(n_i) = sum_j f_mu(r_ij, z_i, z_j) r_ij (x) ... (x) r_ij     (nu factors)
+        M_{mu,nu}(n_i) = sum_j f_mu(r_ij, z_i, z_j) u_ij (x) ... (x) u_ij     (nu unit vectors)
         f_mu(r, z_i, z_j) = scaling * sum_b c[z_i, z_j, mu, b] Q_b(r) (max_dist - r)**2
 
     Parameters
