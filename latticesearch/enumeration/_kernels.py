@@ -126,7 +126,8 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
                     keep = False
                     break
         if keep:
-            found[n_found] = labels
+            for site in range(n_sites):
+                found[n_found, site] = labels[site]
             n_found += 1
             if n_found == found.shape[0]:
                 break

@@ -23,8 +23,11 @@ def hermite_batch(generators: np.ndarray) -> np.ndarray:
     """
     n, m, _ = generators.shape
     forms = np.zeros((n, 3, 3), np.int64)
+    rows = np.empty((m, 3), np.int64)
     for item in range(n):
-        rows = generators[item].copy()
+        for row in range(m):
+            for k in range(3):
+                rows[row, k] = generators[item, row, k]
         full_rank = True
         for column in range(3):
             # Euclid's algorithm between the pivot row and every row below it.
@@ -46,7 +49,9 @@ def hermite_batch(generators: np.ndarray) -> np.ndarray:
                 for k in range(3):
                     rows[above, k] -= quotient * rows[column, k]
         if full_rank:
-            forms[item] = rows[:3]
+            for row in range(3):
+                for k in range(3):
+                    forms[item, row, k] = rows[row, k]
     return forms
 
 
@@ -67,18 +72,17 @@ def smallest_images(labels: np.ndarray, permutations: np.ndarray) -> np.ndarray:
     n, n_sites = labels.shape
     best = np.empty_like(labels)
     for item in range(n):
-        row = labels[item]
         winner = 0
         for p in range(1, permutations.shape[0]):
             for site in range(n_sites):
-                new = row[permutations[p, site]]
-                old = row[permutations[winner, site]]
+                new = labels[item, permutations[p, site]]
+                old = labels[item, permutations[winner, site]]
                 if new != old:
                     if new < old:
                         winner = p
                     break
         for site in range(n_sites):
-            best[item, site] = row[permutations[winner, site]]
+            best[item, site] = labels[item, permutations[winner, site]]
     return best
 
 

@@ -227,7 +227,12 @@ class Configuration(FieldsOnlyPickle):
         inside = labels < parent.n_species
         if not (inside.all() and supercell.allowed[np.arange(len(labels)), labels].all()):
             raise InputError(f"key {key!r} puts species where this parent lattice forbids them")
-        return cls(supercell, labels)
+        configuration = cls(supercell, labels)
+        if configuration.key != key:
+            raise InputError(
+                f"{key!r} is not canonical; this crystal has key {configuration.key!r}"
+            )
+        return configuration
 
     @cached_property
     def counts(self) -> npt.NDArray[np.int64]:

@@ -46,6 +46,9 @@ CERTAIN = 0.1
 FORBIDDEN_COST = 1e6
 """Cost, Å^2, of an atom on a site that does not allow it; far above any distance in a cell."""
 
+ROUNDING_RADIUS = 4.5
+"""Distance, Å, within which images are found exactly in any case: beyond a site's neighbours."""
+
 _NEIGHBOUR_IMAGES = np.indices((3, 3, 3)).reshape(3, -1).T - 1.0
 
 
@@ -343,9 +346,16 @@ def _place(
 def _nearest_vectors(
     fractional: npt.NDArray[np.float64], cell: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Return the shortest periodic images, (..., 3) Å, of fractional vectors of a reduced cell."""
-    images = (fractional - np.rint(fractional))[..., None, :] + _NEIGHBOUR_IMAGES
-    vectors = images @ cell
+    """Return the shortest periodic images, (..., 3) Å, of fractional vectors of a reduced cell.
+
+    A vector shorter than half of every height of the cell has components between -1/2 and 1/2,
+    so rounding finds it. Only where longer ones matter are the neighbouring images needed.
+    """
+    rounded = fractional - np.rint(fractional)
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    if heights.min() / 2 > ROUNDING_RADIUS:
+        return rounded @ cell
+    vectors = (rounded[..., None, :] + _NEIGHBOUR_IMAGES) @ cell
     nearest = (vectors**2).sum(axis=-1).argmin(axis=-1)
     shortest: npt.NDArray[np.float64] = np.take_along_axis(
         vectors, nearest[..., None, None], axis=-2

@@ -271,9 +271,7 @@ class ParentLattice(FieldsOnlyPickle):
         difference = images[:, :, None] - self.basis
         shifts = np.rint(difference)
         distance = np.linalg.norm((difference - shifts) @ self.cell, axis=-1)
-        # Sites of other allowed species are out of reach however close they are.
-        same = (self.allowed[:, None] == self.allowed).all(axis=-1)
-        nearest = np.where(same, distance, np.inf).argmin(axis=2)
+        nearest = distance.argmin(axis=2)
         chosen = np.take_along_axis(shifts, nearest[:, :, None, None], axis=2)[:, :, 0]
         return nearest.astype(np.int64), chosen.astype(np.int64)
 

@@ -157,6 +157,9 @@ def test_bad_labels_are_refused(bcc):
         ("s2-1.0.1.1.1.2-ABA", "3 sites in 2 cells"),
         ("s3-1.0.1.1.1.2-AB", "2 sites in 3 cells"),
         ("s2-1.0.1.1.1.2-AC", "forbids"),
+        ("s2-1.0.0.1.0.2-BA", "not canonical; this crystal has key 's2-1.0.0.1.0.2-AB'"),
+        ("s2-1.0.0.1.0.2-AA", "not canonical"),
+        ("s2-2.0.0.1.0.1-AB", "not canonical"),
     ],
 )
 def test_bad_keys_are_refused(bcc, key, message):

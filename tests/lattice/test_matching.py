@@ -116,6 +116,24 @@ def test_missing_atoms_are_vacancies():
     assert match.configuration.key == Configuration(supercell, labels).key
 
 
+def test_a_displaced_anchor_does_not_push_atoms_into_vacancies():
+    """Seen from the only Au atom, the Cu atom beside the vacancy is nearer to the vacancy."""
+    parent = ParentLattice.from_prototype("fcc", 3.0, ("Cu", "Au", "X"))
+    supercell = Supercell.from_matrix(parent, 2 * parent.conventional)
+    labels = np.zeros(32, int)
+    origin, step = supercell.positions[0], np.array([1.5, 1.5, 0])
+    vacancy = supercell.site_of(0, np.rint(step @ np.linalg.inv(parent.cell)))
+    far = supercell.site_of(0, parent.conventional[2])
+    labels[vacancy], labels[far] = 2, 1
+    atoms = supercell.to_atoms(labels)
+    direction = step / np.linalg.norm(step)
+    beside = np.linalg.norm(atoms.positions - origin, axis=1).argmin()
+    atoms.positions[beside] += 0.55 * direction
+    atoms.positions[list(atoms.symbols).index("Au")] -= 0.55 * direction
+    match = map_to_lattice(atoms, parent)
+    assert match.configuration.key == Configuration(supercell, labels).key
+
+
 @pytest.mark.parametrize(
     "atoms",
     [
