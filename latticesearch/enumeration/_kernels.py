@@ -119,13 +119,7 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
             depth = decided
             labels[depth] = -1
             continue
-        keep = True
-        if not tree.keep_superperiodic:
-            for k in range(cursor.n_active[n_sites]):
-                if tree.is_translation[cursor.active[n_sites, k]]:
-                    keep = False
-                    break
-        if keep:
+        if tree.keep_superperiodic or not _superperiodic(tree, cursor):
             for site in range(n_sites):
                 found[n_found, site] = labels[site]
             n_found += 1
@@ -133,6 +127,16 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
                 break
     cursor.position[0] = depth
     return n_found
+
+
+@numba.njit(cache=True)
+def _superperiodic(tree: Tree, cursor: Cursor) -> bool:
+    """Tell whether a translation is among the permutations that leave a full labeling as it is."""
+    n_sites = tree.allowed.shape[0]
+    for k in range(cursor.n_active[n_sites]):
+        if tree.is_translation[cursor.active[n_sites, k]]:
+            return True
+    return False
 
 
 @numba.njit(cache=True)
