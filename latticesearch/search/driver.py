@@ -70,7 +70,7 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
     """Search the lowest-energy structures of every composition.
 
     Cells up to a size are enumerated, each composition of the larger ones is searched by atom
-    addition and swap descent. The result is the same for any number of ranks.
+    addition and swap descents. The result is the same for any number of ranks.
 
     Parameters
     ----------

@@ -113,11 +113,15 @@ def greedy_search(
     counts: npt.NDArray[np.int64],
     *,
     beam_width: int = 8,
+    restarts: int | None = None,
     max_results: int = 16,
     allowance: Allowance | None = None,
     rng: np.random.Generator | None = None,
 ) -> SearchResult:
-    """Search one composition of one supercell: atom addition, then swap descent of each result.
+    """Search one composition of one supercell: atom addition, then swap descents.
+
+    Each result of the addition starts a descent, and so do some random labelings: where the
+    mean field misleads the whole beam, these do not follow it.
 
     Parameters
     ----------
@@ -127,12 +131,14 @@ def greedy_search(
         (n_species,) atoms of each species in the cell; their sum is n_sites.
     beam_width
         Partial cells kept per level of the atom addition.
+    restarts
+        Random labelings that start a descent; `default_restarts` when not given.
     max_results
         Most labelings returned: the minima of the descents and the lowest labelings around them.
     allowance
         Evaluations that may be used; unlimited when not given.
     rng
-        Decides only when the allowance ends early; seeded with 0 when not given.
+        Source of the random labelings; seeded with 0 when not given.
 
     Raises
     ------
@@ -141,19 +147,16 @@ def greedy_search(
     """
     allowance = allowance or Allowance()
     # The energies of the minima are part of the bill, so they are set aside first.
-    inner = Allowance(max(allowance.left - beam_width, (allowance.left - 1) // 2))
+    n_restarts = default_restarts(beam_width) if restarts is None else restarts
+    inner = Allowance(max(allowance.left - beam_width - n_restarts, (allowance.left - 1) // 2))
     counts = np.asarray(counts, dtype=np.int64)
-    started = add_atoms(
-        evaluator,
-        counts,
-        beam_width=beam_width,
-        allowance=inner,
-        rng=rng or np.random.default_rng(0),
-    )
+    rng = rng or np.random.default_rng(0)
+    added = add_atoms(evaluator, counts, beam_width=beam_width, allowance=inner, rng=rng)
+    chosen = _random_labelings(evaluator, counts, n_restarts, rng)
     visited: set[bytes] = set()
     descents = [
         descend(evaluator, row, allowance=inner, visited=visited, n_neighbours=4 * max_results)
-        for row in started
+        for row in np.concatenate([added, chosen])
     ]
     allowance.used += inner.used
     labels, energies = _energies_of(evaluator, [d for d in descents if d.is_new], allowance)
@@ -161,6 +164,28 @@ def greedy_search(
     return SearchResult(
         labels[images[:max_results]], energies[images[:max_results]], allowance.used
     )
+
+
+def default_restarts(beam_width: int) -> int:
+    """Return the number of random starts that go with a beam.
+
+    Measured on rugged random potentials, 16 sites: two restarts find what a beam of one misses
+    with fewer evaluations than a beam of eight needs to come close.
+    """
+    return 1 + beam_width // 2
+
+
+def _random_labelings(
+    evaluator: LatticeEvaluator, counts: npt.NDArray[np.int64], n: int, rng: np.random.Generator
+) -> npt.NDArray[np.int8]:
+    """Return `n` complete labelings, (n, n_sites); none where there is no choice."""
+    supercell = evaluator.supercell
+    empty = fill_forced(
+        _undecided_cell(supercell.n_sites, counts, supercell.allowed), counts, supercell.allowed
+    )
+    n = n if np.any(empty == UNDECIDED) else 0
+    rows = [complete_at_random(empty[0], counts, supercell.allowed, rng) for _ in range(n)]
+    return np.array(rows, dtype=np.int8).reshape(n, supercell.n_sites)
 
 
 def _energies_of(

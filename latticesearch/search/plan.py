@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.enumeration import count_bounds
+from latticesearch.search.greedy import default_restarts
 from latticesearch.search.partial import fits_sites
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class WorkItem:
         n_open = int(np.count_nonzero(self.supercell.allowed.sum(axis=1) > 1))
         n_pairs = (int(self.counts.sum()) ** 2 - int((self.counts**2).sum())) // 2
         addition = n_choices * (n_open + beam_width * n_open * (n_open - 1) // 2)
-        descents = beam_width * (1 + SWEEPS_PER_DESCENT * n_pairs)
+        n_descents = beam_width + default_restarts(beam_width)
+        descents = n_descents * (1 + SWEEPS_PER_DESCENT * n_pairs)
         return int(np.ceil(DISTINCT_SHARE * (addition + descents)))
 
 

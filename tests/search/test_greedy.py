@@ -89,3 +89,16 @@ def test_the_same_search_gives_the_same_result():
     again = greedy_search(ring_evaluator(12, seed=6), counts)
     np.testing.assert_array_equal(first.labels, again.labels)
     assert first.evaluations == again.evaluations
+
+
+def test_random_starts_find_what_a_narrow_beam_misses():
+    narrow = widened = 0.0
+    for seed in range(4):
+        evaluator = ring_evaluator(12, 3, seed=seed)
+        counts = np.array([4, 4, 4])
+        alone = greedy_search(evaluator, counts, beam_width=1, restarts=0)
+        helped = greedy_search(evaluator, counts, beam_width=1, restarts=6)
+        assert helped.energies[0] <= alone.energies[0] + 1e-12
+        assert helped.evaluations > alone.evaluations
+        narrow, widened = narrow + alone.energies[0], widened + helped.energies[0]
+    assert widened < narrow - 1e-6

@@ -1,0 +1,56 @@
+"""The search with a real potential, against the energies of all labelings."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from latticesearch.lattice import ParentLattice, Supercell
+from latticesearch.potential.mtp.basis import MtpBasis
+from latticesearch.search import search
+from latticesearch.search.greedy import greedy_search
+
+SPECIES = ("Mo", "Ta")
+
+
+def minima(evaluator):
+    """Lowest energy per site for each number of atoms of the second species."""
+    labels = np.array(list(product((0, 1), repeat=evaluator.supercell.n_sites)), dtype=np.int8)
+    energies, counts = evaluator.energies(labels), labels.sum(axis=1)
+    return np.array([energies[counts == k].min() for k in range(labels.shape[1] + 1)])
+
+
+@pytest.mark.parametrize(
+    ("lattice", "a", "matrix"),
+    [("bcc", 3.25, [[1, 0, 5], [0, 2, 1], [0, 0, 6]]), ("fcc", 4.0, [1, 3, 4])],
+)
+def test_finds_the_minima_of_twelve_sites(lattice, a, matrix):
+    parent = ParentLattice.from_prototype(lattice, a=a, species=SPECIES)
+    hits = 0
+    for seed in range(3):
+        potential = MtpBasis(level=8, species=SPECIES, cutoff=5.0).potential(seed=seed)
+        evaluator = potential.evaluator(Supercell.from_matrix(parent, matrix))
+        for k, lowest in enumerate(minima(evaluator)):
+            energy = greedy_search(evaluator, np.array([12 - k, k])).energies[0]
+            assert energy > lowest - 1e-9
+            hits += bool(energy < lowest + 1e-9)
+    assert hits >= 38  # of 39; all of them when this was written
+
+
+def test_sixteen_site_cell_with_all_compositions(shared_data):
+    from latticesearch.potential.mtp.files import read_mtp
+
+    potential = read_mtp(
+        shared_data / "mtp" / "random_level08.mtp", species=("Mo", "Ta", "Nb", "W")
+    )
+    parent = ParentLattice.from_prototype("bcc", a=3.25, species=SPECIES)
+    cell = Supercell.from_matrix(parent, 2 * parent.conventional)
+    pool = search(potential, parent, supercells=[cell], exhaustive_up_to=0)
+    lowest = minima(potential.evaluator(cell))
+    found = np.full(17, np.inf)
+    for candidate in pool.candidates:
+        k = round(16 * candidate.configuration.composition[1])
+        found[k] = min(found[k], candidate.energy)
+    np.testing.assert_allclose(found, lowest, atol=1e-9)
+    # Brute force took 65536.
+    assert pool.evaluations < 16_000
