@@ -26,16 +26,19 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-RELEVANT = 1e-6
+RELEVANT = 1e-4
 """Directions of radial coefficients with less effect than this, relative to the largest, are kept
 fixed: the data cannot tell."""
 
 
 @dataclass(frozen=True, eq=False)
 class RadialCoordinates:
-    """Coordinates v of radial functions: their values at given distances, weighted and rotated.
+    """Coordinates v of radial functions: their weighted values at the distances that occur.
 
-    With weights w, ``sum(v**2)`` is the sum over the distances of ``(w_s f(r_s))**2``.
+    With weights w, ``sum(v**2)`` is the sum over the distances of ``(w_s f(r_s))**2``. Where there
+    are more distances than radial basis functions, the values are projected on what these can do.
+    All functions together, (n_species, n_radial, n_species, n_coordinates) flat, are the species of
+    the centre, mu, the species of the neighbour and the coordinate.
 
     Parameters
     ----------
@@ -44,10 +47,13 @@ class RadialCoordinates:
         matters at the distances.
     from_coeffs
         (n_coordinates, radial_size): ``v = from_coeffs @ c``.
+    from_values
+        (n_coordinates, n_distances): ``v = from_values @ (w * f)`` of values f at the distances.
     """
 
     to_coeffs: Floats
     from_coeffs: Floats
+    from_values: Floats
 
     @classmethod
     def at(cls, distances: Floats, weights: Floats, potential: MtpPotential) -> RadialCoordinates:
@@ -57,16 +63,27 @@ class RadialCoordinates:
         scaled = potential.scaling * weights[:, None] * basis
         left, values, right = np.linalg.svd(scaled, full_matrices=False)
         keep = values > RELEVANT * values[0]
-        # Rotating back to the distances makes the first coordinate belong to the first distance.
-        rotation = left[:, keep]
-        if keep.sum() == len(distances):
-            return cls(right[keep].T / values[keep] @ rotation.T, scaled)
-        return cls(right[keep].T / values[keep], values[keep, None] * right[keep])
+        left, values, right = left[:, keep], values[keep], right[keep]
+        if len(values) == len(distances):  # every value is free: no need to mix them
+            return cls(right.T / values @ left.T, scaled, np.eye(len(distances)))
+        return cls(right.T / values, values[:, None] * right, left.T)
 
     @property
     def n_coordinates(self) -> int:
         """Number of coordinates of one radial function."""
         return len(self.from_coeffs)
+
+    def of(self, radial_coeffs: Floats) -> Floats:
+        """Return the coordinates, flat, of `radial_coeffs` as in `MtpPotential`."""
+        coordinates: Floats = radial_coeffs.swapaxes(1, 2) @ self.from_coeffs.T
+        return coordinates.ravel()
+
+    def radial_coeffs(self, coordinates: Floats, base: Floats) -> Floats:
+        """Return radial coefficients with these coordinates, otherwise those of `base`."""
+        n_species, _, n_radial, _ = base.shape
+        change = (coordinates - self.of(base)).reshape(n_species, n_radial, n_species, -1)
+        result: Floats = base + (change @ self.to_coeffs.T).swapaxes(1, 2)
+        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +91,7 @@ class LatticeEnvironments:
     """A `Design` for the energies per site of labelings: species fractions, then basis functions.
 
     Environments are the sites of all labelings, ordered by the species of the centre. The
-    coordinates are an array (n_species, n_radial, n_species, n_coordinates), flat: species of the
-    centre, mu, species of the neighbour, coordinate of the radial function.
+    coordinates are those of `RadialCoordinates`.
 
     Parameters
     ----------
@@ -114,6 +130,12 @@ class LatticeEnvironments:
             averages.append(sparse.csr_array(shares, shape=(len(sizes), len(mine))))
         counts: Floats = np.stack([matrix.sum(axis=1) for matrix in averages], axis=1)
         return cls(potential, tuple(geometry), tuple(averages), counts)
+
+    @property
+    def seen_pairs(self) -> npt.NDArray[np.bool_]:
+        """``seen_pairs[a, b]``: some a has a neighbour b, (n_species, n_species)."""
+        n_species = len(self.geometry)
+        return np.stack([g.reshape(n_species, -1).any(axis=1) for g in self.geometry])
 
     @property
     def _shape(self) -> tuple[int, int, int]:

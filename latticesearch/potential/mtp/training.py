@@ -11,15 +11,16 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from latticesearch.errors import InputError
+from latticesearch.lattice.parent import VACANCY
 from latticesearch.parallel import SerialComm, collective_errors
-from latticesearch.potential.mtp.environments import LatticeEnvironments, RadialCoordinates
-from latticesearch.potential.mtp.tables import parent_neighbours
-from latticesearch.potential.mtp.varpro import SeparableProblem, solve
+from latticesearch.potential.mtp.offlattice import evaluate
+from latticesearch.potential.mtp.problem import TrainingProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from latticesearch.parallel import Communicator
     from latticesearch.potential.mtp.basis import MtpBasis
     from latticesearch.potential.mtp.model import MtpPotential
-    from latticesearch.potential.mtp.varpro import Solution
+    from latticesearch.potential.mtp.problem import Trial
 
     Floats = npt.NDArray[np.float64]
 
@@ -39,24 +40,6 @@ log = logging.getLogger(__name__)
 
 CONTRADICTION = 0.05
 """eV/site; two energies of one structure further apart cannot both be right."""
-
-SPECIES_RIDGE = 1e-8
-"""Ridge of the species' energies: only decides where the compositions leave them open."""
-
-SMALLEST_SPREAD = 1e-4
-"""eV/site; energies that scatter less than this about the species' energies scatter by noise."""
-
-START_NOISE = 0.3
-"""Spread of the random part of the first radial functions, relative to the contrast."""
-
-SHELL_DIGITS = 6
-"""Decimals, Å, in which the distances of one shell agree."""
-
-CONSTANT, TINY = 1e-3, 1e-12
-"""Smallest scale of a column relative to its largest entry, and at all."""
-
-CONVERGED = 1e-5
-"""Relative decrease of the cost by the last step of a fit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +71,19 @@ class TrainingSet:
         Energies on the ideal lattice (of relaxed structures, if the potential is to know
         nothing but the lattice).
     structures
-        Structures with calculated energies, and forces and stress if they have them.
+        Structures with the results of a calculator: energy, forces and stress where known.
+    force_weight
+        Å: the root mean square error of a structure's forces, eV/Å, times this counts like an
+        error of its energy, eV/atom.
+    stress_weight
+        The root mean square error of a structure's stress times its volume per atom, eV/atom,
+        times this counts like an error of its energy.
     """
 
     labelings: tuple[LabelledBatch, ...] = ()
     structures: tuple[Atoms, ...] = ()
+    force_weight: float = 0.1
+    stress_weight: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -119,7 +110,7 @@ class FitReport:
     Parameters
     ----------
     n_data
-        Number of energies, forces and stresses fitted to.
+        Number of energies fitted to.
     n_parameters
         Number of coefficients of the potential.
     effective_parameters
@@ -129,6 +120,8 @@ class FitReport:
     left_out_rmse
         Root mean square error of energies not fitted to, estimated by leaving out one at a time
         from the linearised problem, meV per site.
+    force_rmse, stress_rmse
+        Of the training set, eV/Å and eV/Å³; None without forces or stresses.
     iterations
         Of the start that was kept.
     n_starts
@@ -145,6 +138,8 @@ class FitReport:
     energy_rmse: float
     energy_mae: float
     left_out_rmse: float
+    force_rmse: float | None
+    stress_rmse: float | None
     iterations: int
     n_starts: int
     seconds: float
@@ -191,20 +186,91 @@ def fit(
     """
     started = time.monotonic()
     comm = comm or SerialComm()
-    batches = [_checked(part, basis.species) for part in training.labelings]
-    _check_all(batches, basis.species)
-    problem = _Problem.of(basis, batches, regularisation or Regularisation(), initial)
-    keys = [None] if initial is not None else list(range(n_starts))
-    mine = keys[comm.rank :: comm.size]
+    form = _form(basis, initial)
+    labelings = tuple(_checked(part, basis.species) for part in training.labelings)
+    training = replace(training, labelings=labelings)
+    _check_all(training, basis.species)
+    problem = TrainingProblem.of(form, training)
+    if initial is None:
+        starts = [problem.start(seed, index) for index in range(n_starts)]
+    else:
+        starts = [problem.radial.of(initial.radial_coeffs)]
+    ridges = regularisation or Regularisation()
+    indices = range(comm.rank, len(starts), comm.size)
     with collective_errors(comm):
-        found = [(k, problem.solve(problem.start(seed, k), max_iterations)) for k in mine]
-    everything = [item for part in comm.allgather(found) for item in part]
-    best = min(everything, key=lambda item: (problem.left_out_rmse(item[1]), item[0] or 0))[1]
+        trials = [(k, problem.solve(starts[k], ridges, max_iterations)) for k in indices]
+    found = sorted((item for part in comm.allgather(trials) for item in part), key=itemgetter(0))
+    best = min((trial for _, trial in found), key=problem.left_out_rmse)
     potential = problem.potential(best)
-    report = problem.report(best, len(keys), time.monotonic() - started)
-    for warning in report.warnings:
+    warnings = tuple(_unseen_pairs(problem))
+    for warning in warnings:
         log.warning("%s", warning)
-    return potential, report
+    return potential, FitReport(
+        **_errors(problem, best, potential, training),
+        n_parameters=potential.n_parameters,
+        effective_parameters=best.solution.effective_parameters,
+        iterations=best.solution.iterations,
+        n_starts=len(starts),
+        seconds=time.monotonic() - started,
+        warnings=warnings,
+    )
+
+
+def _form(basis: MtpBasis, initial: MtpPotential | None) -> MtpPotential:
+    """Return a potential of the basis; `initial` if it is one."""
+    form = basis.potential(np.zeros(basis.n_parameters))
+    if initial is None:
+        return form
+    same = (
+        initial.species == form.species
+        and initial.radial_coeffs.shape == form.radial_coeffs.shape
+        and np.array_equal(initial.alpha_index_times, form.alpha_index_times)
+        and (initial.min_dist, initial.max_dist) == (form.min_dist, form.max_dist)
+    )
+    if not same:
+        raise InputError(
+            f"the potential to start from ({', '.join(initial.species)}, "
+            f"{len(initial.moment_coeffs)} basis functions, cutoff {initial.max_dist:g} Å) is not "
+            f"of the basis ({', '.join(form.species)}, {len(form.moment_coeffs)} basis functions, "
+            f"cutoff {form.max_dist:g} Å): start without it"
+        )
+    return initial
+
+
+def _errors(
+    problem: TrainingProblem, trial: Trial, potential: MtpPotential, training: TrainingSet
+) -> dict[str, Any]:
+    """Return the figures of merit that compare with the data."""
+    errors = 1e3 * problem.energy_errors(trial)
+    forces, stresses = [], []
+    for atoms in training.structures:
+        found, known = evaluate(potential, atoms), atoms.calc.results
+        if known.get("forces") is not None:
+            forces.append(np.ravel(found.forces - known["forces"]))
+        if known.get("stress") is not None and atoms.pbc.all():
+            stresses.append(found.stress - known["stress"])
+    return {
+        "n_data": len(errors),
+        "energy_rmse": _rms(errors),
+        "energy_mae": float(np.mean(np.abs(errors))),
+        "left_out_rmse": 1e3 * problem.left_out_rmse(trial),
+        "force_rmse": _rms(np.concatenate(forces)) if forces else None,
+        "stress_rmse": _rms(np.concatenate(stresses)) if stresses else None,
+    }
+
+
+def _rms(errors: Floats) -> float:
+    return float(np.sqrt(np.mean(errors**2)))
+
+
+def _unseen_pairs(problem: TrainingProblem) -> Iterator[str]:
+    """Yield a line for each pair of species that are never neighbours."""
+    species = problem.form.species
+    for centre, neighbour in np.argwhere(~problem.seen_pairs):
+        yield (
+            f"no {species[neighbour]} within {problem.form.max_dist:g} Å of any "
+            f"{species[centre]} in the training set: their interaction is a guess"
+        )
 
 
 def _checked(part: LabelledBatch, species: tuple[str, ...]) -> LabelledBatch:
@@ -225,9 +291,7 @@ def _checked(part: LabelledBatch, species: tuple[str, ...]) -> LabelledBatch:
         )
     if not (np.isfinite(weights).all() and (weights > 0.0).all()):
         raise InputError("weights of training energies must be positive: leave out what counts 0")
-    symbols = part.batch.supercell.parent.species
-    present = [s for s, n in zip(symbols, part.batch.counts.sum(axis=0), strict=True) if n]
-    unknown = [symbol for symbol in present if symbol not in species]
+    unknown = [symbol for symbol in _symbols(part.batch) if symbol not in species]
     if unknown:
         raise InputError(
             f"the training set has {', '.join(unknown)}, the basis only {', '.join(species)}: "
@@ -236,218 +300,39 @@ def _checked(part: LabelledBatch, species: tuple[str, ...]) -> LabelledBatch:
     return replace(part, energies=energies, weights=weights)
 
 
-def _check_all(batches: Sequence[LabelledBatch], species: tuple[str, ...]) -> None:
-    """Complain about what only all batches together can be wrong about."""
-    n_data = sum(len(part.batch) for part in batches)
+def _check_all(training: TrainingSet, species: tuple[str, ...]) -> None:
+    """Complain about what only all data together can be wrong about."""
+    n_data = sum(len(part.batch) for part in training.labelings) + len(training.structures)
     if n_data < 2:
         raise InputError(f"{n_data} training energies: at least 2 are needed to fit anything")
-    present = {
-        symbol
-        for part in batches
-        for symbol, n in zip(
-            part.batch.supercell.parent.species, part.batch.counts.sum(axis=0), strict=True
-        )
-        if n
-    }
+    present = {symbol for part in training.labelings for symbol in _symbols(part.batch)}
+    present.update(*(atoms.get_chemical_symbols() for atoms in training.structures))
     missing = [symbol for symbol in species if symbol not in present]
     if missing:
         raise InputError(
             f"no training structure contains {', '.join(missing)}: add some, or leave the species "
             "out of the basis"
         )
-    _check_duplicates(batches)
+    if VACANCY in species and training.structures:
+        raise InputError(
+            f"structures have no vacancies ({VACANCY}) as a species: train on labelings alone"
+        )
+    _check_duplicates(training.labelings)
+
+
+def _symbols(batch: Labelings) -> list[str]:
+    """Return the species that occur in a batch."""
+    occurring = np.flatnonzero(batch.counts.sum(axis=0))
+    return [batch.supercell.parent.species[s] for s in occurring]
 
 
 def _check_duplicates(batches: Sequence[LabelledBatch]) -> None:
-    first: dict[str, float] = {}
+    first: dict[tuple[int, str], float] = {}
     for part in batches:
         for key, energy in zip(part.batch.keys(), part.energies.tolist(), strict=True):
-            known = first.setdefault(key, energy)
+            known = first.setdefault((id(part.batch.supercell.parent), key), energy)
             if abs(known - energy) > CONTRADICTION:
                 raise InputError(
                     f"the structure {key} has two energies, {known:.6f} and {energy:.6f} eV/site, "
                     f"more than {CONTRADICTION * 1e3:.0f} meV/site apart: remove the wrong one"
                 )
-
-
-class _Trial(NamedTuple):
-    """The result of one start; `scales` are the units of the linear coefficients."""
-
-    solution: Solution
-    scales: Floats
-
-
-class _Weighted:
-    """A `Design` whose rows are multiplied by weights, (n_rows,)."""
-
-    def __init__(self, design: LatticeEnvironments, weights: Floats, scales: Floats) -> None:
-        self._design, self._weights, self._scales = design, weights[:, None], scales
-
-    def columns(self, coordinates: Floats) -> tuple[Floats, Floats]:
-        matrix, state = self._design.columns(coordinates)
-        return self._weights * matrix / self._scales, state
-
-    def slopes(self, state: Floats, linear: Floats) -> Floats:
-        return self._weights * self._design.slopes(state, linear / self._scales)
-
-
-@dataclass(frozen=True, eq=False)
-class _Problem:
-    """Data and form of one fit in the units of `Regularisation`.
-
-    ``targets * spread + fractions @ references`` are the energies per site.
-    """
-
-    basis: MtpBasis
-    form: MtpPotential
-    radial: RadialCoordinates
-    environments: LatticeEnvironments
-    regularisation: Regularisation
-    initial: MtpPotential | None
-    energies: Floats
-    root_weights: Floats
-    references: Floats
-    spread: float
-
-    @classmethod
-    def of(
-        cls,
-        basis: MtpBasis,
-        batches: Sequence[LabelledBatch],
-        regularisation: Regularisation,
-        initial: MtpPotential | None,
-    ) -> _Problem:
-        form = basis.potential(np.zeros(basis.n_parameters)) if initial is None else initial
-        distances, multiplicities = _shells(batches, form.max_dist)
-        radial = RadialCoordinates.at(distances, np.sqrt(multiplicities), form)
-        environments = LatticeEnvironments.of(form, radial, [part.batch for part in batches])
-        energies = np.concatenate([part.energies for part in batches])
-        weights = np.sqrt(np.concatenate([part.weights for part in batches]))
-        weights /= np.sqrt(np.mean(weights**2))
-        references = np.linalg.lstsq(
-            weights[:, None] * environments.fractions, weights * energies, rcond=1e-10
-        )[0]
-        rest = weights * (energies - environments.fractions @ references)
-        spread = max(float(np.sqrt(np.mean(rest**2))), SMALLEST_SPREAD)
-        return cls(
-            basis,
-            form,
-            radial,
-            environments,
-            regularisation,
-            initial,
-            energies,
-            weights,
-            references,
-            spread,
-        )
-
-    @property
-    def targets(self) -> Floats:
-        """Weighted energies to fit to, of unit spread."""
-        excess: Floats = self.energies - self.environments.fractions @ self.references
-        return self.root_weights * excess / self.spread
-
-    def start(self, seed: int, index: int | None) -> Floats:
-        """Return the first coordinates: those of `initial`, or start number `index`."""
-        if self.initial is not None:
-            return self._coordinates(self.initial.radial_coeffs)
-        n_species, n_radial = len(self.basis.species), self.basis.n_radial
-        rng = np.random.default_rng([seed, 0 if index is None else index])
-        width = self.radial.n_coordinates
-        profiles = rng.normal(size=(n_radial, width))
-        profiles[0] = 1.0
-        contrast = _contrasts(rng, n_radial, n_species)
-        start = START_NOISE * rng.normal(size=(n_species, n_radial, n_species, width))
-        start += contrast[:, :, None] * profiles[:, None, :]
-        scaled: Floats = start / np.sqrt(width)
-        return scaled.ravel()
-
-    def solve(self, start: Floats, max_iterations: int) -> _Trial:
-        """Fit from one start."""
-        n_species = len(self.basis.species)
-        columns = self.environments.columns(start)[0]
-        # A basis function that is constant over the data must not be blown up to unit spread.
-        scales = columns.std(axis=0) + CONSTANT * np.abs(columns).max(axis=0) + TINY
-        scales[:n_species] = 1.0
-        ridge = np.full(len(scales), self.regularisation.linear)
-        ridge[:n_species] = SPECIES_RIDGE
-        design = _Weighted(self.environments, self.root_weights, scales)
-        problem = SeparableProblem(design, self.targets, ridge, self.regularisation.radial, start)
-        solution = solve(problem, start, max_iterations=max_iterations, tolerance=CONVERGED)
-        return _Trial(solution, scales)
-
-    def left_out_rmse(self, trial: _Trial) -> float:
-        """Return the estimated error of energies not fitted to, eV per site."""
-        errors = trial.solution.left_out_residuals * self.spread / self.root_weights
-        return float(np.sqrt(np.mean(errors**2)))
-
-    def potential(self, trial: _Trial) -> MtpPotential:
-        """Return the potential that a solution stands for."""
-        n_species = len(self.basis.species)
-        linear = trial.solution.linear * self.spread / trial.scales
-        linear[:n_species] += self.references
-        old = self.form.radial_coeffs
-        change = trial.solution.coordinates - self._coordinates(old)
-        shape = (n_species, self.basis.n_radial, n_species, self.radial.n_coordinates)
-        radial = old + (change.reshape(shape) @ self.radial.to_coeffs.T).swapaxes(1, 2)
-        return self.form.with_parameters(np.concatenate([radial.ravel(), linear]))
-
-    def report(self, trial: _Trial, n_starts: int, seconds: float) -> FitReport:
-        """Return the figures of merit of a solution."""
-        errors = 1e3 * trial.solution.residuals * self.spread / self.root_weights
-        return FitReport(
-            n_data=len(self.energies),
-            n_parameters=self.form.n_parameters,
-            effective_parameters=trial.solution.effective_parameters,
-            energy_rmse=float(np.sqrt(np.mean(errors**2))),
-            energy_mae=float(np.mean(np.abs(errors))),
-            left_out_rmse=1e3 * self.left_out_rmse(trial),
-            iterations=trial.solution.iterations,
-            n_starts=n_starts,
-            seconds=seconds,
-            warnings=tuple(self._unseen_pairs()),
-        )
-
-    def _coordinates(self, radial_coeffs: Floats) -> Floats:
-        """Return the coordinates, flat, of radial coefficients."""
-        return (radial_coeffs.swapaxes(1, 2) @ self.radial.from_coeffs.T).ravel()
-
-    def _unseen_pairs(self) -> Iterator[str]:
-        """Yield a line for each pair of species that are never neighbours."""
-        species = self.basis.species
-        for centre, sums in zip(species, self.environments.geometry, strict=True):
-            blocks = sums.reshape(len(species), -1)
-            for neighbour, block in zip(species, blocks, strict=True):
-                if not block.any():
-                    yield (
-                        f"no {neighbour} within {self.form.max_dist:g} Å of any {centre} in the "
-                        "training set: their interaction is a guess"
-                    )
-
-
-def _shells(batches: Sequence[LabelledBatch], cutoff: float) -> tuple[Floats, Floats]:
-    """Return the distances between sites within `cutoff` and how many neighbours are there."""
-    parents = {id(part.batch.supercell.parent): part.batch.supercell.parent for part in batches}
-    distances = [np.zeros(0)]
-    n_centres = 0
-    for parent in parents.values():
-        for centre in range(len(parent.basis)):
-            distances.append(np.linalg.norm(parent_neighbours(parent, centre, cutoff)[2], axis=1))
-            n_centres += 1
-    every = np.concatenate(distances)
-    _, first, counts = np.unique(every.round(SHELL_DIGITS), return_index=True, return_counts=True)
-    if not len(first):
-        raise InputError(
-            f"no two sites of the lattice are within the cutoff of {cutoff} Å: enlarge it"
-        )
-    return every[first], counts / n_centres
-
-
-def _contrasts(rng: np.random.Generator, n_radial: int, n_species: int) -> Floats:
-    """Return how the first radial functions tell species apart, (n_radial, n_species)."""
-    contrasts = rng.normal(size=(n_radial, n_species))
-    contrasts -= contrasts.mean(axis=1, keepdims=True)
-    spread = np.sqrt((contrasts**2).mean(axis=1, keepdims=True))
-    contrasts /= np.maximum(spread, TINY)
-    return contrasts

@@ -1,0 +1,298 @@
+"""One training problem in units in which everything is of the order of one.
+
+Energies are taken relative to the species' and divided by their spread, basis functions by theirs,
+and radial functions are measured by their values at the distances that occur. So the same strength
+of the ridges suits any alloy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from latticesearch.errors import InputError
+from latticesearch.potential.mtp.environments import LatticeEnvironments, RadialCoordinates
+from latticesearch.potential.mtp.structures import StructureRows, prepared
+from latticesearch.potential.mtp.tables import parent_neighbours
+from latticesearch.potential.mtp.varpro import Design, SeparableProblem, solve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from latticesearch.potential.mtp.model import MtpPotential
+    from latticesearch.potential.mtp.offlattice import OffLatticeStructure
+    from latticesearch.potential.mtp.training import (
+        LabelledBatch,
+        Regularisation,
+        TrainingSet,
+    )
+    from latticesearch.potential.mtp.varpro import Solution
+
+    Floats = npt.NDArray[np.float64]
+
+SPECIES_RIDGE = 1e-8
+"""Ridge of the species' energies: only decides where the compositions leave them open."""
+
+SMALLEST_SPREAD = 1e-4
+"""eV/site; energies that scatter less than this about the species' energies scatter by noise."""
+
+START_NOISE = 0.1
+"""Spread of the random part of the first radial functions, relative to the contrast."""
+
+DECAY = 1.0
+"""Radial functions are expected to fall off with this power of the distance."""
+
+SHELL_DIGITS = 6
+"""Decimals, Å, in which the distances of one shell agree."""
+
+DISTANCE_BINS = 64
+"""Intervals into which the distances of structures off the lattice are sorted."""
+
+CONSTANT, TINY = 1e-3, 1e-12
+"""Smallest scale of a column relative to its largest entry, and at all."""
+
+CONVERGED = 1e-5
+"""Relative decrease of the cost by the last step of a fit."""
+
+
+class Rows(Design, Protocol):
+    """A design with the values it is fitted to; all rows are weighted."""
+
+    @property
+    def targets(self) -> Floats:
+        """Values, (n_rows,)."""
+
+    @property
+    def is_energy(self) -> npt.NDArray[np.bool_]:
+        """Which rows are energies, (n_rows,)."""
+
+    @property
+    def energy_weights(self) -> Floats:
+        """What multiplied the energies per site, (n_energies,)."""
+
+    @property
+    def seen_pairs(self) -> npt.NDArray[np.bool_]:
+        """``seen_pairs[a, b]``: some a has a neighbour b, (n_species, n_species)."""
+
+
+class Trial(NamedTuple):
+    """The result of one start; `scales` are the units of the linear coefficients."""
+
+    solution: Solution
+    scales: Floats
+
+
+class _WeightedLabelings:
+    """The rows of labelings, each multiplied by the root of its weight."""
+
+    def __init__(self, environments: LatticeEnvironments, batches: Sequence[LabelledBatch]) -> None:
+        weights = [np.ones(len(p.batch)) if p.weights is None else p.weights for p in batches]
+        self.environments = environments
+        self.energy_weights: Floats = np.sqrt(np.concatenate(weights))
+        self.energy_weights /= np.sqrt(np.mean(self.energy_weights**2))
+        energies = np.concatenate([part.energies for part in batches])
+        self.targets: Floats = self.energy_weights * energies
+        self.is_energy = np.ones(len(energies), dtype=bool)
+        self.seen_pairs = environments.seen_pairs
+
+    def columns(self, coordinates: Floats) -> tuple[Floats, Floats]:
+        matrix, state = self.environments.columns(coordinates)
+        return self.energy_weights[:, None] * matrix, state
+
+    def slopes(self, state: Floats, linear: Floats) -> Floats:
+        return self.energy_weights[:, None] * self.environments.slopes(state, linear)
+
+
+class _Stack:
+    """Rows of several designs, one below the other."""
+
+    def __init__(self, parts: Sequence[Rows]) -> None:
+        self.parts = parts
+
+    def columns(self, coordinates: Floats) -> tuple[Floats, list[Any]]:
+        matrices, states = zip(*(part.columns(coordinates) for part in self.parts), strict=True)
+        return np.concatenate(matrices), list(states)
+
+    def slopes(self, state: list[Any], linear: Floats) -> Floats:
+        pairs = zip(self.parts, state, strict=True)
+        return np.concatenate([part.slopes(old, linear) for part, old in pairs])
+
+
+class _Scaled:
+    """A design whose columns are divided by `scales`, (n_linear,)."""
+
+    def __init__(self, design: Design, scales: Floats) -> None:
+        self.design, self.scales = design, scales
+
+    def columns(self, coordinates: Floats) -> tuple[Floats, Any]:
+        matrix, state = self.design.columns(coordinates)
+        return matrix / self.scales, state
+
+    def slopes(self, state: Any, linear: Floats) -> Floats:
+        return self.design.slopes(state, linear / self.scales)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingProblem:
+    """Data and form of one fit.
+
+    Parameters
+    ----------
+    form
+        The potential's form; its radial coefficients count where the data have no say.
+    distances
+        At which radial functions matter, (n_distances,), Å.
+    radial
+        Coordinates of the radial functions.
+    design
+        Rows of everything that is fitted to.
+    energy_weights
+        Factors of the rows that are energies, (n_energies,).
+    is_energy
+        Which rows are energies, (n_rows,).
+    targets
+        Weighted energies, forces and stresses relative to the species' energies, in units of
+        `spread`, (n_rows,).
+    references
+        Energies of the species, (n_species,), eV.
+    spread
+        eV/site.
+    seen_pairs
+        Which species have which as neighbours somewhere, (n_species, n_species).
+    """
+
+    form: MtpPotential
+    distances: Floats
+    radial: RadialCoordinates
+    design: Design
+    energy_weights: Floats
+    is_energy: npt.NDArray[np.bool_]
+    targets: Floats
+    references: Floats
+    spread: float
+    seen_pairs: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, form: MtpPotential, training: TrainingSet) -> TrainingProblem:
+        """Prepare a training set that has been checked."""
+        known = prepared(training.structures, form)
+        parts = [part for part in training.labelings if len(part.batch)]
+        distances, counts = _distances(parts, [s for _, s in known], form.max_dist)
+        strength = np.sqrt(counts) * (distances / distances.min()) ** DECAY
+        radial = RadialCoordinates.at(distances, strength, form)
+        rows: list[Rows] = []
+        if parts:
+            batches = [part.batch for part in parts]
+            rows.append(_WeightedLabelings(LatticeEnvironments.of(form, radial, batches), parts))
+        if known:
+            rows.append(
+                StructureRows.of(form, radial, known, training.force_weight, training.stress_weight)
+            )
+        design = _Stack(rows)
+        is_energy = np.concatenate([part.is_energy for part in rows])
+        energy_weights = np.concatenate([part.energy_weights for part in rows])
+        targets = np.concatenate([part.targets for part in rows])
+        nowhere = np.zeros(radial.n_coordinates * form.radial_coeffs[..., 0].size)
+        species = design.columns(nowhere)[0][:, : form.n_species]
+        references = np.linalg.lstsq(species, targets, rcond=1e-10)[0]
+        rest = targets - species @ references
+        spread = max(float(np.sqrt(np.mean(rest[is_energy] ** 2))), SMALLEST_SPREAD)
+        return cls(
+            form=form,
+            distances=distances,
+            radial=radial,
+            design=design,
+            energy_weights=energy_weights,
+            is_energy=is_energy,
+            targets=rest / spread,
+            references=references,
+            spread=spread,
+            seen_pairs=np.any([part.seen_pairs for part in rows], axis=0),
+        )
+
+    def start(self, seed: int, index: int) -> Floats:
+        """Return the first coordinates of start number `index`.
+
+        Each radial function mu tells the species of neighbours apart in its own way; the first
+        one does so alike at all distances.
+        """
+        n_species, _, n_radial, _ = self.form.radial_coeffs.shape
+        rng = np.random.default_rng([seed, index])
+        n = len(self.distances)
+        profiles = rng.normal(size=(n_radial, n))
+        profiles[0] = 1.0
+        contrasts = rng.normal(size=(n_radial, n_species))
+        contrasts -= contrasts.mean(axis=1, keepdims=True)
+        contrasts /= np.sqrt((contrasts**2).mean(axis=1, keepdims=True)) + TINY
+        values = START_NOISE * rng.normal(size=(n_species, n_radial, n_species, n))
+        values += contrasts[:, :, None] * profiles[:, None, :]
+        coordinates: Floats = values @ self.radial.from_values.T / np.sqrt(n)
+        return coordinates.ravel()
+
+    def solve(self, start: Floats, ridges: Regularisation, max_iterations: int) -> Trial:
+        """Fit from one start, which the radial ridge pulls to."""
+        n_species = self.form.n_species
+        columns = self.design.columns(start)[0][self.is_energy]
+        # A basis function that is constant over the data must not be blown up to unit spread.
+        scales = columns.std(axis=0) + CONSTANT * np.abs(columns).max(axis=0) + TINY
+        scales[:n_species] = 1.0
+        ridge = np.full(len(scales), ridges.linear)
+        ridge[:n_species] = SPECIES_RIDGE
+        design = _Scaled(self.design, scales)
+        problem = SeparableProblem(design, self.targets, ridge, ridges.radial, start)
+        solution = solve(problem, start, max_iterations=max_iterations, tolerance=CONVERGED)
+        return Trial(solution, scales)
+
+    def energy_errors(self, trial: Trial) -> Floats:
+        """Return the errors of the energies fitted to, (n_energies,), eV per site."""
+        errors: Floats = (
+            trial.solution.residuals[self.is_energy] * self.spread / self.energy_weights
+        )
+        return errors
+
+    def left_out_rmse(self, trial: Trial) -> float:
+        """Return the estimated error of energies not fitted to, eV per site."""
+        left_out = trial.solution.left_out_residuals[self.is_energy]
+        return float(np.sqrt(np.mean((left_out * self.spread / self.energy_weights) ** 2)))
+
+    def potential(self, trial: Trial) -> MtpPotential:
+        """Return the potential that a solution stands for."""
+        linear = trial.solution.linear * self.spread / trial.scales
+        linear[: self.form.n_species] += self.references
+        coordinates = trial.solution.coordinates
+        radial = self.radial.radial_coeffs(coordinates, self.form.radial_coeffs)
+        return self.form.with_parameters(np.concatenate([radial.ravel(), linear]))
+
+
+def _distances(
+    parts: Sequence[LabelledBatch], structures: Sequence[OffLatticeStructure], cutoff: float
+) -> tuple[Floats, Floats]:
+    """Return the distances between neighbours and how many an average site has at each."""
+    distances, counts = _shells(parts, cutoff)
+    pairs = [1.0 / structure.inverses for structure in structures]
+    if pairs and sum(map(len, pairs)):
+        n_atoms = sum(structure.n_atoms for structure in structures)
+        found, edges = np.histogram(np.concatenate(pairs), DISTANCE_BINS)
+        middles = 0.5 * (edges[1:] + edges[:-1])
+        distances = np.concatenate([distances, middles[found > 0]])
+        counts = np.concatenate([counts, found[found > 0] / n_atoms])
+    if not len(distances):
+        raise InputError(f"no two sites are within the cutoff of {cutoff} Å: enlarge it")
+    return distances, counts
+
+
+def _shells(parts: Sequence[LabelledBatch], cutoff: float) -> tuple[Floats, Floats]:
+    """Return the distances of the lattices' shells and how many neighbours are there."""
+    parents = {id(part.batch.supercell.parent): part.batch.supercell.parent for part in parts}
+    vectors = [
+        parent_neighbours(parent, centre, cutoff)[2]
+        for parent in parents.values()
+        for centre in range(len(parent.basis))
+    ]
+    every = np.linalg.norm(np.concatenate([np.zeros((0, 3)), *vectors]), axis=1)
+    _, first, counts = np.unique(every.round(SHELL_DIGITS), return_index=True, return_counts=True)
+    return every[first], counts / max(len(vectors), 1)
