@@ -88,7 +88,8 @@ class Hull:
         (m,) indices of the points that formation energies refer to.
     facets
         (n_facets, d + 1) indices of the points at the corners of each lower facet, where d is
-        the dimension of the region of compositions; the facets tile that region.
+        the dimension of the region of compositions; the facets tile that region. Rows, and the
+        indices in each, ascend.
     vertices
         (n_vertices,) ascending indices of the corners of all facets: the stable points.
     """
@@ -122,7 +123,8 @@ class Hull:
         # A point above the end members' envelope is never stable, so Qhull need not see it.
         below = lowest[formation[lowest] < -ENERGY_TOLERANCE]
         candidates = np.union1d(below, self.end_members)
-        facets = candidates[_lower_facets(x[candidates], formation[candidates])]
+        facets = np.sort(candidates[_lower_facets(x[candidates], formation[candidates])], axis=1)
+        facets = facets[np.lexsort(facets.T[::-1])]
         self._envelope = _Envelope.of(x, formation, facets)
         self.facets = self._envelope.facets
         self.vertices = np.unique(facets)
@@ -512,8 +514,7 @@ def _qhull_lower_facets(x: Floats, energies: Floats, options: str) -> Integers:
     body = ConvexHull(np.vstack([np.column_stack([x, energies]), top]), qhull_options=options)
     down = body.equations[:, -2] < -_VERTICAL
     lower = down & (body.simplices < len(x)).all(axis=1)
-    facets: Integers = np.sort(body.simplices[lower], axis=1).astype(np.int64)
-    return facets[np.lexsort(facets.T[::-1])]
+    return body.simplices[lower].astype(np.int64)
 
 
 def _domain(corners: Floats) -> tuple[Floats, Floats]:
