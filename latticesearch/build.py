@@ -16,7 +16,7 @@ from latticesearch.learning import CandidateSet, LearningOptions
 from latticesearch.learning.candidates import VACANCY
 from latticesearch.oracles import AseOracle, RecordedOracle
 from latticesearch.parallel import SerialComm, gather_blocks
-from latticesearch.potential import MtpBasis
+from latticesearch.potential import MtpBasis, read_mtp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from latticesearch.lattice import Configuration
     from latticesearch.oracles import Oracle
     from latticesearch.parallel import Communicator
+    from latticesearch.potential import MtpPotential
     from latticesearch.search import CandidatePool
     from latticesearch.settings import Settings
 
@@ -88,6 +89,32 @@ def mtp_basis(settings: Settings, parent: ParentLattice) -> MtpBasis:
     min_dist = settings.potential.min_dist or MIN_DIST_SHARE * shortest
     sizes = {} if (n := settings.potential.radial_size) is None else {"radial_size": n}
     return MtpBasis(settings.potential.level, parent.species, cutoff, min_dist=min_dist, **sizes)
+
+
+def start_potential(settings: Settings, basis: MtpBasis) -> MtpPotential:
+    """Return the potential before the first fit: that of the settings' file, or a random one."""
+    fresh = basis.potential(seed=settings.campaign.seed)
+    if settings.potential.file is None:
+        return fresh
+    read = read_mtp(settings.potential.file, basis.species)
+    for name in ("radial_coeffs", "moment_coeffs"):
+        there, wanted = getattr(read, name).shape, getattr(fresh, name).shape
+        if there != wanted:
+            raise InputError(
+                f"potential.file {settings.potential.file}: its {name} have the shape {there}, "
+                f"level {basis.level} with these species needs {wanted}; change potential.level "
+                "or radial_size, or leave the file out"
+            )
+    for name, there, wanted in (
+        ("cutoff", read.max_dist, basis.cutoff),
+        ("min_dist", read.min_dist, basis.min_dist),
+    ):
+        if abs(there - wanted) > 1e-9:
+            raise InputError(
+                f"potential.file {settings.potential.file} has {name} {there} Å, the campaign "
+                f"{wanted} Å; set potential.{name} = {there}"
+            )
+    return read
 
 
 def shortest_distance(parent: ParentLattice) -> float:

@@ -137,6 +137,7 @@ class Campaign:
         parent = build.parent_lattice(self.settings)
         basis = build.mtp_basis(self.settings, parent)
         plan = build.candidate_plan(self.settings, parent)
+        start = build.start_potential(self.settings, basis)
         keeper = kept_on_root(
             comm, self._open, parent, comm.size, resume=resume, progress=progress or NoProgress()
         )
@@ -144,7 +145,6 @@ class Campaign:
             candidates = build.candidate_set(self.settings, parent, plan, comm)
             if comm.rank == 0:
                 log.info("%s", _announcement(candidates, plan))
-            start = basis.potential(seed=self.settings.campaign.seed)
             steps = _Steps(self.settings, candidates, basis, plan, keeper, comm, start)
             return steps.run(began)
         finally:
@@ -229,7 +229,7 @@ class _Steps:
         model, report = fit(
             self.basis,
             TrainingSet(labelings=labelled),
-            initial=self.model if number > 1 else None,
+            initial=self.model if number > 1 or self.settings.potential.file else None,
             seed=self.settings.campaign.seed,
         )
         row = {

@@ -119,8 +119,9 @@ class PotentialSettings(_Section):
     cutoff: Positive = Field(5.0, description="Å")
     min_dist: Positive | None = Field(None, description="Å; default from the parent lattice")
     radial_size: Annotated[int, Field(ge=2, le=32)] | None = None
-    regularisation: Positive | None = Field(None, description="None: chosen by cross-validation")
-    file: Path | None = Field(None, description=".mtp file of a potential to start from")
+    file: Path | None = Field(
+        None, description=".mtp file to start from, its types in the order of the species"
+    )
 
     @model_validator(mode="after")
     def _interval(self) -> PotentialSettings:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latticesearch.progress import NoProgress, StreamProgress
+from latticesearch.settings import read_settings
 
 if TYPE_CHECKING:
     import argparse
@@ -41,10 +43,12 @@ def add_campaign(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Run a campaign; print the table of stable structures."""
+    settings = read_settings(Path(options.config), options.overrides)
+    # The science is imported only once the file is known to be good.
     from latticesearch.campaign import Campaign
     from latticesearch.report import summary_text
 
-    campaign = Campaign.from_toml(options.config, options.overrides, options.output)
+    campaign = Campaign(settings, Path(options.output) if options.output else None)
     progress = StreamProgress() if comm.rank == 0 else NoProgress()
     result = campaign.run(comm, resume=options.resume, progress=progress)
     if comm.rank == 0:

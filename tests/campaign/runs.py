@@ -1,0 +1,57 @@
+"""Small campaigns, and the real command line to run them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import tomli_w
+
+from tests.conftest import REPOSITORY
+
+BIN = Path(sys.executable).parent
+
+SMALL = {
+    "campaign": {"name": "small", "seed": 3},
+    "lattice": {"prototype": "fcc", "a": 3.8, "species": ["Cu", "Pd"]},
+    "candidates": {"max_sites": 4},
+    "potential": {"level": 6, "cutoff": 4.5},
+    "oracle": {"kind": "emt"},
+    "learning": {"budget": 24, "initial": 6, "per_round": 4, "tolerance": 0.001},
+}
+
+
+def write_config(folder, **changes):
+    """Write a small campaign with changes ``section={key: value}``; None removes a key."""
+    data = {section: {**values} for section, values in SMALL.items()}
+    for section, values in changes.items():
+        data.setdefault(section, {}).update(values)
+        data[section] = {k: v for k, v in data[section].items() if v is not None}
+    path = folder / "campaign.toml"
+    path.write_text(tomli_w.dumps(data))
+    return path
+
+
+def environment(**extra):
+    return {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}", **extra}
+
+
+def command(*words, ranks=1):
+    """Return the command line as a list of words."""
+    start = [BIN / "mpirun", "-n", ranks] if ranks > 1 else []
+    return [str(w) for w in (*start, sys.executable, "-m", "latticesearch", *words)]
+
+
+def latticesearch(*words, ranks=1, timeout=300, cwd=None, **extra):
+    """Run the command line to its end."""
+    return subprocess.run(
+        command(*words, ranks=ranks),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        cwd=cwd,
+        env=environment(**extra),
+    )

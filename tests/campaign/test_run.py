@@ -1,0 +1,192 @@
+"""A small campaign from the command line: files, ranks, kill -9, failing oracles."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import time
+
+import ase.db
+import numpy as np
+import pandas as pd
+import pytest
+from ase.io import read
+
+import latticesearch as ls
+from latticesearch.hull import Hull
+from tests.campaign.runs import command, environment, latticesearch, write_config
+
+FILES = {
+    *("settings.toml", "oracle.db", "potential.mtp", "candidates.parquet", "hull.csv"),
+    *("stable", "report.html", "figures", "log.jsonl"),
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One finished run: (folder, printed text)."""
+    folder = tmp_path_factory.mktemp("finished")
+    done = latticesearch("run", write_config(folder), "--output", folder / "run")
+    assert done.returncode == 0, done.stderr
+    return folder / "run", done.stdout
+
+
+def oracle_rows(run):
+    with ase.db.connect(run / "oracle.db") as database:
+        return list(database.select())
+
+
+def outcome(run):
+    """Return what must not depend on how a campaign was run."""
+    hull = pd.read_csv(run / "hull.csv")
+    candidates = pd.read_parquet(run / "candidates.parquet")
+    rows = {(r.key, r.status, r.round): round(r.energy, 9) for r in oracle_rows(run)}
+    return hull.to_csv(index=False), candidates.key.tolist(), rows
+
+
+def test_the_run_directory_is_complete(finished):
+    run, text = finished
+    assert {p.name for p in run.iterdir()} >= FILES
+    assert (run / "potential-01.mtp").exists()
+    assert not list(run.glob(".*.tmp"))
+    for word in ("formula", "space group", "candidates", str(run)):
+        assert word in text.lower() or word in text
+
+
+def test_tables_agree_with_the_database(finished):
+    run, _ = finished
+    candidates = pd.read_parquet(run / "candidates.parquet").set_index("key")
+    rows = oracle_rows(run)
+    assert len({r.key for r in rows}) == len(rows)
+    for row in rows:
+        assert candidates.oracle_energy[row.key] == pytest.approx(row.energy / row.natoms)
+    known = candidates[candidates.oracle_energy.notna()]
+    x = known[["x_Cu", "x_Pd"]].to_numpy()
+    hull = Hull(x, known.oracle_energy.to_numpy())
+    np.testing.assert_allclose(known.energy_above_hull, hull.energies_above_hull, atol=1e-9)
+    table = pd.read_csv(run / "hull.csv")
+    stable = set(table.key[table.cif.notna()])
+    assert stable == set(known.index[hull.vertices])
+
+
+def test_every_stable_structure_has_a_cif_that_is_it(finished):
+    run, _ = finished
+    parent = ls.ParentLattice.from_prototype("fcc", 3.8, ("Cu", "Pd"))
+    table = pd.read_csv(run / "hull.csv")
+    listed = table[table.cif.notna()]
+    assert {str(p.relative_to(run)) for p in (run / "stable").glob("*.cif")} == set(listed.cif)
+    for row in listed.itertuples():
+        match = ls.map_to_lattice(read(run / row.cif), parent)
+        assert match is not None
+        assert match.configuration.key == row.key
+
+
+def test_the_potential_predicts_what_the_table_says(finished):
+    run, _ = finished
+    parent = ls.ParentLattice.from_prototype("fcc", 3.8, ("Cu", "Pd"))
+    last = max(run.glob("potential-*.mtp"))
+    assert last.read_text() == (run / "potential.mtp").read_text()
+    potential = ls.read_mtp(last, species=("Cu", "Pd"))
+    table = pd.read_parquet(run / "candidates.parquet").set_index("key")
+    for batch in ls.enumerate_labelings(parent, max_index=3):
+        expected = table.predicted_energy[batch.keys()]
+        np.testing.assert_allclose(potential.energies(batch), expected, atol=1e-10)
+
+
+def test_running_again_computes_nothing_and_changes_nothing(finished):
+    run, _ = finished
+    before, n = outcome(run), len(oracle_rows(run))
+    began = time.time()
+    for extra in ([], ["--resume"]):
+        done = latticesearch("run", write_config(run.parent), "--output", run, *extra)
+        assert done.returncode == 0, done.stderr
+    assert outcome(run) == before
+    assert len(oracle_rows(run)) == n
+    for event in (json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()):
+        assert event["event"] != "fit" or pd.Timestamp(event["time"]).timestamp() < began
+
+
+def test_status_hull_and_export_read_the_run(finished):
+    run, _ = finished
+    status = json.loads(latticesearch("status", run, "--json").stdout)
+    assert status["finished"]
+    assert status["oracle_calls"] == status["done"] == len(oracle_rows(run))
+    assert "finished" in latticesearch("status", run).stdout
+    assert "Fm-3m" in latticesearch("hull", run).stdout
+    done = latticesearch("export", run, "--format", "poscar", "--output", run.parent / "poscars")
+    assert done.returncode == 0, done.stderr
+    files = sorted((run.parent / "poscars").iterdir())
+    assert len(files) == len(list((run / "stable").iterdir()))
+    assert all(len(read(f, format="vasp")) for f in files)
+
+
+@pytest.mark.mpi
+def test_two_ranks_give_the_same_campaign(finished, tmp_path):
+    run, _ = finished
+    done = latticesearch("run", write_config(tmp_path), "--output", tmp_path / "run", ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert outcome(tmp_path / "run") == outcome(run)
+
+
+@pytest.mark.parametrize("n_rows", [0, 3, 11, 17])
+def test_kill_9_loses_nothing_and_repeats_nothing(finished, tmp_path, n_rows):
+    """Kill the run when the database has a number of rows; start it again; compare."""
+    run, words = tmp_path / "run", ("run", write_config(tmp_path), "--output", tmp_path / "run")
+    process = subprocess.Popen(
+        command(*words), env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    while process.poll() is None and count_rows(run) < n_rows:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    paid_for = {r.key: r.energy for r in oracle_rows(run)} if (run / "oracle.db").exists() else {}
+    done = latticesearch(*words)
+    assert done.returncode == 0, done.stderr
+    rows = oracle_rows(run)
+    assert len({r.key for r in rows}) == len(rows)
+    assert {r.key: r.energy for r in rows if r.key in paid_for} == paid_for
+    assert outcome(run) == outcome(finished[0])
+
+
+def count_rows(run):
+    if not (run / "oracle.db").exists():
+        return -1 if not run.exists() else 0
+    try:
+        with sqlite3.connect(run / "oracle.db", timeout=5) as database:
+            return database.execute("select count(*) from systems").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+
+
+def test_failures_are_data(tmp_path):
+    """A calculator that fails in every way: the campaign goes on, and says so."""
+    config = write_config(
+        tmp_path,
+        oracle={
+            "kind": "ase",
+            "calculator": "tests.campaign.unreliable:factory",
+            "timeout": 20.0,
+            "relax_cell": False,
+            "relax_ions": False,
+        },
+    )
+    done = latticesearch("run", config, "--output", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    status = json.loads(latticesearch("status", tmp_path / "run", "--json").stdout)
+    errors = {f["error"] for f in status["failures"]}
+    assert status["quarantined"] == len(status["failures"]) >= 3
+    for part in ("broken on purpose", "eV/atom is beyond", "not finite"):
+        assert any(part in e.lower() or part in e for e in errors), errors
+    assert all(f["attempts"] == 2 for f in status["failures"])
+    assert status["oracle_calls"] == status["done"] + 2 * status["quarantined"]
+    hull = pd.read_csv(tmp_path / "run" / "hull.csv")
+    assert not set(hull.key) & {f["key"] for f in status["failures"]}
+    assert "broken on purpose" in (tmp_path / "run" / "report.html").read_text()
+    again = latticesearch("run", config, "--output", tmp_path / "run")
+    assert again.returncode == 0
+    assert (
+        json.loads(latticesearch("status", tmp_path / "run", "--json").stdout)["oracle_calls"]
+        == status["oracle_calls"]
+    )
