@@ -10,6 +10,7 @@ from latticesearch.lattice import Labelings, ParentLattice, Supercell
 from latticesearch.potential.mtp.basis import MtpBasis
 from latticesearch.potential.mtp.files import read_mtp
 from latticesearch.potential.mtp.lattice import MtpLatticeEvaluator
+from latticesearch.potential.mtp.offlattice import evaluate
 from latticesearch.potential.mtp.tables import RadialInterval, lattice_geometry, parent_neighbours
 from tests.reference import mtp_lattice as naive
 
@@ -187,6 +188,16 @@ def test_the_energy_does_not_depend_on_the_supercell():
     )
 
 
+def test_ideal_structures_have_the_same_energy_off_the_lattice(case):
+    potential, supercell, labels, _ = case
+    if "X" in supercell.parent.species:
+        labels = labels.copy()
+        labels[labels == supercell.parent.species.index("X")] = 2
+    for row, energy in zip(labels, potential.evaluator(supercell).energies(labels), strict=True):
+        atoms = supercell.to_atoms(row)
+        assert evaluate(potential, atoms).energy == pytest.approx(energy * len(atoms), rel=1e-10)
+
+
 def test_energies_per_atom_do_not_count_vacancies(rocksalt):
     supercell = Supercell.from_matrix(rocksalt, [1, 1, 2])
     potential = MtpBasis(6, ("Ti", "Hf", "N", "X"), cutoff=3.5).potential(seed=3)
@@ -202,6 +213,10 @@ def test_a_cutoff_without_neighbours_leaves_the_species_energies():
     potential = basis.potential(np.arange(basis.n_parameters) / 10.0)
     energies = potential.evaluator(supercell).site_energies(np.array([[0, 1]], np.int8))
     assert energies[0] == pytest.approx(potential.species_coeffs)
+    rows = potential.evaluator(supercell).gradient_rows(np.array([[0, 1]], np.int8))
+    species = slice(potential.radial_coeffs.size, potential.radial_coeffs.size + 2)
+    assert rows[0, species].tolist() == [0.5, 0.5]
+    assert np.abs(rows).sum() == 1.0
 
 
 def test_unknown_species_are_refused(rocksalt):

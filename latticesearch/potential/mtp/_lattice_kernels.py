@@ -47,7 +47,7 @@ class GradientTables(NamedTuple):
     Parameters
     ----------
     values
-        As in `LatticeGeometry`, times the scaling, (n_unique, radial_size, n_powers).
+        Those of `LatticeGeometry`, times the scaling, (n_unique, n_powers * radial_size).
     power
         Index of each basic moment into the powers, (n_basic,).
     first
@@ -57,6 +57,8 @@ class GradientTables(NamedTuple):
         Index of the parameter xi_0(z), (n_species,).
     scalars
         Moments that are basis functions, (n_scalars,); their parameters end the row.
+    radial_size
+        Number of radial basis functions.
     n_parameters
         Length of a row.
     """
@@ -66,6 +68,7 @@ class GradientTables(NamedTuple):
     first: npt.NDArray[np.int64]
     species: npt.NDArray[np.int64]
     scalars: npt.NDArray[np.int64]
+    radial_size: int
     n_parameters: int
 
 
@@ -163,7 +166,8 @@ def _energy_with(
         if u >= 0:
             _add_row(m, tables.moments[u, z, species[c]], 1.0)
             _add_row(m, tables.moments[u, z, labels[sites[c]]], -1.0)
-    return tables.species_coeffs[z] + _contract(tables, m)
+    energy: float = tables.species_coeffs[z] + _contract(tables, m)
+    return energy
 
 
 @njit(cache=True)
@@ -212,12 +216,45 @@ def energy_changes(
                 if touched[j] == p:
                     continue
                 touched[j] = p
-                m[:] = before[j]
+                for k in range(tables.moments.shape[3]):
+                    m[k] = before[j, k]
                 energy = _energy_with(tables, labels, j, sites[p], species[p], m)
                 changes[p] += energy - energies[j]
         for c in range(sites.shape[1]):
             trial[sites[p, c]] = labels[sites[p, c]]
     return changes
+
+
+@njit(cache=True)
+def _differentiate(
+    tables: LatticeTables, m: npt.NDArray[np.float64], d: npt.NDArray[np.float64]
+) -> None:
+    """Write d(site energy)/d(moments) to `d`, (n_moments,), given all moments `m`."""
+    for k in range(m.size):
+        d[k] = tables.scalar_coeffs[k]
+    for t in range(tables.factors.size - 1, -1, -1):
+        a, b, c = tables.times[t]
+        d[a] += tables.factors[t] * d[c] * m[b]
+        d[b] += tables.factors[t] * d[c] * m[a]
+
+
+@njit(cache=True)
+def _neighbour_sums(
+    tables: LatticeTables,
+    gradient: GradientTables,
+    labels: npt.NDArray[np.int8],
+    site: int,
+    sums: npt.NDArray[np.float64],
+) -> None:
+    """Write the sums of `values` over the neighbours of each species to `sums`."""
+    for other in range(sums.shape[0]):
+        for s in range(sums.shape[1]):
+            sums[other, s] = 0.0
+    for r in range(tables.neighbours.shape[1]):
+        j = tables.neighbours[site, r]
+        if j < 0:
+            break
+        _add_row(sums[labels[j]], gradient.values[tables.rows[site, r]], 1.0)
 
 
 @njit(cache=True)
@@ -229,7 +266,8 @@ def site_gradients(
     Reverse mode through the list of products: one pass forward, one backward.
     """
     rows = np.zeros((labels.size, gradient.n_parameters))
-    n_basic, n_scalars = gradient.power.size, gradient.scalars.size
+    n_scalars, size = gradient.scalars.size, gradient.radial_size
+    sums = np.empty((tables.species_coeffs.size, gradient.values.shape[1]))
     m = np.empty(tables.scalar_coeffs.size)
     d = np.empty(m.size)
     for i in range(labels.size):
@@ -239,18 +277,11 @@ def site_gradients(
         rows[i, gradient.species[z]] = 1.0
         for s in range(n_scalars):
             rows[i, gradient.n_parameters - n_scalars + s] = m[gradient.scalars[s]]
-        d[:] = tables.scalar_coeffs
-        for t in range(tables.factors.size - 1, -1, -1):
-            a, b, c = tables.times[t]
-            d[a] += tables.factors[t] * d[c] * m[b]
-            d[b] += tables.factors[t] * d[c] * m[a]
-        for r in range(tables.neighbours.shape[1]):
-            j = tables.neighbours[i, r]
-            if j < 0:
-                break
-            u = tables.rows[i, r]
-            for k in range(n_basic):
-                first = gradient.first[z, labels[j], k]
-                for q in range(gradient.values.shape[1]):
-                    rows[i, first + q] += d[k] * gradient.values[u, q, gradient.power[k]]
+        _differentiate(tables, m, d)
+        _neighbour_sums(tables, gradient, labels, i, sums)
+        for other in range(sums.shape[0]):
+            for k in range(gradient.power.size):
+                first = gradient.first[z, other, k]
+                for q in range(size):
+                    rows[i, first + q] += d[k] * sums[other, gradient.power[k] * size + q]
     return rows

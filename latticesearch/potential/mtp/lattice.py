@@ -223,11 +223,13 @@ def _gradient_tables(
     mu = potential.alpha_index_basic[:, 0]
     shape = potential.radial_coeffs.shape
     index = np.arange(potential.radial_coeffs.size, dtype=np.int64).reshape(shape)[..., 0]
+    values = np.ascontiguousarray(geometry.values.swapaxes(1, 2))
     return kernels.GradientTables(
-        potential.scaling * geometry.values,
+        potential.scaling * values.reshape(len(values), values.shape[1] * values.shape[2]),
         power.astype(np.int64),
         np.ascontiguousarray(index[np.ix_(order, order)][:, :, mu]),
         potential.radial_coeffs.size + order,
         np.ascontiguousarray(potential.alpha_moment_mapping, dtype=np.int64),
+        shape[3],
         potential.n_parameters,
     )
