@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,13 +50,20 @@ class WorkItem:
         """Integers that name this item in random seeds."""
         return (*self.supercell.hnf.ravel().tolist(), *self.counts.tolist())
 
+    @cached_property
+    def _size(self) -> tuple[int, int, int]:
+        """Species present, sites with a choice, pairs of unlike sites."""
+        counts = self.counts.tolist()
+        active = self.supercell.parent.is_active
+        n_open = int(np.count_nonzero(active)) * self.supercell.n_cells
+        n_pairs = (sum(counts) ** 2 - sum(n * n for n in counts)) // 2
+        return sum(n > 0 for n in counts), n_open, n_pairs
+
     def cost(self, beam_width: int) -> int:
         """Return an estimate, rather too high, of the evaluations of a greedy search."""
-        n_choices = int(np.count_nonzero(self.counts))
+        n_choices, n_open, n_pairs = self._size
         if n_choices == 1:
             return 1
-        n_open = int(np.count_nonzero(self.supercell.allowed.sum(axis=1) > 1))
-        n_pairs = (int(self.counts.sum()) ** 2 - int((self.counts**2).sum())) // 2
         addition = n_choices * (n_open + beam_width * n_open * (n_open - 1) // 2)
         n_descents = beam_width + default_restarts(beam_width)
         descents = n_descents * (1 + SWEEPS_PER_DESCENT * n_pairs)
@@ -112,28 +122,36 @@ def in_random_order(items: Sequence[WorkItem], seed: int) -> list[WorkItem]:
 
     Weighted sampling without replacement (Efraimidis & Spirakis, Inf. Process. Lett. 97, 181
     (2006)): the weight is the number of point operations the supercell keeps, as ground states
-    tend to be symmetric; the random number of an item follows from the seed and the item.
+    tend to be symmetric; the random numbers follow from the seed and the supercell.
     """
-
-    def sort_key(item: WorkItem) -> tuple[float, tuple[int, ...]]:
-        draw = np.random.default_rng([seed, *item.seed_key]).random()
-        return float(-np.log(draw) / len(item.supercell.point_operations)), item.seed_key
-
-    return sorted(items, key=sort_key)
+    cells = {item.supercell for item in items}
+    streams = {cell: np.random.default_rng([seed, *cell.hnf.ravel().tolist()]) for cell in cells}
+    ranks = [
+        -math.log(streams[item.supercell].random()) / len(item.supercell.point_operations)
+        for item in items
+    ]
+    return [items[i] for i in np.argsort(ranks, kind="stable")]
 
 
 def widest_beam(items: Sequence[WorkItem], beam_width: int, budget: float) -> int:
     """Return the largest width up to `beam_width` at which all items fit the budget; 1 if none."""
-    for width in range(beam_width, 1, -1):
-        if sum(item.cost(width) for item in items) <= budget:
-            return width
-    return 1
+    if not np.isfinite(budget):
+        return beam_width
+    # Costs grow with the width, so the first width that is too wide can be bisected.
+    too_wide = bisect_right(
+        range(1, beam_width + 1), budget, key=lambda width: sum(i.cost(width) for i in items)
+    )
+    return max(too_wide, 1)
 
 
 def affordable(items: Sequence[WorkItem], beam_width: int, budget: float) -> list[WorkItem]:
     """Return the items, in the given order, whose costs fit the budget; at least one."""
-    total = np.cumsum([item.cost(beam_width) for item in items])
-    return list(items[: max(int(np.searchsorted(total, budget, side="right")), 1)])
+    total = 0
+    for n, item in enumerate(items):
+        total += item.cost(beam_width)
+        if total > budget:
+            return list(items[: max(n, 1)])
+    return list(items)
 
 
 def share_of(items: Sequence[WorkItem], beam_width: int, comm: Communicator) -> list[int]:
