@@ -1,0 +1,147 @@
+"""Tables of text for the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+MEV: Final = 1000.0
+"""meV per eV."""
+
+STABLE: Final = 1e-6
+"""eV/atom: structures closer to the hull than this lie on it."""
+
+_HEADER: Final = ("formula", "space group", "atoms", "E_form", "E_hull", "file")
+_UNITS: Final = ("", "", "", "meV/atom", "meV/atom", "")
+_LEFT: Final = frozenset({"formula", "space group", "file"})
+
+
+def hull_table(hull: pd.DataFrame) -> str:
+    """Return the stable and nearly stable structures as lines of text.
+
+    Parameters
+    ----------
+    hull
+        Columns of hull.csv; energies eV/atom.
+
+    Returns
+    -------
+    str
+        A line of names, a line of units, and one line per structure, energies in meV/atom.
+    """
+    if hull.empty:
+        return "no structure has been computed yet"
+    return _aligned([_HEADER, _UNITS, *(_hull_row(row) for row in hull.to_dict("records"))])
+
+
+def summary_text(hull: pd.DataFrame, summary: Mapping[str, Any], path: Path | str) -> str:
+    """Return what the terminal shows at the end of a campaign.
+
+    Parameters
+    ----------
+    hull
+        Columns of hull.csv; energies eV/atom.
+    summary
+        name, stable, candidates, oracle_calls, rounds, failures, stop, near_hull_error (eV/atom
+        or None), seconds; what is missing is left out.
+    path
+        The run directory.
+
+    Returns
+    -------
+    str
+        The table of stable structures and a few lines of counts.
+    """
+    stable = hull[is_stable(hull)]
+    lines = [hull_table(stable), ""]
+    if near := len(hull) - len(stable):
+        lines.append(f"{near} more computed structures lie near the hull (hull.csv)")
+    lines.append(summary_line(summary))
+    if summary.get("stop"):
+        lines.append(f"stopped: {summary['stop']}")
+    if summary.get("failures"):
+        lines.append(f"{_count(summary['failures'], 'structure')} without an energy (report.html)")
+    lines.append(f"results: {path}")
+    return "\n".join(lines)
+
+
+def summary_line(summary: Mapping[str, Any]) -> str:
+    """Return one line with the counts of a campaign; `summary` as in `summary_text`."""
+    parts = [
+        _count(summary[key], noun)
+        for key, noun in (
+            ("stable", "stable structure"),
+            ("candidates", "candidate"),
+            ("oracle_calls", "oracle calculation"),
+            ("rounds", "round"),
+        )
+        if summary.get(key) is not None
+    ]
+    error = summary.get("near_hull_error")
+    if error is not None and np.isfinite(error):
+        parts.append(f"near-hull error {MEV * error:.1f} meV/atom")
+    if summary.get("seconds") is not None:
+        parts.append(duration(summary["seconds"]))
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people, e.g. "42 s", "3 min 5 s", "2 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def is_stable(hull: pd.DataFrame) -> pd.Series[bool]:
+    """Return which rows of a hull table lie on the hull."""
+    return hull["energy_above_hull"].abs() <= STABLE
+
+
+def mev(energy: float, decimals: int = 1) -> str:
+    """Return an energy, eV, as text in meV; "-0.0" is written "0.0"."""
+    return "" if not np.isfinite(energy) else f"{round(MEV * energy, decimals) + 0.0:.{decimals}f}"
+
+
+def text_of(value: object) -> str:
+    """Return a cell of a table as text, nothing for what is missing."""
+    missing = value is None or (isinstance(value, float) and np.isnan(value))
+    return "" if missing else str(value)
+
+
+def _hull_row(row: Mapping[Any, Any]) -> tuple[str, ...]:
+    return (
+        text_of(row["formula"]),
+        text_of(row.get("space_group")),
+        text_of(row["n_atoms"]),
+        mev(row["formation_energy"]),
+        mev(row["energy_above_hull"]),
+        text_of(row.get("cif")),
+    )
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as lines with columns of equal width; numbers stand to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    left = [name in _LEFT for name in rows[0]]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if to_left else cell.rjust(width)
+            for cell, width, to_left in zip(row, widths, left, strict=True)
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
