@@ -145,7 +145,8 @@ class Campaign:
             candidates = build.candidate_set(self.settings, parent, plan, comm)
             if comm.rank == 0:
                 log.info("%s", _announcement(candidates, plan))
-            steps = _Steps(self.settings, candidates, basis, plan, keeper, comm, start)
+            given = start if self.settings.potential.file else None
+            steps = _Steps(self.settings, candidates, basis, plan, keeper, comm, start, given)
             return steps.run(began)
         finally:
             if keeper is not None:
@@ -191,15 +192,15 @@ class _Steps:
     plan: CandidatePlan
     keeper: Keeper | None
     comm: Communicator
-    model: MtpPotential
+    start: MtpPotential
+    given: MtpPotential | None
     fit_rows: list[dict[str, Any]] = field(default_factory=list)
-    digest: str = ""
     rounds: list[Round] = field(default_factory=list)
 
     def run(self, began: float) -> CampaignResult:
         """Run the loop to its end; return what was found."""
         options = build.learning_options(self.settings)
-        for outcome in learn(self.candidates, self, self.model, options, self.comm):
+        for outcome in learn(self.candidates, self, self.start, options, self.comm):
             self.rounds.append(outcome)
             on_root(self.comm, self._report_round, outcome)
         return on_root(self.comm, self._finish, time.monotonic() - began)
@@ -208,17 +209,16 @@ class _Steps:
         """Fit the potential of a round, or read it where an interrupted run left it."""
         text, row = on_root(self.comm, self._train, number, indices, energies)
         # Every rank, and every later resumption, sees the numbers that stand in the file.
-        self.model = parse_mtp(text, self.basis.species)
         self.fit_rows.append(row)
-        return self.model
+        return parse_mtp(text, self.basis.species)
 
     def _train(
         self, number: int, indices: Sequence[int], energies: Sequence[float]
     ) -> tuple[str, dict[str, Any]]:
         """Do the work of `train` on root; return the file's text and the fit's figures."""
         assert self.keeper is not None
-        self.digest = self._training_digest(indices, energies)
-        if (known := self.keeper.fitted(number, self.digest)) is not None:
+        digest = self._training_digest(indices, energies)
+        if (known := self.keeper.fitted(number, digest)) is not None:
             return known
         began = time.monotonic()
         per_site = np.asarray(energies) / self.candidates.sites_per_atom[list(indices)]
@@ -229,7 +229,7 @@ class _Steps:
         model, report = fit(
             self.basis,
             TrainingSet(labelings=labelled),
-            initial=self.model if number > 1 or self.settings.potential.file else None,
+            initial=self.given,
             seed=self.settings.campaign.seed,
         )
         row = {
@@ -238,16 +238,20 @@ class _Steps:
             "seconds": time.monotonic() - began,
         }
         text = format_mtp(model)
-        self.keeper.keep_potential(number, text, self.digest, row)
+        self.keeper.keep_potential(number, text, digest, row)
         return text, row
 
     def _training_digest(self, indices: Sequence[int], energies: Sequence[float]) -> str:
-        """Return a fingerprint of everything a fit depends on, the fits before it included."""
+        """Return a fingerprint of everything a fit depends on.
+
+        Every round fits from scratch: it costs a fraction of a second, and a potential that
+        depends on its data alone, not on the path to them, was the more reliable one.
+        """
         data = sorted(
             (self.candidates.keys[i], float(e)) for i, e in zip(indices, energies, strict=True)
         )
         potential = self.settings.potential.model_dump(mode="json")
-        content = json.dumps([self.digest, data, potential, self.settings.campaign.seed])
+        content = json.dumps([data, potential, self.settings.campaign.seed])
         return hashlib.sha256(content.encode()).hexdigest()
 
     def explore(self, number: int, model: LatticeModel, state: State) -> None:

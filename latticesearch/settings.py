@@ -177,7 +177,7 @@ class LearningSettings(_Section):
     """How many oracle calculations, and which."""
 
     budget: Count = Field(150, description="oracle calculations, all attempts counted")
-    initial: Count = Field(20, description="structures of the first training set")
+    initial: Count = Field(30, description="structures of the first training set")
     per_round: Count = Field(10, description="structures computed between two fits")
     near_hull: Positive = Field(0.010, description="window of candidates to check, eV/atom")
     grade_threshold: Positive = Field(2.0, description="extrapolation above this is checked")

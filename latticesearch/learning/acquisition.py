@@ -15,6 +15,7 @@ import numpy as np
 
 from latticesearch.hull import Hull
 from latticesearch.learning.selection import ActiveSet, effective_rows
+from latticesearch.learning.uncertainty import spread_out
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,6 +28,9 @@ GRADE = "grade"
 
 EXPLORATION_SHARE = 0.3
 """Part of a round kept for high grades while there are any near the hull."""
+
+MAX_DOUBT = 2.0
+"""Candidates this many expected errors away from lowering the hull are left alone."""
 
 EXPLORATION_WINDOW = 5.0
 """Grades matter up to this many near-hull windows above the hull: structures far above it are
@@ -49,9 +53,9 @@ def initial_choice(
 ) -> list[Choice]:
     """Choose the first training set.
 
-    First the end members, without which there is no formation energy; the rest by D-optimality
-    in the gradient rows of the untrained potential, small cells first where the rows tie: they
-    are cheap for the oracle.
+    First the end members, without which there is no formation energy. Then all structures of
+    the smallest cells, size by size, as far as they fit: they are cheap for the oracle and few
+    prototypes are more common. What is left is spread over the larger cells.
 
     Parameters
     ----------
@@ -66,8 +70,16 @@ def initial_choice(
     """
     order = np.argsort(n_sites, kind="stable")
     ends = [int(order[i]) for i in end_members(compositions[order])]
-    rest = spread(rows, ends, np.setdiff1d(order, ends, assume_unique=True), number - len(ends))
-    return [Choice(i, END_MEMBER) for i in ends] + [Choice(i, INITIAL) for i in rest]
+    rest = np.setdiff1d(order, ends)
+    small: list[int] = []
+    for size in np.unique(n_sites):
+        of_size = [int(i) for i in rest[n_sites[rest] == size]]
+        if len(ends) + len(small) + len(of_size) > number:
+            break
+        small += of_size
+    left = np.setdiff1d(rest, small)
+    spread = spread_out(rows, [*ends, *small], left, number - len(ends) - len(small))
+    return [Choice(i, END_MEMBER) for i in ends] + [Choice(i, INITIAL) for i in small + spread]
 
 
 def end_members(compositions: npt.NDArray[np.float64]) -> list[int]:
@@ -75,47 +87,6 @@ def end_members(compositions: npt.NDArray[np.float64]) -> list[int]:
     unique, first = np.unique(compositions.round(12), axis=0, return_index=True)
     extreme = Hull(unique, np.zeros(len(unique))).end_members
     return sorted(int(first[i]) for i in extreme)
-
-
-def spread(
-    rows: npt.NDArray[np.float64],
-    chosen: list[int],
-    pool: npt.NDArray[np.intp],
-    number: int,
-) -> list[int]:
-    """Choose `number` of `pool`, each as far as possible from the span of those before it.
-
-    The pivots of a QR factorisation with the `chosen` rows taken out first: the greedy form of
-    D-optimality, defined also for fewer structures than parameters.
-    """
-    residual = effective_rows(rows)
-    picked: list[int] = []
-    # Once the rows span everything the space is used up: begin again with what is left.
-    work = residual.copy()
-    for i in chosen:
-        _project_out(work, i)
-    free = np.zeros(len(rows), dtype=bool)
-    free[pool] = True
-    for _ in range(min(number, len(pool))):
-        norms = np.einsum("ij,ij->i", work, work)[pool]
-        norms[~free[pool]] = -1.0
-        if norms.max() < 1e-12:
-            work = residual.copy()
-            norms = np.where(free[pool], np.einsum("ij,ij->i", work, work)[pool], -1.0)
-        # Rounded, so that equal structures tie and the first one wins on every machine.
-        best = int(pool[np.argmax(np.round(norms / max(norms.max(), 1e-300), 9))])
-        picked.append(best)
-        free[best] = False
-        _project_out(work, best)
-    return picked
-
-
-def _project_out(rows: npt.NDArray[np.float64], i: int) -> None:
-    """Remove the direction of row `i` from all `rows`, in place."""
-    norm = np.linalg.norm(rows[i])
-    if norm > 1e-9:
-        unit = rows[i] / norm
-        rows -= np.outer(rows @ unit, unit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,14 +130,32 @@ class State:
         return Hull(self.compositions[usable], self.best[usable]), usable
 
 
+@dataclass(frozen=True)
+class Thresholds:
+    """What makes a candidate worth an oracle calculation; energies in eV/atom.
+
+    Parameters
+    ----------
+    window
+        Candidates higher above the hull than this are never near it.
+    gain
+        Lowering of the hull that matters; less is not worth a calculation.
+    grade
+        Candidates with larger extrapolation grades extrapolate.
+    """
+
+    window: float
+    gain: float
+    grade: float
+
+
 def choose(
     state: State,
+    spread: npt.NDArray[np.float64],
     grades: npt.NDArray[np.float64],
     rows: npt.NDArray[np.float64],
-    *,
+    thresholds: Thresholds,
     number: int,
-    window: float,
-    grade_threshold: float,
 ) -> list[Choice]:
     """Choose up to `number` structures for the next round.
 
@@ -174,55 +163,61 @@ def choose(
     ----------
     state
         Energies known and predicted.
+    spread
+        Expected error of each prediction, (n,), eV/atom.
     grades
         Extrapolation grades, (n,).
     rows
         Gradient rows, (n, n_parameters), for the diversity of what is chosen by grade.
+    thresholds
+        What is worth a calculation.
     number
         Oracle calculations of the round.
-    window
-        Height above the hull, eV/atom, up to which a prediction may be a vertex in truth.
-    grade_threshold
-        Candidates with larger grades extrapolate.
     """
     hull, usable = state.mixed_hull()
     above = hull.energy_above_hull(state.compositions, state.predicted)
     is_open = ~state.closed
-    depths = dict(zip(usable[hull.vertices].tolist(), hull.depths.tolist(), strict=True))
-    vertices = [i for i in depths if is_open[i]]
-    near = _best_of_each_composition_first(np.flatnonzero(is_open & (above < window)), state, above)
-    wide = is_open & (above < EXPLORATION_WINDOW * window) & (grades > grade_threshold)
-    unlike = np.flatnonzero(wide)
-
+    wide = is_open & (above < EXPLORATION_WINDOW * thresholds.window)
+    unlike = np.flatnonzero(wide & (grades > thresholds.grade))
     exploring = min(len(unlike), int(np.ceil(EXPLORATION_SHARE * number)))
-    vertices.sort(key=lambda i: (-round(depths[i], 10), i))
-    chosen = [Choice(i, VERTEX) for i in vertices[: number - exploring]]
-    taken = {c.index for c in chosen}
-    chosen += [Choice(int(i), NEAR_HULL) for i in near if i not in taken][
-        : number - exploring - len(chosen)
-    ]
-    taken = {c.index for c in chosen}
-    left = np.array([i for i in unlike if i not in taken], dtype=np.intp)
-    anchors = [*np.flatnonzero(state.closed), *taken]
-    extra = spread(rows, anchors, left, number - len(chosen))
+
+    vertices = [int(i) for i in usable[hull.vertices] if is_open[i]]
+    chosen = _deepest(vertices, state, thresholds.gain)[: number - exploring]
+    # How many expected errors a candidate is away from lowering the hull by what matters.
+    doubt = (above + thresholds.gain) / spread
+    near = np.flatnonzero(is_open & (above < thresholds.window) & (doubt < MAX_DOUBT))
+    near = np.setdiff1d(near, [c.index for c in chosen])
+    ordered = _best_of_each_composition_first(near, state, doubt)
+    chosen += [Choice(int(i), NEAR_HULL) for i in ordered[: number - exploring - len(chosen)]]
+    taken = [c.index for c in chosen]
+    anchors = [*np.flatnonzero(state.closed).tolist(), *taken]
+    extra = spread_out(rows, anchors, np.setdiff1d(unlike, taken), number - len(chosen))
     return chosen + [Choice(i, GRADE) for i in extra]
 
 
+def _deepest(vertices: list[int], state: State, gain: float) -> list[Choice]:
+    """Return the predicted vertices that would lower the hull of the oracle's energies most."""
+    hull, _ = state.true_hull()
+    gains = hull.energy(state.compositions[vertices]) - state.predicted[vertices]
+    order = sorted(range(len(vertices)), key=lambda k: (-round(float(gains[k]), 10), vertices[k]))
+    return [Choice(vertices[k], VERTEX) for k in order if gains[k] > gain]
+
+
 def _best_of_each_composition_first(
-    near: npt.NDArray[np.intp], state: State, above: npt.NDArray[np.float64]
+    near: npt.NDArray[np.intp], state: State, doubt: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.intp]:
-    """Sort candidates: the lowest of every composition, then the second lowest, and so on.
+    """Sort candidates: the likeliest of every composition, then the second likeliest, and so on.
 
     Where many structures are nearly degenerate, a round spent on one composition would learn
     little about the others.
     """
-    by_energy = near[np.argsort(above[near].round(10), kind="stable")]
+    by_doubt = near[np.argsort(doubt[near].round(8), kind="stable")]
     seen: dict[bytes, int] = {}
     ranks = []
-    for x in state.compositions[by_energy].round(9):
+    for x in state.compositions[by_doubt].round(9):
         ranks.append(seen.get(x.tobytes(), 0))
         seen[x.tobytes()] = ranks[-1] + 1
-    ordered: npt.NDArray[np.intp] = by_energy[np.argsort(ranks, kind="stable")]
+    ordered: npt.NDArray[np.intp] = by_doubt[np.argsort(ranks, kind="stable")]
     return ordered
 
 

@@ -20,10 +20,12 @@ from latticesearch.learning.acquisition import (
     INITIAL,
     Choice,
     State,
+    Thresholds,
     choose,
     initial_choice,
     training_grades,
 )
+from latticesearch.learning.uncertainty import calibrated, relative_spread
 from latticesearch.parallel import SerialComm, on_root
 
 if TYPE_CHECKING:
@@ -37,12 +39,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VERTEX_SHARE = 0.25
+VERTEX_SHARE = 0.1
 """A hull that moved by less than this share of the tolerance stands still: where structures are
 nearly degenerate, vertices come and go without meaning anything."""
 
-WINDOW_ERRORS = 2.0
-"""The near-hull window is this many times the error the potential last made near the hull."""
+CALIBRATION_ROUNDS = 2
+"""Errors of this many rounds scale the expected error; those of older potentials were larger."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class LearningOptions:
     """
 
     budget: int = 150
-    initial: int = 20
+    initial: int = 30
     per_round: int = 10
     near_hull: float = 0.010
     grade_threshold: float = 2.0
@@ -160,6 +162,9 @@ class _Progress:
     near_hull_error: float = float("nan")
     vertices: tuple[str, ...] = ()
     hull: Hull | None = None
+    errors: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]] = field(
+        default_factory=list
+    )
 
     def grow(self) -> None:
         """Make room for candidates found since."""
@@ -288,15 +293,13 @@ def _next_round(
     predicted = progress.candidates.energies(model, comm)
     rows = progress.candidates.gradient_rows(model, comm)
     state = progress.state(predicted)
-    window = _window(progress, options)
-    grades, choices, max_grade, depth = on_root(
-        comm, _decide, state, rows, training, window, options
-    )
-    stop = _reason_to_stop(progress, choices, options, depth)
+    decision = on_root(comm, _decide, state, rows, training, progress.errors, options)
+    choices = decision.choices
+    stop = _reason_to_stop(progress, decision, options)
     if not stop:
         choices = choices[: options.budget - progress.calculations]
         progress.record(choices, steps.label(number, choices))
-    change = 0.0 if stop else _close_round(progress, choices, predicted, options)
+    change = 0.0 if stop else _close_round(progress, choices, predicted, decision.spread, options)
     return Round(
         number,
         () if stop else tuple(choices),
@@ -304,53 +307,58 @@ def _next_round(
         progress.vertices,
         hull_change=change,
         near_hull_error=progress.near_hull_error,
-        max_grade=max_grade,
+        max_grade=decision.max_grade,
         predicted=predicted,
-        grades=grades,
+        grades=decision.grades,
         stop=stop or _limit(progress, number, options),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Decision:
+    """What root decides in a round."""
+
+    choices: list[Choice]
+    grades: npt.NDArray[np.float64]
+    spread: npt.NDArray[np.float64]
+    """Without its scale."""
+    max_grade: float
+    """Near the hull."""
+    depth: float
+    """How far the predictions would lower the hull of the oracle's energies, eV/atom."""
 
 
 def _decide(
     state: State,
     rows: npt.NDArray[np.float64],
     training: npt.NDArray[np.intp],
-    window: float,
+    errors: Sequence[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]],
     options: LearningOptions,
-) -> tuple[npt.NDArray[np.float64], list[Choice], float, float]:
-    """Return grades, choices, the largest grade near the hull, the deepest open vertex."""
+) -> _Decision:
+    """Judge all candidates and choose."""
     grades = training_grades(rows, training)
-    choices = choose(
-        state,
-        grades,
-        rows,
-        number=options.per_round,
-        window=window,
-        grade_threshold=options.grade_threshold,
+    spread = relative_spread(rows, training)
+    recent = errors[-CALIBRATION_ROUNDS:]
+    past = np.concatenate([np.zeros(0), *(e for e, _ in recent)])
+    then = np.concatenate([np.zeros(0), *(s for _, s in recent)])
+    expected = calibrated(spread, past, then, options.near_hull)
+    thresholds = Thresholds(
+        options.near_hull, VERTEX_SHARE * options.tolerance, options.grade_threshold
     )
+    choices = choose(state, expected, grades, rows, thresholds, options.per_round)
     hull, _ = state.mixed_hull()
-    near = hull.energy_above_hull(state.compositions, state.predicted) < window
-    depth = float(hull_change(state.true_hull()[0], hull))
-    return grades, choices, float(grades[near].max(initial=0.0)), depth
+    near = hull.energy_above_hull(state.compositions, state.predicted) < options.near_hull
+    depth = hull_change(state.true_hull()[0], hull)
+    return _Decision(choices, grades, spread, float(grades[near].max(initial=0.0)), depth)
 
 
-def _window(progress: _Progress, options: LearningOptions) -> float:
-    """Return the near-hull window, eV/atom: as wide as the potential's errors there demand."""
-    error = progress.near_hull_error
-    if np.isnan(error):
-        return options.near_hull
-    return float(np.clip(WINDOW_ERRORS * error, options.tolerance, options.near_hull))
-
-
-def _reason_to_stop(
-    progress: _Progress, choices: Sequence[Choice], options: LearningOptions, depth: float
-) -> str:
+def _reason_to_stop(progress: _Progress, decision: _Decision, options: LearningOptions) -> str:
     """Return why there is nothing more to ask, or an empty string."""
-    if not choices:
+    if not decision.choices:
         return "no candidate left to check"
     settled = progress.quiet_rounds >= options.patience
     accurate = progress.near_hull_error <= options.tolerance
-    if settled and accurate and depth <= VERTEX_SHARE * options.tolerance:
+    if settled and accurate and decision.depth <= VERTEX_SHARE * options.tolerance:
         return "the hull stands still"
     return ""
 
@@ -366,9 +374,12 @@ def _close_round(
     progress: _Progress,
     choices: Sequence[Choice],
     predicted: npt.NDArray[np.float64],
+    spread: npt.NDArray[np.float64],
     options: LearningOptions,
 ) -> float:
     """Update the hull, the near-hull error and the count of quiet rounds; return the change."""
+    asked = [c.index for c in choices]
+    progress.errors.append((predicted[asked] - progress.true[asked], spread[asked]))
     near = [c.index for c in choices if c.reason != GRADE]
     errors = predicted[near] - progress.true[near]
     errors = errors[np.isfinite(errors)]

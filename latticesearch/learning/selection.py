@@ -52,7 +52,7 @@ class ActiveSet:
         """Take the square matrix `rows`, (m, m), as it stands."""
         if indices is None:
             indices = np.arange(len(rows))
-        return cls(rows, indices, np.linalg.inv(rows))
+        return cls(rows, indices, np.asarray(np.linalg.inv(rows), dtype=np.float64))
 
     @classmethod
     def empty(cls, width: int) -> ActiveSet:
