@@ -21,7 +21,7 @@ import numpy as np
 
 from latticesearch import __version__, build
 from latticesearch.keeper import Keeper
-from latticesearch.learning import learn
+from latticesearch.learning import Fitted, learn
 from latticesearch.learning.acquisition import END_MEMBER
 from latticesearch.learning.candidates import by_supercell
 from latticesearch.parallel import SerialComm, kept_on_root, on_root
@@ -35,10 +35,11 @@ from latticesearch.settings import Settings, read_settings
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import numpy.typing as npt
     import pandas as pd
 
     from latticesearch.build import CandidatePlan
-    from latticesearch.lattice import ParentLattice
+    from latticesearch.lattice import Labelings, ParentLattice
     from latticesearch.learning import CandidateSet, Choice, Round
     from latticesearch.learning.acquisition import State
     from latticesearch.learning.loop import Answer
@@ -182,6 +183,17 @@ def _announcement(candidates: CandidateSet, plan: CandidatePlan) -> str:
     return text
 
 
+def _in_order(
+    errors: Sequence[float], parts: Sequence[tuple[Labelings, npt.NDArray[np.intp]]]
+) -> list[float]:
+    """Return errors, meV in the order of the batches, as eV in the order of the training set."""
+    positions = np.concatenate([where for _, where in parts])
+    ordered = np.empty(len(positions))
+    ordered[positions] = np.asarray(errors) / 1000
+    result: list[float] = ordered.tolist()
+    return result
+
+
 @dataclass(eq=False)
 class _Steps:
     """The three steps the learning loop asks for, and what is written after each round."""
@@ -205,12 +217,13 @@ class _Steps:
             on_root(self.comm, self._report_round, outcome)
         return on_root(self.comm, self._finish, time.monotonic() - began)
 
-    def train(self, number: int, indices: Sequence[int], energies: Sequence[float]) -> LatticeModel:
+    def train(self, number: int, indices: Sequence[int], energies: Sequence[float]) -> Fitted:
         """Fit the potential of a round, or read it where an interrupted run left it."""
         text, row = on_root(self.comm, self._train, number, indices, energies)
         # Every rank, and every later resumption, sees the numbers that stand in the file.
         self.fit_rows.append(row)
-        return parse_mtp(text, self.basis.species)
+        model = parse_mtp(text, self.basis.species)
+        return Fitted(model, np.asarray(row["left_out_errors"]))
 
     def _train(
         self, number: int, indices: Sequence[int], energies: Sequence[float]
@@ -222,10 +235,8 @@ class _Steps:
             return known
         began = time.monotonic()
         per_site = np.asarray(energies) / self.candidates.sites_per_atom[list(indices)]
-        labelled = tuple(
-            LabelledBatch(batch, per_site[positions])
-            for batch, positions in self.candidates.subset(indices)
-        )
+        parts = self.candidates.subset(indices)
+        labelled = tuple(LabelledBatch(batch, per_site[where]) for batch, where in parts)
         model, report = fit(
             self.basis,
             TrainingSet(labelings=labelled),
@@ -236,6 +247,7 @@ class _Steps:
             "rmse": report.energy_rmse / 1000,
             "left_out": report.left_out_rmse / 1000,
             "seconds": time.monotonic() - began,
+            "left_out_errors": _in_order(report.left_out_errors, parts),
         }
         text = format_mtp(model)
         self.keeper.keep_potential(number, text, digest, row)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from latticesearch.learning.acquisition import Choice, choose, initial_choice
 from latticesearch.learning.candidates import CandidateSet
-from latticesearch.learning.loop import LearningOptions, Round, learn
+from latticesearch.learning.loop import Fitted, LearningOptions, Round, learn
 from latticesearch.learning.selection import ActiveSet, effective_rows
 
 __all__ = [
     "ActiveSet",
     "CandidateSet",
     "Choice",
+    "Fitted",
     "LearningOptions",
     "Round",
     "choose",

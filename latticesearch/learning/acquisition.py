@@ -32,6 +32,9 @@ EXPLORATION_SHARE = 0.3
 MAX_DOUBT = 2.0
 """Candidates this many expected errors away from lowering the hull are left alone."""
 
+LIKELY_DOUBT = 1.0
+"""The search does not end while a candidate is closer than this many expected errors."""
+
 EXPLORATION_WINDOW = 5.0
 """Grades matter up to this many near-hull windows above the hull: structures far above it are
 never stable, whatever the potential says of them."""
@@ -183,9 +186,8 @@ def choose(
 
     vertices = [int(i) for i in usable[hull.vertices] if is_open[i]]
     chosen = _deepest(vertices, state, thresholds.gain)[: number - exploring]
-    # How many expected errors a candidate is away from lowering the hull by what matters.
-    doubt = (above + thresholds.gain) / spread
-    near = np.flatnonzero(is_open & (above < thresholds.window) & (doubt < MAX_DOUBT))
+    doubt = doubts(state, above, spread, thresholds)
+    near = np.flatnonzero(doubt < MAX_DOUBT)
     near = np.setdiff1d(near, [c.index for c in chosen])
     ordered = _best_of_each_composition_first(near, state, doubt)
     chosen += [Choice(int(i), NEAR_HULL) for i in ordered[: number - exploring - len(chosen)]]
@@ -193,6 +195,20 @@ def choose(
     anchors = [*np.flatnonzero(state.closed).tolist(), *taken]
     extra = spread_out(rows, anchors, np.setdiff1d(unlike, taken), number - len(chosen))
     return chosen + [Choice(i, GRADE) for i in extra]
+
+
+def doubts(
+    state: State,
+    above: npt.NDArray[np.float64],
+    spread: npt.NDArray[np.float64],
+    thresholds: Thresholds,
+) -> npt.NDArray[np.float64]:
+    """Return how many expected errors each candidate is from lowering the hull, (n,).
+
+    Infinite for candidates the oracle was asked about and for those above the window.
+    """
+    possible = ~state.closed & (above < thresholds.window)
+    return np.where(possible, (above + thresholds.gain) / spread, np.inf)
 
 
 def _deepest(vertices: list[int], state: State, gain: float) -> list[Choice]:

@@ -8,7 +8,7 @@ decided on root and sent to all, so ranks never disagree.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,14 +18,16 @@ from latticesearch.learning.acquisition import (
     END_MEMBER,
     GRADE,
     INITIAL,
+    LIKELY_DOUBT,
     Choice,
     State,
     Thresholds,
     choose,
+    doubts,
     initial_choice,
     training_grades,
 )
-from latticesearch.learning.uncertainty import calibrated, relative_spread
+from latticesearch.learning.uncertainty import expected_errors
 from latticesearch.parallel import SerialComm, on_root
 
 if TYPE_CHECKING:
@@ -39,12 +41,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VERTEX_SHARE = 0.1
+QUIET_SHARE = 0.25
 """A hull that moved by less than this share of the tolerance stands still: where structures are
 nearly degenerate, vertices come and go without meaning anything."""
 
-CALIBRATION_ROUNDS = 2
-"""Errors of this many rounds scale the expected error; those of older potentials were larger."""
+GAIN_SHARE = 0.1
+"""Lowering the hull by less than this share of the tolerance is worth no calculation."""
+
+
+LIKELY_SHARE = 0.5
+"""The search goes on while a usual error of the potential hides a structure that would lower the
+hull by more than this share of the tolerance."""
 
 
 @dataclass(frozen=True)
@@ -137,10 +144,27 @@ class Answer:
     calculations: int
 
 
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A trained potential.
+
+    Parameters
+    ----------
+    model
+        The potential.
+    left_out
+        Its estimated error on each training structure had that been left out, in the order of
+        training, eV per site.
+    """
+
+    model: LatticeModel
+    left_out: npt.NDArray[np.float64]
+
+
 class Steps(Protocol):
     """What the loop needs from its caller; all ranks call all three."""
 
-    def train(self, number: int, indices: Sequence[int], energies: Sequence[float]) -> LatticeModel:
+    def train(self, number: int, indices: Sequence[int], energies: Sequence[float]) -> Fitted:
         """Return the potential of round `number`, fitted to candidates and energies, eV/atom."""
 
     def explore(self, number: int, model: LatticeModel, state: State) -> None:
@@ -162,9 +186,6 @@ class _Progress:
     near_hull_error: float = float("nan")
     vertices: tuple[str, ...] = ()
     hull: Hull | None = None
-    errors: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]] = field(
-        default_factory=list
-    )
 
     def grow(self) -> None:
         """Make room for candidates found since."""
@@ -286,20 +307,21 @@ def _next_round(
 ) -> Round:
     """Fit, predict, choose, and label what was chosen."""
     training = progress.training()
-    model = steps.train(number, training.tolist(), progress.true[training].tolist())
+    fitted = steps.train(number, training.tolist(), progress.true[training].tolist())
+    model = fitted.model
     predicted = progress.candidates.energies(model, comm)
     steps.explore(number, model, progress.state(predicted))
     progress.grow()
     predicted = progress.candidates.energies(model, comm)
     rows = progress.candidates.gradient_rows(model, comm)
     state = progress.state(predicted)
-    decision = on_root(comm, _decide, state, rows, training, progress.errors, options)
+    decision = on_root(comm, _decide, state, rows, training, fitted.left_out, options)
     choices = decision.choices
     stop = _reason_to_stop(progress, decision, options)
     if not stop:
         choices = choices[: options.budget - progress.calculations]
         progress.record(choices, steps.label(number, choices))
-    change = 0.0 if stop else _close_round(progress, choices, predicted, decision.spread, options)
+    change = 0.0 if stop else _close_round(progress, choices, predicted, options)
     return Round(
         number,
         () if stop else tuple(choices),
@@ -320,36 +342,39 @@ class _Decision:
 
     choices: list[Choice]
     grades: npt.NDArray[np.float64]
-    spread: npt.NDArray[np.float64]
-    """Without its scale."""
     max_grade: float
     """Near the hull."""
     depth: float
     """How far the predictions would lower the hull of the oracle's energies, eV/atom."""
+    n_likely: int
+    """Candidates that a usual error of the potential could make stable."""
 
 
 def _decide(
     state: State,
     rows: npt.NDArray[np.float64],
     training: npt.NDArray[np.intp],
-    errors: Sequence[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]],
+    left_out: npt.NDArray[np.float64],
     options: LearningOptions,
 ) -> _Decision:
     """Judge all candidates and choose."""
     grades = training_grades(rows, training)
-    spread = relative_spread(rows, training)
-    recent = errors[-CALIBRATION_ROUNDS:]
-    past = np.concatenate([np.zeros(0), *(e for e, _ in recent)])
-    then = np.concatenate([np.zeros(0), *(s for _, s in recent)])
-    expected = calibrated(spread, past, then, options.near_hull)
+    expected = expected_errors(rows, state.compositions, training, left_out)
     thresholds = Thresholds(
-        options.near_hull, VERTEX_SHARE * options.tolerance, options.grade_threshold
+        options.near_hull, GAIN_SHARE * options.tolerance, options.grade_threshold
     )
     choices = choose(state, expected, grades, rows, thresholds, options.per_round)
     hull, _ = state.mixed_hull()
-    near = hull.energy_above_hull(state.compositions, state.predicted) < options.near_hull
-    depth = hull_change(state.true_hull()[0], hull)
-    return _Decision(choices, grades, spread, float(grades[near].max(initial=0.0)), depth)
+    above = hull.energy_above_hull(state.compositions, state.predicted)
+    worth = replace(thresholds, gain=LIKELY_SHARE * options.tolerance)
+    likely = doubts(state, above, expected, worth) < LIKELY_DOUBT
+    return _Decision(
+        choices,
+        grades,
+        max_grade=float(grades[above < options.near_hull].max(initial=0.0)),
+        depth=hull_change(state.true_hull()[0], hull),
+        n_likely=int(likely.sum()),
+    )
 
 
 def _reason_to_stop(progress: _Progress, decision: _Decision, options: LearningOptions) -> str:
@@ -358,7 +383,8 @@ def _reason_to_stop(progress: _Progress, decision: _Decision, options: LearningO
         return "no candidate left to check"
     settled = progress.quiet_rounds >= options.patience
     accurate = progress.near_hull_error <= options.tolerance
-    if settled and accurate and decision.depth <= VERTEX_SHARE * options.tolerance:
+    agreed = decision.depth <= QUIET_SHARE * options.tolerance and decision.n_likely == 0
+    if settled and accurate and agreed:
         return "the hull stands still"
     return ""
 
@@ -374,19 +400,16 @@ def _close_round(
     progress: _Progress,
     choices: Sequence[Choice],
     predicted: npt.NDArray[np.float64],
-    spread: npt.NDArray[np.float64],
     options: LearningOptions,
 ) -> float:
     """Update the hull, the near-hull error and the count of quiet rounds; return the change."""
-    asked = [c.index for c in choices]
-    progress.errors.append((predicted[asked] - progress.true[asked], spread[asked]))
     near = [c.index for c in choices if c.reason != GRADE]
     errors = predicted[near] - progress.true[near]
     errors = errors[np.isfinite(errors)]
     if len(errors):
         progress.near_hull_error = float(np.sqrt(np.mean(errors**2)))
     change = progress.update_hull()
-    is_quiet = change <= VERTEX_SHARE * options.tolerance
+    is_quiet = change <= QUIET_SHARE * options.tolerance
     progress.quiet_rounds = progress.quiet_rounds + 1 if is_quiet else 0
     log.debug("hull lowered by %.2e eV/atom, %d quiet rounds", change, progress.quiet_rounds)
     return change

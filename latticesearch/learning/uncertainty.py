@@ -3,8 +3,8 @@
 The potential's error is taken as linear in the gradient rows with independent coefficients of
 equal prior variance once every column has unit spread over the candidates: a Gaussian process
 (Rasmussen & Williams, Gaussian Processes for Machine Learning, 2006, chapter 2) whose posterior
-spread says where the training set leaves the potential free. Its one scale comes from errors the
-potential really made on structures it had not seen. This is this project's own choice; on relaxed
+spread says where the training set leaves the potential free. Its scale comes from the left-out
+errors of training structures of similar composition. This is the project's own choice; on relaxed
 Cu-Pd-Pt it ranks the errors (Spearman 0.5 to 0.6), which the extrapolation grade alone does not.
 """
 
@@ -23,30 +23,65 @@ if TYPE_CHECKING:
 NOISE = 1e-2
 """Variance of what no potential of this form can follow, relative to the prior variance."""
 
+COMPOSITION_RANGE = 0.25
+"""Distance of atomic fractions over which errors are alike; from the likelihood of the errors of
+all Cu-Pd-Pt structures up to eight sites, which is flat between 0.15 and 0.5."""
+
 ABSENT = 1e-9
 """Columns whose spread is below this part of the largest are rounding."""
 
 
-def relative_spread(
-    rows: npt.NDArray[np.float64], training: npt.NDArray[np.intp]
+def expected_errors(
+    rows: npt.NDArray[np.float64],
+    compositions: npt.NDArray[np.float64],
+    training: npt.NDArray[np.intp],
+    left_out: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
-    """Return the posterior spread of the error of every candidate, (n,), without its scale.
+    """Return the expected error of every prediction, (n,), in the unit of `left_out`.
 
     Parameters
     ----------
     rows
         Gradient rows of all candidates, (n, n_parameters).
+    compositions
+        Atomic fractions, (n, n_elements).
     training
-        Which of them the potential was fitted to.
+        Which candidates the potential was fitted to, (m,).
+    left_out
+        Errors of the potential on each of them had it been left out of the fit, (m,).
     """
     features = _standardised(rows)
     known = features[training]
     kernel = known @ known.T
     kernel[np.diag_indices_from(kernel)] += NOISE
+    factor = cho_factor(kernel)
     cross = known @ features.T
-    explained = np.einsum("ij,ij->j", cross, cho_solve(cho_factor(kernel), cross))
+    explained = np.einsum("ij,ij->j", cross, cho_solve(factor, cross))
     prior = np.einsum("ij,ij->i", features, features)
-    result: npt.NDArray[np.float64] = np.sqrt(np.maximum(prior - explained, 0.0) + NOISE)
+    spread = np.sqrt(np.maximum(prior - explained, 0.0) + NOISE)
+    # The spread each training structure would have had without itself (Rasmussen & Williams,
+    # equation 5.12).
+    spread_without = 1.0 / np.sqrt(np.diag(cho_solve(factor, np.eye(len(training)))))
+    ratios = (left_out / spread_without) ** 2
+    result: npt.NDArray[np.float64] = spread * _local_scale(compositions, training, ratios)
+    return result
+
+
+def _local_scale(
+    compositions: npt.NDArray[np.float64],
+    training: npt.NDArray[np.intp],
+    ratios: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """Return the root of the mean of squared ratios at training compositions nearby, (n,).
+
+    One system may have nearly ideal binaries beside strongly ordering ones. The mean over all
+    counts as one neighbour more, so that no composition is without any.
+    """
+    unique, inverse = np.unique(compositions.round(9), axis=0, return_inverse=True)
+    distances = np.linalg.norm(unique[:, None] - compositions[training][None], axis=-1)
+    weights = np.exp(-0.5 * (distances / COMPOSITION_RANGE) ** 2)
+    squares = (weights @ ratios + ratios.mean()) / (weights.sum(axis=1) + 1.0)
+    result: npt.NDArray[np.float64] = np.sqrt(squares)[inverse.ravel()]
     return result
 
 
@@ -113,29 +148,3 @@ def _standardised(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     features = np.column_stack([columns, np.ones(len(rows))])
     result: npt.NDArray[np.float64] = features / np.sqrt(features.shape[1])
     return result
-
-
-def calibrated(
-    spread: npt.NDArray[np.float64],
-    errors: npt.NDArray[np.float64],
-    spreads_then: npt.NDArray[np.float64],
-    fallback: float,
-) -> npt.NDArray[np.float64]:
-    """Scale `spread` to energies, eV/atom.
-
-    Parameters
-    ----------
-    spread
-        Of all candidates, (n,), from `relative_spread`.
-    errors
-        Errors the potential made on structures before it was fitted to them, (m,), eV/atom.
-    spreads_then
-        Their spreads when they were predicted, (m,).
-    fallback
-        Typical error to assume while there are no `errors`, eV/atom.
-    """
-    usable = np.isfinite(errors) & np.isfinite(spreads_then)
-    if not usable.any():
-        return spread * (fallback / float(np.median(spread)))
-    scale = np.sqrt(np.mean((errors[usable] / spreads_then[usable]) ** 2))
-    return spread * float(scale)

@@ -8,7 +8,7 @@ import pytest
 from latticesearch.enumeration import enumerate_labelings
 from latticesearch.hull import Hull
 from latticesearch.lattice import ParentLattice
-from latticesearch.learning import CandidateSet, LearningOptions, learn
+from latticesearch.learning import CandidateSet, Fitted, LearningOptions, learn
 from latticesearch.learning.loop import Answer
 from tests.fake_comm import run_ranks
 from tests.learning.pair_model import PairModel
@@ -38,7 +38,9 @@ class World:
         rows = self.candidates.gradient_rows(zero)[list(indices)]
         penalty = 1e-6 * np.eye(rows.shape[1])
         weights = np.linalg.solve(rows.T @ rows + penalty, rows.T @ np.asarray(energies))
-        return PairModel(SPECIES, weights)
+        hat = rows @ np.linalg.solve(rows.T @ rows + penalty, rows.T)
+        residuals = rows @ weights - np.asarray(energies)
+        return Fitted(PairModel(SPECIES, weights), residuals / (1.0 - np.diag(hat) + 1e-9))
 
     def explore(self, number, model, state):
         pass

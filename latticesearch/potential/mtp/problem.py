@@ -254,10 +254,15 @@ class TrainingProblem:
         )
         return errors
 
-    def left_out_rmse(self, trial: Trial) -> float:
-        """Return the estimated error of energies not fitted to, eV per site."""
+    def left_out_errors(self, trial: Trial) -> Floats:
+        """Return the estimated errors of energies were they not fitted to, eV per site."""
         left_out = trial.solution.left_out_residuals[self.is_energy]
-        return float(np.sqrt(np.mean((left_out * self.spread / self.energy_weights) ** 2)))
+        errors: Floats = left_out * self.spread / self.energy_weights
+        return errors
+
+    def left_out_rmse(self, trial: Trial) -> float:
+        """Return the root mean square of `left_out_errors`, eV per site."""
+        return float(np.sqrt(np.mean(self.left_out_errors(trial) ** 2)))
 
     def potential(self, trial: Trial) -> MtpPotential:
         """Return the potential that a solution stands for."""

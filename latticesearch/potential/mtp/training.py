@@ -120,6 +120,9 @@ class FitReport:
     left_out_rmse
         Root mean square error of energies not fitted to, estimated by leaving out one at a time
         from the linearised problem, meV per site.
+    left_out_errors
+        The errors behind it, meV per site: labelings in the order of the training set, then
+        structures.
     force_rmse, stress_rmse
         Of the training set, eV/Å and eV/Å³; None without forces or stresses.
     iterations
@@ -144,6 +147,7 @@ class FitReport:
     n_starts: int
     seconds: float
     warnings: tuple[str, ...] = ()
+    left_out_errors: tuple[float, ...] = ()
 
 
 def fit(
@@ -254,6 +258,7 @@ def _errors(
         "energy_rmse": _rms(errors),
         "energy_mae": float(np.mean(np.abs(errors))),
         "left_out_rmse": 1e3 * problem.left_out_rmse(trial),
+        "left_out_errors": tuple((1e3 * problem.left_out_errors(trial)).tolist()),
         "force_rmse": _rms(np.concatenate(forces)) if forces else None,
         "stress_rmse": _rms(np.concatenate(stresses)) if stresses else None,
     }
