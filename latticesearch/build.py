@@ -52,6 +52,11 @@ class CandidatePlan:
     supercell: Supercell | None = None
 
     @property
+    def n_possible(self) -> int:
+        """Number of structures in the whole space."""
+        return sum(self.exhaustive.values()) + sum(self.greedy.values())
+
+    @property
     def n_enumerated(self) -> int:
         """Number of structures to enumerate."""
         return sum(self.exhaustive.values())

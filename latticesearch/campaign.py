@@ -28,7 +28,7 @@ from latticesearch.parallel import SerialComm, kept_on_root, on_root
 from latticesearch.potential.mtp.files import format_mtp, parse_mtp
 from latticesearch.potential.mtp.training import LabelledBatch, TrainingSet, fit
 from latticesearch.progress import NoProgress
-from latticesearch.results import describe_round, round_row
+from latticesearch.results import describe_round, round_row, summarise
 from latticesearch.search import search
 from latticesearch.settings import Settings, read_settings
 
@@ -327,5 +327,8 @@ class _Steps:
             for i, r in enumerate(self.rounds)
         ]
         tables = self.keeper.write_tables(self.candidates, self.rounds)
-        summary = self.keeper.finish(self.candidates, tables, rows, self.settings, seconds)
+        summary = summarise(
+            tables, rows, self.settings.campaign.name, self.plan.n_possible, seconds
+        )
+        self.keeper.finish(self.candidates, tables, summary, rows, self.settings)
         return CampaignResult(self.keeper.directory.path, tables.hull, summary)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from latticesearch.errors import InputError
 from latticesearch.labelling import Labeller, LabellingOptions
 from latticesearch.report import write_report
-from latticesearch.results import Tables, make_tables, summarise
+from latticesearch.results import Tables, make_tables
 from latticesearch.settings import Settings, differences
 from latticesearch.storage import RunDirectory, is_run_directory
 
@@ -129,19 +129,18 @@ class Keeper:
         self,
         candidates: CandidateSet,
         tables: Tables,
+        summary: dict[str, Any],
         rounds: Sequence[dict[str, Any]],
         settings: Settings,
-        seconds: float,
-    ) -> dict[str, Any]:
-        """Write the report; return the summary."""
+    ) -> None:
+        """Write the report; complete the summary by the failures."""
         failures = list(self.labeller(candidates).failures())
-        summary = summarise(tables, rounds, failures, settings.campaign.name, seconds)
+        summary["failures"] = len(failures)
         html, figures = write_report(
             tables.candidates, tables.hull, summary, rounds, failures, settings.resolved()
         )
         self.directory.write_report(html, figures)
         self.directory.log_event("end", **summary)
-        return summary
 
     def close(self) -> None:
         """End the oracle's processes and unlock the run directory."""

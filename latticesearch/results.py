@@ -41,7 +41,8 @@ class Tables:
     candidates
         One row per candidate, the columns of candidates.parquet.
     hull
-        One row per stable or nearly stable structure, the columns of hull.csv.
+        One row per stable or nearly stable structure, the columns of hull.csv; ``depth`` is how
+        far a stable one lies below the hull of all others, eV/atom.
     stable
         File names (without folder) and relaxed structures of the stable ones.
     """
@@ -84,8 +85,10 @@ def make_tables(
     known = np.flatnonzero(np.isfinite(energies))
     hull = Hull(candidates.compositions[known], energies[known])
     table = _candidates_table(candidates, energies, hull, last, oracle_rounds)
+    depths = dict(zip(known[hull.vertices].tolist(), hull.depths.tolist(), strict=True))
+    table["depth"] = [depths.get(i, np.nan) for i in range(len(table))]
     near = table.iloc[known].query("energy_above_hull <= @NEAR_STABLE")
-    return _hull_table(near, candidates, answers, table)
+    return _hull_table(near, candidates, answers, table.drop(columns="depth"))
 
 
 def _candidates_table(
@@ -152,6 +155,7 @@ def _hull_table(
             **{column: ordered[column] for column in fractions},
             "key": ordered.key,
             "cif": [f"stable/{name}" if name else "" for name in names],
+            "depth": ordered.depth,
         }
     ).reset_index(drop=True)
     stable = {
@@ -214,18 +218,32 @@ def describe_round(row: Mapping[str, Any]) -> str:
 def summarise(
     tables: Tables,
     rounds: Sequence[Mapping[str, Any]],
-    failures: Sequence[Mapping[str, object]],
     name: str,
+    n_possible: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """Return the counts of a finished campaign."""
+    """Return the counts of a finished campaign.
+
+    Parameters
+    ----------
+    tables
+        Its tables.
+    rounds
+        Its rounds, from `round_row`.
+    name
+        Of the campaign.
+    n_possible
+        Structures in the whole space, whether looked at or not.
+    seconds
+        Wall time.
+    """
     return {
         "name": name,
         "stable": int((tables.hull.cif != "").sum()),
         "candidates": len(tables.candidates),
+        "possible": n_possible,
         "oracle_calls": rounds[-1]["oracle_calls"],
         "rounds": len(rounds),
-        "failures": len(failures),
         "stop": rounds[-1]["stop"],
         "near_hull_error": rounds[-1]["near_hull_error"],
         "seconds": round(seconds, 1),

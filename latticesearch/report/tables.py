@@ -18,8 +18,9 @@ MEV: Final = 1000.0
 STABLE: Final = 1e-6
 """eV/atom: structures closer to the hull than this lie on it."""
 
-_HEADER: Final = ("formula", "space group", "atoms", "E_form", "E_hull", "file")
-_UNITS: Final = ("", "", "", "meV/atom", "meV/atom", "")
+_HEADER: Final = ("formula", "space group", "atoms", "E_form", "E_hull", "depth", "file")
+_UNITS: Final = ("", "", "", "meV/atom", "meV/atom", "meV/atom", "")
+_SHARED: Final = frozenset({"stable", "oracle_calls", "possible"})
 _LEFT: Final = frozenset({"formula", "space group", "file"})
 
 
@@ -34,7 +35,9 @@ def hull_table(hull: pd.DataFrame) -> str:
     Returns
     -------
     str
-        A line of names, a line of units, and one line per structure, energies in meV/atom.
+        A line of names, a line of units, and one line per structure, energies in meV/atom. The
+        depth says how far a stable structure lies below the hull of all others; end members
+        have none.
     """
     if hull.empty:
         return "no structure has been computed yet"
@@ -49,8 +52,8 @@ def summary_text(hull: pd.DataFrame, summary: Mapping[str, Any], path: Path | st
     hull
         Columns of hull.csv; energies eV/atom.
     summary
-        name, stable, candidates, oracle_calls, rounds, failures, stop, near_hull_error (eV/atom
-        or None), seconds; what is missing is left out.
+        name, stable, candidates, possible, oracle_calls, rounds, failures, stop, near_hull_error
+        (eV/atom or None), seconds; what is missing is left out.
     path
         The run directory.
 
@@ -74,6 +77,11 @@ def summary_text(hull: pd.DataFrame, summary: Mapping[str, Any], path: Path | st
 
 def summary_line(summary: Mapping[str, Any]) -> str:
     """Return one line with the counts of a campaign; `summary` as in `summary_text`."""
+    calls, possible = summary.get("oracle_calls"), summary.get("possible")
+    if calls is not None and possible is not None:
+        share = f"{_count(calls, 'oracle calculation')} out of {_count(possible, 'structure')}"
+        rest = summary_line({k: v for k, v in summary.items() if k not in _SHARED})
+        return f"{_count(summary['stable'], 'stable structure')}; {share}; {rest}"
     parts = [
         _count(summary[key], noun)
         for key, noun in (
@@ -126,6 +134,7 @@ def _hull_row(row: Mapping[Any, Any]) -> tuple[str, ...]:
         text_of(row["n_atoms"]),
         mev(row["formation_energy"]),
         mev(row["energy_above_hull"]),
+        mev(row.get("depth", float("nan")), 2),
         text_of(row.get("cif")),
     )
 

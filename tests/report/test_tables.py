@@ -22,6 +22,7 @@ def hull():
             "x_Mo": [1, 0.5, 0, 0.75],
             "x_Ta": [0, 0.5, 1, 0.25],
             "cif": ["stable/1.cif", "stable/2.cif", "stable/3.cif", ""],
+            "depth": [np.inf, 0.034, np.inf, np.nan],
         }
     )
 
@@ -29,7 +30,7 @@ def hull():
 def test_table_is_aligned_and_in_mev(hull):
     lines = hull_table(hull).splitlines()
     assert lines[0].split("  ")[0] == "formula"
-    assert lines[3] == "MoTa     Pm-3m            2    -193.8       0.0  stable/2.cif"
+    assert lines[3] == "MoTa     Pm-3m            2    -193.8       0.0     34.00  stable/2.cif"
     assert lines[5] == "Mo3Ta    P4/mmm           4    -120.0       4.9"
     assert "-0.0 " not in lines[4]
     assert len({line.index("meV/atom") for line in lines[1:2]}) == 1
@@ -83,3 +84,10 @@ def test_durations(seconds, text):
 
 def test_energies_as_text():
     assert [mev(e) for e in (-1e-9, -0.0123456, np.nan)] == ["0.0", "-12.3", ""]
+
+
+def test_the_summary_says_how_little_was_computed():
+    summary = {"stable": 3, "candidates": 40, "possible": 329, "oracle_calls": 25, "rounds": 4}
+    assert summary_line(summary) == (
+        "3 stable structures; 25 oracle calculations out of 329 structures; 40 candidates, 4 rounds"
+    )
