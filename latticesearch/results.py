@@ -25,9 +25,6 @@ NEAR_STABLE = 0.025
 """eV/atom; computed structures up to this far above the hull are listed with the stable ones:
 roughly thermal energy at room temperature."""
 
-STABLE = 1e-6
-"""eV/atom; structures closer to the hull than this lie on it."""
-
 SYMPREC = 1e-3
 """Å; the decorated ideal lattice is exact, so this only has to beat rounding."""
 
@@ -137,7 +134,8 @@ def _hull_table(
 ) -> Tables:
     """Return the tables with that of the stable and nearly stable structures, sorted."""
     fractions = [f"x_{s}" for s in candidates.elements]
-    stable_first = near.assign(is_stable=near.energy_above_hull.abs() <= STABLE)
+    # Vertices only: what lies on a tie line within rounding adds nothing to the hull.
+    stable_first = near.assign(is_stable=near.depth.notna())
     ordered = stable_first.sort_values(
         ["is_stable", *fractions, "energy_above_hull", "key"],
         ascending=[False, *[False] * len(fractions), True, True],

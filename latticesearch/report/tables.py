@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 MEV: Final = 1000.0
 """meV per eV."""
 
-STABLE: Final = 1e-6
-"""eV/atom: structures closer to the hull than this lie on it."""
+STABLE: Final = 1e-9
+"""eV/atom: vertices of the hull have 0 exactly; this allows for a file in between."""
 
 _HEADER: Final = ("formula", "space group", "atoms", "E_form", "E_hull", "depth", "file")
 _UNITS: Final = ("", "", "", "meV/atom", "meV/atom", "meV/atom", "")

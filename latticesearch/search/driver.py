@@ -265,7 +265,7 @@ def _search_items(
         left = greedy.budget - pool.evaluations
         waiting = waiting[len(wave) :]
         done += len(wave)
-    log.info(
+    log.debug(
         "%d of %d compositions of supercells searched with beams of %d, %d energy evaluations",
         done,
         len(items),
