@@ -274,6 +274,12 @@ def candidate_set(
             )
     # Which rank found what must not show: the order is that of the cells and labels themselves.
     batches = gather_blocks(found, comm)
+    n_found = sum(len(batch) for batch in batches)
+    if n_found != plan.n_enumerated:
+        raise RuntimeError(
+            f"internal error: {n_found} structures enumerated, {plan.n_enumerated} expected by "
+            "Polya counting; please report the campaign file"
+        )
     for batch in sorted(batches, key=_batch_order):
         candidates.add(batch, "enumeration")
     return candidates
