@@ -1,4 +1,4 @@
-"""Verbs on a run directory: `status`, `hull`, `export`."""
+"""Verbs on a run directory: `status`, `hull`, `export`, `predict`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from latticesearch.errors import InputError
 
 if TYPE_CHECKING:
     import argparse
+
+    from ase import Atoms
 
     from latticesearch.parallel import Communicator
     from latticesearch.storage import RunDirectory
@@ -25,6 +27,7 @@ def add_verbs(verbs: Any) -> None:
         ("status", status, "how far a run is, and what failed"),
         ("hull", hull, "print the stable and nearly stable structures"),
         ("export", export, "write the stable structures in another format"),
+        ("predict", predict, "energies and grades of any structures on the run's lattice"),
     ):
         parser = verbs.add_parser(name, help=text)
         parser.set_defaults(function=function)
@@ -33,6 +36,8 @@ def add_verbs(verbs: Any) -> None:
         if name == "export":
             parser.add_argument("--format", choices=sorted(FORMATS), default="poscar")
             parser.add_argument("--output", metavar="DIR", help="folder (default RUN/FORMAT)")
+        if name == "predict":
+            parser.add_argument("files", metavar="FILE", nargs="+", help="structure files")
 
 
 def status(options: argparse.Namespace, comm: Communicator) -> int:
@@ -126,6 +131,36 @@ def _export(options: argparse.Namespace) -> None:
         path = target / f"{file.stem}.{options.format}"
         write(path, read(file), format=FORMATS[options.format], parallel=False)
     sys.stdout.write(f"wrote {len(files)} structures to {target}\n")
+
+
+def predict(options: argparse.Namespace, comm: Communicator) -> int:
+    """Print what the run's potential says of structures."""
+    if comm.rank == 0:
+        from latticesearch.prediction import predict as predict_frames
+
+        directory = _directory(options)
+        frames = [frame for name in options.files for frame in _read_frames(Path(name))]
+        table = predict_frames(directory, frames)
+        if options.json:
+            text = table.to_json(orient="records")
+        else:
+            text = table.to_string(index=False, float_format=lambda value: f"{value:.4f}")
+            if len(table) < len(frames):
+                text += f"\n{len(frames) - len(table)} structures are not on the parent lattice"
+        sys.stdout.write(text + "\n")
+    return 0
+
+
+def _read_frames(path: Path) -> list[Atoms]:
+    """Return the structures of a file."""
+    from ase.io import read
+
+    try:
+        frames: list[Atoms] = read(path, index=":", parallel=False)
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"cannot read a structure from {path}: {reason}") from error
+    return frames
 
 
 def _directory(options: argparse.Namespace) -> RunDirectory:

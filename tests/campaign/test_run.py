@@ -122,6 +122,23 @@ def test_status_hull_and_export_read_the_run(finished):
     assert all(len(read(f, format="vasp")) for f in files)
 
 
+def test_structures_of_any_file_are_predicted(finished, tmp_path):
+    run, _ = finished
+    stable = sorted((run / "stable").glob("*.cif"))
+    done = latticesearch("predict", run, *stable, "--json")
+    assert done.returncode == 0, done.stderr
+    rows = pd.DataFrame(json.loads(done.stdout))
+    table = pd.read_parquet(run / "candidates.parquet").set_index("key")
+    assert len(rows) == len(stable)
+    np.testing.assert_allclose(rows.energy, table.predicted_energy[rows.key], atol=1e-9)
+    np.testing.assert_allclose(rows.oracle_energy, table.oracle_energy[rows.key])
+    assert rows.grade.max() < 1.01  # the potential was trained on these
+    (tmp_path / "no.cif").write_text("nothing")
+    bad = latticesearch("predict", run, tmp_path / "no.cif")
+    assert bad.returncode == 2
+    assert "no.cif" in bad.stderr
+
+
 @pytest.mark.mpi
 def test_two_ranks_give_the_same_campaign(finished, tmp_path):
     run, _ = finished
