@@ -1,29 +1,41 @@
-"""The compiled tree search for labelings that are smallest among their images."""
+"""The compiled tree search for labelings that are smallest among their images, and cycle types."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numba
-
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 
 class Tree(NamedTuple):
-    """What is fixed during the search of one supercell.
+    """What is fixed during the search of one supercell; sites without a choice are left out.
 
     Attributes
     ----------
     allowed : (n_sites, n_species) bool
-    permutations : (n_perms, n_sites) int64
-        The group; row 0 is the identity.
+    sources : (n_perms * 2**shift,) int16
+        The group, one permutation per 2**shift numbers, each ended by -1.
+    shift : int
     is_translation : (n_perms,) bool
         True for the translations other than the identity.
-    smallest, largest : (n_species,) int64
+    row : (n_sites,) int64
+        Row of the bounds that each site counts for besides row 0, which all sites count for.
+    smallest, largest : (n_rows, n_species) int64
         Bounds on the number of sites that hold each species.
-    capacity : (n_sites + 1, n_species) int64
-        ``capacity[m, s]`` of the sites m, m + 1, ... allow species s.
+    capacity : (n_rows, n_sites + 1, n_species) int64
+        ``capacity[r, m, s]`` of the sites m, m + 1, ... of row r allow species s.
+    remaining : (n_rows, n_sites + 1) int64
+        ``remaining[r, m]`` of the sites m, m + 1, ... belong to row r.
+    bounded : bool
+        Some bound excludes something.
+    previous : (n_species,) int64
+        The interchangeable species before each species; -1 for none. Of interchangeable species
+        the first must appear first.
+    first : (n_species,) int64
+        The first of the species interchangeable with each; itself where none is.
+    exchange : bool
+        Some species are interchangeable.
     share : (3,) int64
         Depth at which the tree is split among ranks, number of ranks, this rank.
     keep_superperiodic : bool
@@ -31,11 +43,18 @@ class Tree(NamedTuple):
     """
 
     allowed: np.ndarray
-    permutations: np.ndarray
+    sources: np.ndarray
+    shift: int
     is_translation: np.ndarray
+    row: np.ndarray
     smallest: np.ndarray
     largest: np.ndarray
     capacity: np.ndarray
+    remaining: np.ndarray
+    bounded: bool
+    previous: np.ndarray
+    first: np.ndarray
+    exchange: bool
     share: np.ndarray
     keep_superperiodic: bool
 
@@ -49,20 +68,20 @@ class Cursor(NamedTuple):
         Depth, -1 when the tree is exhausted, and number of nodes met at the depth of the split.
     labels : (n_sites,) int8
         Species of the sites up to the depth; -1 at the depth before its first species.
-    counts : (n_species,) int64
+    counts : (n_rows, n_species) int64
         Number of decided sites that hold each species.
-    n_active : (n_sites + 1,) int64
-        Number of permutations that are still undecided before each depth.
-    active, progress : (n_sites + 1, n_perms) int32
-        These permutations, and the first site on which each is not yet known to agree.
+    waiting : (n_sites, n_perms) int32
+        Permutations whose comparison goes on when a site is decided, as positions in
+        ``Tree.sources`` of the entry to compare next.
+    n_waiting : (n_sites + 1, n_sites) int32
+        How many wait for each site when so many sites are decided.
     """
 
     position: np.ndarray
     labels: np.ndarray
     counts: np.ndarray
-    n_active: np.ndarray
-    active: np.ndarray
-    progress: np.ndarray
+    waiting: np.ndarray
+    n_waiting: np.ndarray
 
 
 @numba.njit(cache=True)
@@ -87,29 +106,63 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
         Number of labelings written; fewer than `batch_size` when the tree is exhausted.
     """
     n_sites, n_species = tree.allowed.shape
-    labels = cursor.labels
-    counts = cursor.counts
+    allowed, previous, sources, shift = tree.allowed, tree.previous, tree.sources, tree.shift
+    labels, waiting, n_waiting = cursor.labels, cursor.waiting, cursor.n_waiting
+    tracked = tree.bounded or tree.exchange
+    last = (1 << shift) - 1
     depth = cursor.position[0]
     n_found = 0
     while depth >= 0:
         species = labels[depth]
-        if species >= 0:
-            counts[species] -= 1
+        if tracked and species >= 0:
+            _count(cursor.counts, tree.row[depth], species, -1)
         species += 1
-        while species < n_species and not (
-            tree.allowed[depth, species] and counts[species] < tree.largest[species]
-        ):
+        while species < n_species and not allowed[depth, species]:
             species += 1
+        labels[depth] = species
         if species == n_species:
             labels[depth] = -1
             depth -= 1
             continue
-        labels[depth] = species
-        counts[species] += 1
+        if tracked:
+            _count(cursor.counts, tree.row[depth], species, 1)
+            if previous[species] >= 0 and cursor.counts[0, previous[species]] == 0:
+                continue
+            if tree.bounded and not _counts_possible(
+                tree, cursor.counts, tree.row[depth], depth + 1
+            ):
+                continue
+        # A permutation is looked at only when the site is decided that its comparison waits for.
+        # What it waits for next is noted beyond the numbers of the parent node, which stay valid
+        # for the next species of this site.
         decided = depth + 1
-        if not _counts_possible(tree, counts, decided):
-            continue
-        if not _smallest_so_far(tree, cursor, decided):
+        for site in range(decided, n_sites):
+            n_waiting[decided, site] = n_waiting[depth, site]
+        smallest = True
+        for k in range(n_waiting[depth, depth]):
+            entry = waiting[depth, k]
+            site = entry & last
+            while True:
+                source = sources[entry]
+                if source < 0:
+                    # Compared to the end and never different: the permutation is a symmetry.
+                    smallest = tree.keep_superperiodic or not tree.is_translation[entry >> shift]
+                    break
+                latest = max(source, site)
+                if latest > depth:
+                    waiting[latest, n_waiting[decided, latest]] = entry
+                    n_waiting[decided, latest] += 1
+                    break
+                new = labels[source]
+                old = labels[site]
+                if new != old:
+                    smallest = new > old
+                    break
+                entry += 1
+                site += 1
+            if not smallest:
+                break
+        if not smallest:
             continue
         if decided == tree.share[0]:
             cursor.position[1] += 1
@@ -117,66 +170,145 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
                 continue
         if decided < n_sites:
             depth = decided
-            labels[depth] = -1
             continue
-        if tree.keep_superperiodic or not _superperiodic(tree, cursor):
-            for site in range(n_sites):
-                found[n_found, site] = labels[site]
-            n_found += 1
-            if n_found == found.shape[0]:
-                break
+        if tree.exchange and not _smallest_of_exchanged(tree, labels):
+            continue
+        for site in range(n_sites):
+            found[n_found, site] = labels[site]
+        n_found += 1
+        if n_found == found.shape[0]:
+            break
     cursor.position[0] = depth
     return n_found
 
 
 @numba.njit(cache=True)
-def _superperiodic(tree: Tree, cursor: Cursor) -> bool:
-    """Tell whether a translation is among the permutations that leave a full labeling as it is."""
-    n_sites = tree.allowed.shape[0]
-    for k in range(cursor.n_active[n_sites]):
-        if tree.is_translation[cursor.active[n_sites, k]]:
-            return True
-    return False
+def _count(counts: np.ndarray, row: int, species: int, change: int) -> None:
+    """Count one more or one less site that holds a species."""
+    counts[0, species] += change
+    if row:
+        counts[row, species] += change
 
 
 @numba.njit(cache=True)
-def _counts_possible(tree: Tree, counts: np.ndarray, decided: int) -> bool:
+def _counts_possible(tree: Tree, counts: np.ndarray, row_of_site: int, decided: int) -> bool:
     """Tell whether the undecided sites can still bring all counts within their bounds."""
-    remaining = tree.allowed.shape[0] - decided
-    missing = 0
-    room = 0
-    for s in range(len(counts)):
-        free = tree.capacity[decided, s]
-        if counts[s] + free < tree.smallest[s]:
+    for row in (0, row_of_site):
+        remaining = tree.remaining[row, decided]
+        missing = 0
+        room = 0
+        for s in range(counts.shape[1]):
+            free = tree.capacity[row, decided, s]
+            lacking = tree.smallest[row, s] - counts[row, s]
+            left = tree.largest[row, s] - counts[row, s]
+            if left < 0 or lacking > free:
+                return False
+            missing += max(0, lacking)
+            room += min(free, left)
+        if not missing <= remaining <= room:
             return False
-        missing += max(0, tree.smallest[s] - counts[s])
-        room += min(free, tree.largest[s] - counts[s])
-    return bool(missing <= remaining and room >= remaining)
+    return True
 
 
 @numba.njit(cache=True)
-def _smallest_so_far(tree: Tree, cursor: Cursor, decided: int) -> bool:
-    """Tell whether no permutation makes the decided labels smaller; keep the undecided ones."""
-    labels = cursor.labels
-    before = decided - 1
-    kept = 0
-    for k in range(cursor.n_active[before]):
-        p = cursor.active[before, k]
-        site = cursor.progress[before, k]
-        larger = False
-        while site < decided:
-            source = tree.permutations[p, site]
-            if source >= decided:
-                break
-            if labels[source] < labels[site]:
+def _smallest_of_exchanged(tree: Tree, labels: np.ndarray) -> bool:
+    """Tell whether no permutation with an exchange of interchangeable species is smaller."""
+    n_species = len(tree.first)
+    name = np.empty(n_species, np.int64)
+    free = np.empty(n_species, np.int64)
+    for p in range(len(tree.is_translation)):
+        name[:] = -1
+        free[:] = tree.first
+        for site in range(len(labels)):
+            species = labels[tree.sources[(p << tree.shift) + site]]
+            if name[species] < 0:
+                # The best exchange names interchangeable species in order of appearance.
+                kind = tree.first[species]
+                name[species] = free[kind]
+                following = free[kind] + 1
+                while following < n_species and tree.first[following] != kind:
+                    following += 1
+                free[kind] = following
+            if name[species] < labels[site]:
                 return False
-            if labels[source] > labels[site]:
-                larger = True
+            if name[species] > labels[site]:
                 break
-            site += 1
-        if not larger:
-            cursor.active[decided, kept] = p
-            cursor.progress[decided, kept] = site
-            kept += 1
-    cursor.n_active[decided] = kept
     return True
+
+
+@numba.njit(cache=True)
+def cycle_types(
+    sources: np.ndarray, shift: int, block: np.ndarray, kind: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sort permutations by the cycles in which they move blocks of sites.
+
+    Where a permutation does not map blocks to blocks, they are joined until it does.
+
+    Parameters
+    ----------
+    sources : (n_perms * 2**shift,) int16
+        Permutations; see `Tree`.
+    shift : int
+    block : (n_sites,) int64
+        Block of each site, numbered from 0: its orbit under a group of translations.
+    kind : (n_sites,) int64
+        Kind of each site; permutations and blocks keep kinds.
+
+    Returns
+    -------
+    types : (n_types, n_kinds, n_blocks + 1) int32
+        Number of cycles of each kind and length in blocks; ``types[:, 0, 0]`` is the number of
+        sites per joined block. No two types agree.
+    numbers : (n_types,) int64
+        Number of permutations of each type.
+    """
+    n_sites = len(block)
+    n_blocks = block.max() + 1
+    types = np.zeros((16, kind.max() + 1, n_blocks + 1), np.int32)
+    numbers = np.zeros(16, np.int64)
+    target = np.empty(n_blocks, np.int64)
+    kind_of = np.empty(n_blocks, np.int64)
+    joined = np.empty_like(block)
+    n_types = 0
+    for p in range(len(sources) >> shift):
+        if n_types == len(types):
+            types = np.concatenate((types, np.zeros_like(types)))
+            numbers = np.concatenate((numbers, np.zeros_like(numbers)))
+        joined[:] = block
+        site = 0
+        target[:] = -1
+        while site < n_sites:
+            here = joined[site]
+            there = joined[sources[(p << shift) + site]]
+            kind_of[here] = kind[site]
+            site += 1
+            if target[here] >= 0 and target[here] != there:
+                other = target[here]
+                for k in range(n_sites):
+                    if joined[k] == other:
+                        joined[k] = there
+                site = 0
+                target[:] = -1
+            else:
+                target[here] = there
+        histogram = types[n_types]
+        histogram[:] = 0
+        n_joined = 0
+        for start in range(n_blocks):
+            length = 0
+            at = start
+            while target[at] >= 0:
+                following = target[at]
+                target[at] = -1
+                at = following
+                length += 1
+            if length:
+                histogram[kind_of[start], length] += 1
+                n_joined += length
+        histogram[0, 0] = n_sites // n_joined
+        match = 0
+        while not np.array_equal(types[match], histogram):
+            match += 1
+        numbers[match] += 1
+        n_types = max(n_types, match + 1)
+    return types[:n_types], numbers[:n_types]

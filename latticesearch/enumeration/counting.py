@@ -7,26 +7,28 @@ checked against it.
 
 from __future__ import annotations
 
-from itertools import product
-from math import prod
-from typing import TYPE_CHECKING
+from itertools import combinations
+from itertools import product as cartesian
+from math import factorial, prod
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from latticesearch.enumeration.composition import count_bounds
+from latticesearch.enumeration._kernels import cycle_types
+from latticesearch.enumeration.composition import Restrictions
+from latticesearch.enumeration.groups import ActiveGroup
 from latticesearch.enumeration.superlattices import superlattices
 from latticesearch.errors import InputError
 from latticesearch.lattice import Supercell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Unpack
 
     import numpy.typing as npt
 
-    from latticesearch.enumeration.composition import Composition
+    from latticesearch.enumeration.composition import Composition, Rules
     from latticesearch.lattice import ParentLattice
-
-    Orbits = tuple[tuple[int, int, int], ...]
 
 
 def count_labelings(
@@ -34,8 +36,8 @@ def count_labelings(
     index: int | None = None,
     composition: Composition | None = None,
     *,
-    superperiodic: bool = False,
-    supercell: Supercell | None = None,
+    supercell: Supercell | npt.ArrayLike | None = None,
+    **rules: Unpack[Rules],
 ) -> int:
     """Return the exact number of symmetrically distinct labelings of one supercell size.
 
@@ -46,11 +48,10 @@ def count_labelings(
         Number of primitive cells; all distinct superlattices of this index are summed.
     composition : mapping of str to float or (low, high), optional
         Site fractions, exact or a range.
-    superperiodic : bool
-        Count also the labelings that a translation of the parent leaves unchanged, which have
-        a smaller cell.
-    supercell : Supercell, optional
+    supercell : Supercell or integer matrix, optional
         Count in this supercell instead of all of one index.
+    **rules
+        superperiodic, sublattices, complete, exchange and layer_axis; see `Restrictions`.
 
     Raises
     ------
@@ -59,140 +60,198 @@ def count_labelings(
     """
     if (index is None) == (supercell is None):
         raise InputError("count_labelings needs either an index or a supercell")
-    if supercell is not None:
+    wanted = Restrictions(composition, **rules)
+    if supercell is None:
+        forms = superlattices(parent, index or 0, layer_axis=wanted.layer_axis)
+        cells = [Supercell.from_matrix(parent, form) for form in forms]
+    elif isinstance(supercell, Supercell):
         cells = [supercell]
     else:
-        forms = superlattices(parent, index or 0)
-        cells = [Supercell.from_matrix(parent, form) for form in forms]
-    bounds = None if not composition else count_bounds(parent, cells[0].n_cells, composition)
-    weights = _Weights(parent, bounds)
-    return sum(_count(cell, weights, superperiodic=superperiodic) for cell in cells)
+        cells = [Supercell.from_matrix(parent, supercell)]
+    if not cells:
+        return 0
+    counter = Counter(parent, cells[0].n_cells, wanted)
+    return sum(counter.number(ActiveGroup(cell)) for cell in cells)
 
 
-def _count(supercell: Supercell, weights: _Weights, *, superperiodic: bool) -> int:
-    group = supercell.site_permutations
-    total = 0
-    for factor, generators in _period_subgroups(supercell):
-        if superperiodic and generators:
-            continue
-        orbits, numbers = _orbits(supercell, group, generators)
-        total += factor * sum(n * weights.of(o) for o, n in zip(orbits, numbers, strict=True))
-    count, rest = divmod(total, len(group))
-    assert rest == 0, "Burnside's sum is a multiple of the order of the group"
-    return count
+class Exchange(NamedTuple):
+    """A kind of permutation of interchangeable species.
 
-
-def _orbits(
-    supercell: Supercell, group: npt.NDArray[np.intp], translations: list[int]
-) -> tuple[list[Orbits], list[int]]:
-    """Return the orbits of the sites under each permutation together with some translations.
-
-    Returns
-    -------
-    orbits : list
-        Distinct multisets of orbits, as tuples (kind of site, sites in the orbit, how many).
-    numbers : list of int
-        How many permutations of the group have each of them.
+    Attributes
+    ----------
+    cycles : tuple of tuple of int
+        Its cycles; every species is in one.
+    number : int
+        How many permutations are of this kind.
     """
-    first = np.broadcast_to(np.arange(supercell.n_sites), group.shape).copy()
-    while True:
-        joined = np.minimum(first, np.take_along_axis(first, group, axis=1))
-        for translation in translations:
-            moved = supercell.translation_permutations[translation]
-            joined = np.minimum(joined, joined[:, moved])
-        if (joined == first).all():
-            break
-        first = joined
-    n_perms, n_sites = group.shape
-    rows = np.repeat(np.arange(n_perms), n_sites)
-    sizes = np.zeros((n_perms, n_sites), np.int64)
-    np.add.at(sizes, (rows, first.reshape(-1)), 1)
-    _, kinds = np.unique(supercell.allowed, axis=0, return_inverse=True)
-    kinds = kinds.reshape(-1)
-    histogram = np.zeros((n_perms, kinds.max() + 1, n_sites + 1), np.int64)
-    np.add.at(histogram, (rows, np.tile(kinds, n_perms), sizes.reshape(-1)), 1)
-    histogram[:, :, 0] = 0
-    distinct, numbers = np.unique(histogram, axis=0, return_counts=True)
-    orbits = [
-        tuple((int(k), int(s), int(h[k, s])) for k, s in zip(*np.nonzero(h), strict=True))
-        for h in distinct
-    ]
-    return orbits, numbers.tolist()
+
+    cycles: tuple[tuple[int, ...], ...]
+    number: int
 
 
-class _Weights:
-    """Numbers of labelings that are constant on given orbits, remembered by orbit structure."""
+class Counter:
+    """Numbers of distinct labelings of the supercells of one size under given restrictions."""
 
-    def __init__(self, parent: ParentLattice, bounds: npt.NDArray[np.int64] | None) -> None:
-        kinds = np.unique(parent.allowed, axis=0)
-        self._species = [np.flatnonzero(kind).tolist() for kind in kinds]
-        self._bounds = None if bounds is None else [(int(low), int(high)) for low, high in bounds]
-        self._known: dict[Orbits, int] = {}
+    def __init__(self, parent: ParentLattice, n_cells: int, wanted: Restrictions) -> None:
+        limits = wanted.active_limits(parent, n_cells)
+        active = np.flatnonzero(parent.is_active)
+        kinds = np.column_stack([limits.row[active], parent.allowed[active]])
+        distinct, which = np.unique(kinds, axis=0, return_inverse=True)
+        self._kind = np.full(parent.n_basis, -1)
+        self._kind[active] = which.reshape(-1)
+        self._rows = distinct[:, 0].tolist()
+        self._species = [set(np.flatnonzero(kind[1:]).tolist()) for kind in distinct]
+        self._superperiodic = wanted.superperiodic
+        self._smallest, self._largest = limits.smallest, limits.largest
+        capacity = np.zeros_like(limits.largest)
+        for row in range(len(capacity)):
+            sites = active[(limits.row[active] == row) | (row == 0)]
+            capacity[row] = parent.allowed[sites].sum(axis=0) * n_cells
+        required = self._smallest[0] > 0
+        # Species that must appear at all are counted by inclusion and exclusion, which is faster.
+        self._only_complete = bool(
+            (self._largest >= capacity).all()
+            and (self._smallest[1:] <= 0).all()
+            and (self._smallest[0] <= 1).all()
+        )
+        self._impossible = bool((self._largest < 0).any() or (self._smallest > capacity).any())
+        self._required = set(np.flatnonzero(required).tolist())
+        self._exchanges = list(_exchanges(limits.first))
+        self._known: dict[bytes, int] = {}
 
-    def of(self, orbits: Orbits) -> int:
-        if orbits not in self._known:
-            self._known[orbits] = self._evaluate(orbits)
-        return self._known[orbits]
+    def number(self, group: ActiveGroup) -> int:
+        """Return the number of distinct labelings of one supercell.
 
-    def _evaluate(self, orbits: Orbits) -> int:
-        if self._bounds is None:
-            return prod(len(self._species[kind]) ** number for kind, _, number in orbits)
-        # Coefficients of the generating function, by the number of sites of each species.
-        terms = {(0,) * len(self._bounds): 1}
-        for kind, size, number in orbits:
+        Parameters
+        ----------
+        group : ActiveGroup
+            Symmetry of a supercell of the size that this object was made for.
+        """
+        if self._impossible:
+            return 0
+        if not len(group.sites):
+            return int(self._superperiodic or group.supercell.n_cells == 1)
+        total = 0
+        for factor, members in group.period_subgroups():
+            total += factor * self._fixed(group, members)
+            if self._superperiodic:
+                break
+        order = len(group.permutations) * sum(exchange.number for exchange in self._exchanges)
+        count, rest = divmod(total, order)
+        assert rest == 0, "Burnside's sum is a multiple of the order of the group"
+        return count
+
+    def _fixed(self, group: ActiveGroup, translations: npt.NDArray[np.intp]) -> int:
+        """Sum over the group how many labelings with given periods each permutation fixes."""
+        orbits = group.translations[translations].min(axis=0)
+        _, block = np.unique(orbits, return_inverse=True)
+        kind = self._kind[group.supercell.basis_index[group.sites]]
+        types, numbers = cycle_types(group.sources, group.shift, block.reshape(-1), kind)
+        total = 0
+        for cycles, number in zip(types, numbers.tolist(), strict=True):
+            name = cycles.tobytes()
+            if name not in self._known:
+                period = int(cycles[0, 0])
+                entries = [
+                    (int(k), int(length), int(cycles[k, length]))
+                    for k, length in zip(*np.nonzero(cycles), strict=True)
+                    if length
+                ]
+                self._known[name] = sum(
+                    exchange.number * self._weight(entries, exchange, period)
+                    for exchange in self._exchanges
+                )
+            total += number * self._known[name]
+        return total
+
+    def _weight(self, entries: list[tuple[int, int, int]], exchange: Exchange, period: int) -> int:
+        """Return how many labelings a permutation of sites and species leaves unchanged.
+
+        Along a cycle of sites of length L the species follow their own cycle, which must close:
+        its length divides L.
+        """
+        if self._only_complete:
+            needed = [c for c in exchange.cycles if self._required.issuperset(c)]
+            return sum(
+                (-1) ** n_missing * self._without(entries, exchange, set().union(*missing))
+                for n_missing in range(len(needed) + 1)
+                for missing in combinations(needed, n_missing)
+            )
+        n_species = self._smallest.shape[1]
+        terms = {(0,) * self._smallest.size: 1}
+        largest = self._largest.reshape(-1).tolist()
+        for kind, length, number in entries:
+            choices = []
+            for cycle in exchange.cycles:
+                if cycle[0] in self._species[kind] and length % len(cycle) == 0:
+                    places = [row * n_species + s for row in {0, self._rows[kind]} for s in cycle]
+                    choices.append((places, period * length // len(cycle), len(cycle)))
             for _ in range(number):
-                terms = self._extended(terms, self._species[kind], size)
+                terms = _extended(terms, choices, largest)
+        smallest = self._smallest.reshape(-1).tolist()
         return sum(
             value
             for counts, value in terms.items()
-            if all(c >= low for c, (low, _) in zip(counts, self._bounds, strict=True))
+            if all(c >= low for c, low in zip(counts, smallest, strict=True))
         )
 
-    def _extended(
-        self, terms: dict[tuple[int, ...], int], species: list[int], size: int
-    ) -> dict[tuple[int, ...], int]:
-        assert self._bounds is not None
-        longer: dict[tuple[int, ...], int] = {}
-        for counts, value in terms.items():
-            for s in species:
-                if counts[s] + size <= self._bounds[s][1]:
-                    key = (*counts[:s], counts[s] + size, *counts[s + 1 :])
-                    longer[key] = longer.get(key, 0) + value
-        return longer
+    def _without(
+        self, entries: list[tuple[int, int, int]], exchange: Exchange, missing: set[int]
+    ) -> int:
+        """Return the number of unchanged labelings that do not use some species."""
+        return prod(
+            sum(
+                len(cycle)
+                for cycle in exchange.cycles
+                if length % len(cycle) == 0
+                and cycle[0] in self._species[kind]
+                and cycle[0] not in missing
+            )
+            ** number
+            for kind, length, number in entries
+        )
 
 
-def _period_subgroups(supercell: Supercell) -> Iterator[tuple[int, list[int]]]:
-    """Yield the Möbius factor and generators of each subgroup of translations that counts.
-
-    The Möbius function of the subgroups of an abelian group vanishes but for direct products of
-    groups of prime order, where rank r of prime p gives (-1)^r p^(r(r-1)/2) (Hall, Q. J. Math.
-    7, 134 (1936)).
-    """
-    per_prime = [list(_prime_subgroups(supercell, p)) for p in _prime_factors(supercell.n_cells)]
-    for choice in product(*per_prime):
-        yield prod(factor for factor, _ in choice), [g for _, gens in choice for g in gens]
-
-
-def _prime_subgroups(supercell: Supercell, prime: int) -> Iterator[tuple[int, list[int]]]:
-    """Yield factor and generators for the subgroups whose elements have order `prime` or one."""
-    vectors = supercell.cell_vectors
-    basis = np.zeros(supercell.n_cells, np.int64)
-    torsion = np.flatnonzero(supercell.site_of(basis, prime * vectors) == 0).tolist()
-    level: dict[frozenset[int], list[int]] = {frozenset([0]): []}
-    rank = 0
-    while level:
-        for generators in level.values():
-            yield (-1) ** rank * prime ** (rank * (rank - 1) // 2), generators
-        larger: dict[frozenset[int], list[int]] = {}
-        for members, generators in level.items():
-            for element in torsion:
-                if element not in members:
-                    multiples = np.arange(prime)[:, None, None] * vectors[element]
-                    sums = supercell.site_of(0, multiples + vectors[sorted(members)])
-                    larger.setdefault(frozenset(sums.reshape(-1).tolist()), [*generators, element])
-        level = larger
-        rank += 1
+def _extended(
+    terms: dict[tuple[int, ...], int],
+    choices: list[tuple[list[int], int, int]],
+    largest: list[int],
+) -> dict[tuple[int, ...], int]:
+    """Multiply a generating function, by numbers of sites, with the choices of one cycle."""
+    longer: dict[tuple[int, ...], int] = {}
+    for counts, value in terms.items():
+        for places, size, ways in choices:
+            if all(counts[place] + size <= largest[place] for place in places):
+                new = list(counts)
+                for place in places:
+                    new[place] += size
+                key = tuple(new)
+                longer[key] = longer.get(key, 0) + ways * value
+    return longer
 
 
-def _prime_factors(n: int) -> list[int]:
-    return [p for p in range(2, n + 1) if n % p == 0 and all(p % q for q in range(2, p))]
+def _exchanges(first: npt.NDArray[np.int64]) -> Iterator[Exchange]:
+    """Yield the kinds of permutations of species; only those of the same `first` mix."""
+    classes = [np.flatnonzero(first == s).tolist() for s in np.unique(first)]
+    for choice in cartesian(*(list(_partitions(len(members))) for members in classes)):
+        cycles: list[tuple[int, ...]] = []
+        number = 1
+        for members, lengths in zip(classes, choice, strict=True):
+            ends = np.cumsum(lengths).tolist()
+            cycles += [
+                tuple(members[end - length : end])
+                for end, length in zip(ends, lengths, strict=True)
+            ]
+            # Permutations of a cycle type: m! over the ways to write the same cycles.
+            repeats = [factorial(lengths.count(length)) for length in set(lengths)]
+            number *= factorial(len(members)) // (prod(lengths) * prod(repeats))
+        yield Exchange(tuple(cycles), number)
+
+
+def _partitions(total: int, largest: int | None = None) -> Iterator[tuple[int, ...]]:
+    """Yield the partitions of a number, parts in descending order."""
+    if total == 0:
+        yield ()
+    for part in range(min(total, largest or total), 0, -1):
+        for rest in _partitions(total - part, part):
+            yield (part, *rest)

@@ -49,7 +49,9 @@ def all_superlattices(index: int) -> npt.NDArray[np.int64]:
     return array[lexicographic_order(hnf_entries(array))]
 
 
-def superlattices(parent: ParentLattice, index: int) -> list[npt.NDArray[np.int64]]:
+def superlattices(
+    parent: ParentLattice, index: int, *, layer_axis: int | None = None
+) -> list[npt.NDArray[np.int64]]:
     """Return the symmetrically distinct superlattices of one index.
 
     Parameters
@@ -57,6 +59,9 @@ def superlattices(parent: ParentLattice, index: int) -> list[npt.NDArray[np.int6
     parent : ParentLattice
     index : int
         Number of primitive cells.
+    layer_axis : int, optional
+        Only superlattices that contain this lattice vector of the parent (0, 1 or 2), or have
+        an equivalent that does: cells one parent cell thick, for two-dimensional layers.
 
     Returns
     -------
@@ -67,8 +72,10 @@ def superlattices(parent: ParentLattice, index: int) -> list[npt.NDArray[np.int6
     Raises
     ------
     InputError
-        The index is below one.
+        The index is below one, or there is no such axis.
     """
+    if layer_axis not in {None, 0, 1, 2}:
+        raise InputError(f"the layer axis is lattice vector 0, 1 or 2; got {layer_axis!r}")
     forms = all_superlattices(index)
     entries = hnf_entries(forms)
     # Base-(index + 1) digits order like the tuples and fit in 64 bits up to index 1447.
@@ -78,4 +85,9 @@ def superlattices(parent: ParentLattice, index: int) -> list[npt.NDArray[np.int6
     for rotation in np.unique(parent.rotations, axis=0):
         images = hermite_normal_forms(forms @ rotation.T)
         np.minimum(smallest, hnf_entries(images) @ weights, out=smallest)
-    return list(forms[codes == smallest])
+    kept = codes == smallest
+    if layer_axis is not None:
+        # A unit row is in the lattice exactly if it is a row of the Hermite normal form.
+        flat = (forms[:, layer_axis] == np.eye(3, dtype=np.int64)[layer_axis]).all(axis=1)
+        kept &= np.isin(codes, smallest[flat])
+    return list(forms[kept])
