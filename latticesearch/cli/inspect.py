@@ -105,7 +105,11 @@ def hull(options: argparse.Namespace, comm: Communicator) -> int:
         table = _directory(options).read_hull()
         if table is None:
             raise InputError(f"{options.run} has no hull yet; see latticesearch status")
-        text = table.to_json(orient="records") if options.json else hull_table(table)
+        text = (
+            table.to_json(orient="records", double_precision=15)
+            if options.json
+            else hull_table(table)
+        )
         sys.stdout.write(text + "\n")
     return 0
 
@@ -142,7 +146,7 @@ def predict(options: argparse.Namespace, comm: Communicator) -> int:
         frames = [frame for name in options.files for frame in _read_frames(Path(name))]
         table = predict_frames(directory, frames)
         if options.json:
-            text = table.to_json(orient="records")
+            text = table.to_json(orient="records", double_precision=15)
         else:
             text = table.to_string(index=False, float_format=lambda value: f"{value:.4f}")
             if len(table) < len(frames):

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     result = campaign.run(comm, resume=options.resume, progress=progress)
     if comm.rank == 0:
         if options.json:
-            rows = json.loads(result.hull.to_json(orient="records"))
+            rows = json.loads(result.hull.to_json(orient="records", double_precision=15))
             text = json.dumps({**result.summary, "path": str(result.path), "hull": rows})
         else:
             text = summary_text(result.hull, result.summary, result.path)
