@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+from typing import Any
+
 from latticesearch.search.driver import search
 from latticesearch.search.greedy import SearchResult, greedy_search
 from latticesearch.search.pool import Candidate, CandidatePool
 
 __all__ = ["Candidate", "CandidatePool", "SearchResult", "greedy_search", "search"]
+
+
+class _CallablePackage(ModuleType):
+    """A package that can be called like its main function.
+
+    Python binds ``latticesearch.search`` to this package as soon as anything imports it; users
+    are promised a function of that name.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> CandidatePool:
+        return search(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallablePackage
