@@ -7,6 +7,19 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+TOGETHER = 6
+"""Sites of two species that are decided together: their 64 labelings are the bits of a word."""
+
+_PATTERNS = (
+    -0x100000000,
+    -0xFFFF00010000,
+    -0xFF00FF00FF0100,
+    -0xF0F0F0F0F0F0F10,
+    -0x3333333333333334,
+    -0x5555555555555556,
+)
+"""Bit b of pattern j is the second species on the jth of these sites in labeling b."""
+
 
 class Tree(NamedTuple):
     """What is fixed during the search of one supercell; sites without a choice are left out.
@@ -14,6 +27,8 @@ class Tree(NamedTuple):
     Attributes
     ----------
     allowed : (n_sites, n_species) bool
+    lowest, highest : (n_sites,) int8
+        First and last of the allowed species.
     sources : (n_perms * 2**shift,) int16
         The group, one permutation per 2**shift numbers, each ended by -1.
     shift : int
@@ -40,9 +55,14 @@ class Tree(NamedTuple):
         Depth at which the tree is split among ranks, number of ranks, this rank.
     keep_superperiodic : bool
         Keep labelings that a translation leaves unchanged.
+    together : int
+        Number of last sites that are decided all at once, 0 or `TOGETHER`; the latter needs two
+        allowed species on every site, no bounds and no exchange.
     """
 
     allowed: np.ndarray
+    lowest: np.ndarray
+    highest: np.ndarray
     sources: np.ndarray
     shift: int
     is_translation: np.ndarray
@@ -57,6 +77,7 @@ class Tree(NamedTuple):
     exchange: bool
     share: np.ndarray
     keep_superperiodic: bool
+    together: int
 
 
 class Cursor(NamedTuple):
@@ -103,13 +124,17 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
     Returns
     -------
     int
-        Number of labelings written; fewer than `batch_size` when the tree is exhausted.
+        Number of labelings written.
     """
     n_sites, n_species = tree.allowed.shape
     allowed, previous, sources, shift = tree.allowed, tree.previous, tree.sources, tree.shift
     labels, waiting, n_waiting = cursor.labels, cursor.waiting, cursor.n_waiting
     tracked = tree.bounded or tree.exchange
     last = (1 << shift) - 1
+    value = np.zeros(n_sites, np.int64)
+    for k in range(tree.together):
+        value[n_sites - TOGETHER + k] = _PATTERNS[k]
+    room = found.shape[0] - (1 << tree.together) + 1
     depth = cursor.position[0]
     n_found = 0
     while depth >= 0:
@@ -168,16 +193,20 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
             cursor.position[1] += 1
             if (cursor.position[1] - 1) % tree.share[1] != tree.share[2]:
                 continue
-        if decided < n_sites:
-            depth = decided
+        if decided == n_sites - tree.together:
+            if tree.together:
+                for site in range(decided):
+                    value[site] = -(labels[site] != tree.lowest[site])
+                alive = _smallest_of_all(tree, waiting, n_waiting[decided], value)
+                n_found = _write_all(tree, labels, alive, found, n_found)
+            elif not tree.exchange or _smallest_of_exchanged(tree, labels):
+                for site in range(n_sites):
+                    found[n_found, site] = labels[site]
+                n_found += 1
+            if n_found >= room:
+                break
             continue
-        if tree.exchange and not _smallest_of_exchanged(tree, labels):
-            continue
-        for site in range(n_sites):
-            found[n_found, site] = labels[site]
-        n_found += 1
-        if n_found == found.shape[0]:
-            break
+        depth = decided
     cursor.position[0] = depth
     return n_found
 
@@ -211,6 +240,74 @@ def _counts_possible(tree: Tree, counts: np.ndarray, row_of_site: int, decided: 
 
 
 @numba.njit(cache=True)
+def _smallest_of_all(
+    tree: Tree, waiting: np.ndarray, n_waiting: np.ndarray, value: np.ndarray
+) -> np.int64:
+    """Tell which labelings of the last sites no permutation makes smaller.
+
+    Parameters
+    ----------
+    tree : Tree
+    waiting : (n_sites, n_perms) int32
+    n_waiting : (n_sites,) int32
+        Permutations left to compare; see `Cursor`.
+    value : (n_sites,) int64
+        Bit b: the site holds the larger of its two species in labeling b.
+
+    Returns
+    -------
+    int64
+        Its bits are the answers.
+    """
+    n_sites = len(value)
+    last = (1 << tree.shift) - 1
+    alive = np.int64(-1)
+    for latest in range(n_sites - TOGETHER, n_sites):
+        for k in range(n_waiting[latest]):
+            entry = waiting[latest, k]
+            site = entry & last
+            equal = alive
+            while equal:
+                source = tree.sources[entry]
+                if source < 0:
+                    if not tree.keep_superperiodic and tree.is_translation[entry >> tree.shift]:
+                        alive &= ~equal
+                    break
+                differ = (value[source] ^ value[site]) & equal
+                alive &= ~(differ & value[site])
+                equal &= ~differ
+                entry += 1
+                site += 1
+            if alive == 0:
+                return alive
+    return alive
+
+
+@numba.njit(cache=True)
+def _write_all(
+    tree: Tree, labels: np.ndarray, alive: np.int64, found: np.ndarray, n_found: int
+) -> int:
+    """Write the labelings whose bit is set, in ascending order; return the new number."""
+    n_sites = len(labels)
+    decided = n_sites - TOGETHER
+    for byte in range(8):
+        bits = (alive >> (8 * byte)) & 255
+        number = 8 * byte
+        while bits:
+            if bits & 1:
+                for site in range(decided):
+                    found[n_found, site] = labels[site]
+                for k in range(TOGETHER):
+                    second = (number >> (TOGETHER - 1 - k)) & 1
+                    site = decided + k
+                    found[n_found, site] = tree.highest[site] if second else tree.lowest[site]
+                n_found += 1
+            bits >>= 1
+            number += 1
+    return n_found
+
+
+@numba.njit(cache=True)
 def _smallest_of_exchanged(tree: Tree, labels: np.ndarray) -> bool:
     """Tell whether no permutation with an exchange of interchangeable species is smaller."""
     n_species = len(tree.first)
@@ -233,6 +330,16 @@ def _smallest_of_exchanged(tree: Tree, labels: np.ndarray) -> bool:
                 return False
             if name[species] > labels[site]:
                 break
+    return True
+
+
+@numba.njit(cache=True)
+def _same(left: np.ndarray, right: np.ndarray) -> bool:
+    """Tell whether two tables are equal."""
+    for i in range(left.shape[0]):
+        for j in range(left.shape[1]):
+            if left[i, j] != right[i, j]:
+                return False
     return True
 
 
@@ -264,7 +371,8 @@ def cycle_types(
     """
     n_sites = len(block)
     n_blocks = block.max() + 1
-    types = np.zeros((16, kind.max() + 1, n_blocks + 1), np.int32)
+    n_kinds = kind.max() + 1
+    types = np.zeros((16, n_kinds, n_blocks + 1), np.int32)
     numbers = np.zeros(16, np.int64)
     target = np.empty(n_blocks, np.int64)
     kind_of = np.empty(n_blocks, np.int64)
@@ -272,8 +380,12 @@ def cycle_types(
     n_types = 0
     for p in range(len(sources) >> shift):
         if n_types == len(types):
-            types = np.concatenate((types, np.zeros_like(types)))
-            numbers = np.concatenate((numbers, np.zeros_like(numbers)))
+            longer = np.zeros((2 * n_types, n_kinds, n_blocks + 1), np.int32)
+            longer[:n_types] = types
+            types = longer
+            more = np.zeros(2 * n_types, np.int64)
+            more[:n_types] = numbers
+            numbers = more
         joined[:] = block
         site = 0
         target[:] = -1
@@ -307,7 +419,7 @@ def cycle_types(
                 n_joined += length
         histogram[0, 0] = n_sites // n_joined
         match = 0
-        while not np.array_equal(types[match], histogram):
+        while not _same(types[match], histogram):
             match += 1
         numbers[match] += 1
         n_types = max(n_types, match + 1)

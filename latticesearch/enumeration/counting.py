@@ -90,10 +90,18 @@ class Exchange(NamedTuple):
 
 
 class Counter:
-    """Numbers of distinct labelings of the supercells of one size under given restrictions."""
+    """Numbers of distinct labelings of the supercells of one size under given restrictions.
+
+    Attributes
+    ----------
+    wanted : Restrictions
+    limits : Limits
+        What the restrictions leave for the sites that have a choice.
+    """
 
     def __init__(self, parent: ParentLattice, n_cells: int, wanted: Restrictions) -> None:
-        limits = wanted.active_limits(parent, n_cells)
+        self.wanted = wanted
+        self.limits = limits = wanted.active_limits(parent, n_cells)
         active = np.flatnonzero(parent.is_active)
         kinds = np.column_stack([limits.row[active], parent.allowed[active]])
         distinct, which = np.unique(kinds, axis=0, return_inverse=True)
@@ -101,7 +109,6 @@ class Counter:
         self._kind[active] = which.reshape(-1)
         self._rows = distinct[:, 0].tolist()
         self._species = [set(np.flatnonzero(kind[1:]).tolist()) for kind in distinct]
-        self._superperiodic = wanted.superperiodic
         self._smallest, self._largest = limits.smallest, limits.largest
         capacity = np.zeros_like(limits.largest)
         for row in range(len(capacity)):
@@ -130,11 +137,11 @@ class Counter:
         if self._impossible:
             return 0
         if not len(group.sites):
-            return int(self._superperiodic or group.supercell.n_cells == 1)
+            return int(self.wanted.superperiodic or group.supercell.n_cells == 1)
         total = 0
         for factor, members in group.period_subgroups():
             total += factor * self._fixed(group, members)
-            if self._superperiodic:
+            if self.wanted.superperiodic:
                 break
         order = len(group.permutations) * sum(exchange.number for exchange in self._exchanges)
         count, rest = divmod(total, order)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.enumeration._kernels import Cursor, Tree, next_labelings
+from latticesearch.enumeration._kernels import TOGETHER, Cursor, Tree, next_labelings
 from latticesearch.enumeration.composition import Restrictions, require_possible
 from latticesearch.enumeration.counting import Counter
 from latticesearch.enumeration.groups import ActiveGroup
@@ -84,7 +84,8 @@ def enumerate_labelings(
         if not isinstance(supercell, Supercell):
             supercell = Supercell.from_matrix(parent, supercell)
         require_possible(parent, [supercell.n_cells], wanted)
-        return _labelings_of(supercell, wanted, batch_size, _tree_share(supercell, comm))
+        counter = Counter(parent, supercell.n_cells, wanted)
+        return _labelings_of(supercell, counter, batch_size, _tree_share(supercell, comm))
     if max_index is None or not 1 <= min_index <= max_index:
         raise InputError(
             f"supercell sizes run from min_index = {min_index} to max_index = {max_index}; give "
@@ -114,24 +115,24 @@ def _labelings_of_sizes(
 ) -> Iterator[Labelings]:
     item = 0
     for index in sizes:
+        counter = Counter(parent, index, wanted)
         for form in superlattices(parent, index, layer_axis=wanted.layer_axis):
             if item % comm.size == comm.rank:
                 supercell = Supercell.from_matrix(parent, form)
-                yield from _labelings_of(supercell, wanted, batch_size, _WHOLE_TREE)
+                yield from _labelings_of(supercell, counter, batch_size, _WHOLE_TREE)
             item += 1
 
 
 def _labelings_of(
-    supercell: Supercell, wanted: Restrictions, batch_size: int, share: tuple[int, int, int]
+    supercell: Supercell, counter: Counter, batch_size: int, share: tuple[int, int, int]
 ) -> Iterator[Labelings]:
     group = ActiveGroup(supercell)
-    counter = Counter(supercell.parent, supercell.n_cells, wanted)
     if not len(group.sites):
         # The only labeling; a split tree has it on the first rank.
         if share[2] == 0 and counter.number(group):
             yield Labelings(supercell, supercell.allowed.argmax(axis=1)[None])
         return
-    tree = _tree(group, wanted, share)
+    tree = _tree(group, counter, share, many=batch_size >= 1 << TOGETHER)
     cursor = _start(tree, group)
     fixed = supercell.allowed.argmax(axis=1).astype(np.int8)
     total = 0
@@ -144,7 +145,7 @@ def _labelings_of(
             labels[:, group.sites] = found[:n_found]
         else:
             # A copy lets go of the unused part of a large buffer.
-            labels = found if n_found == batch_size else found[:n_found].copy()
+            labels = found[:n_found] if 2 * n_found > batch_size else found[:n_found].copy()
         if n_found:
             yield Labelings(supercell, labels)
     if share[1] == 1:
@@ -170,10 +171,9 @@ def _check_number(group: ActiveGroup, counter: Counter, total: int) -> None:
         )
 
 
-def _tree(group: ActiveGroup, wanted: Restrictions, share: tuple[int, int, int]) -> Tree:
+def _tree(group: ActiveGroup, counter: Counter, share: tuple[int, int, int], *, many: bool) -> Tree:
     supercell = group.supercell
-    parent = supercell.parent
-    limits = wanted.active_limits(parent, supercell.n_cells)
+    limits = counter.limits
     row = limits.row[supercell.basis_index[group.sites]]
     allowed = np.ascontiguousarray(supercell.allowed[group.sites])
     n_rows, n_species = limits.smallest.shape
@@ -183,8 +183,13 @@ def _tree(group: ActiveGroup, wanted: Restrictions, share: tuple[int, int, int])
     capacity[:, :-1] = (belongs[:, ::-1, None] & allowed[::-1]).cumsum(axis=1)[:, ::-1]
     remaining = np.zeros((n_rows, len(row) + 1), np.int64)
     remaining[:, :-1] = belongs[:, ::-1].cumsum(axis=1)[:, ::-1]
+    bounded = bool((limits.smallest > 0).any() or (limits.largest < capacity[:, 0]).any())
+    exchange = bool((limits.previous >= 0).any())
+    simple = not (bounded or exchange) and bool((allowed.sum(axis=1) == 2).all())
     return Tree(
         allowed=allowed,
+        lowest=allowed.argmax(axis=1).astype(np.int8),
+        highest=(n_species - 1 - allowed[:, ::-1].argmax(axis=1)).astype(np.int8),
         sources=group.sources,
         shift=group.shift,
         is_translation=group.is_translation,
@@ -193,12 +198,14 @@ def _tree(group: ActiveGroup, wanted: Restrictions, share: tuple[int, int, int])
         largest=limits.largest,
         capacity=capacity,
         remaining=remaining,
-        bounded=bool((limits.smallest > 0).any() or (limits.largest < capacity[:, 0]).any()),
+        bounded=bounded,
         previous=limits.previous,
         first=limits.first,
-        exchange=bool((limits.previous >= 0).any()),
+        exchange=exchange,
         share=np.array(share, dtype=np.int64),
-        keep_superperiodic=wanted.superperiodic,
+        keep_superperiodic=counter.wanted.superperiodic,
+        # The tree must be deep enough to be split among ranks above these sites.
+        together=TOGETHER if simple and len(row) >= 2 * TOGETHER and many else 0,
     )
 
 

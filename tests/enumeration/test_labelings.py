@@ -221,3 +221,35 @@ def test_bad_batch_size_is_refused():
     parent = ParentLattice.from_prototype("bcc", 3.2, ("Mo", "Ta"))
     with pytest.raises(InputError, match="batch_size"):
         enumerate_labelings(parent, 1, 2, batch_size=0)
+
+
+WIDE = (
+    ("fcc", ("Cu", "Au"), (2, 2, 3)),
+    ("sc", ("Cu", "Au"), (1, 1, 13)),
+    ("hcp", ("Mg", "Cd"), (1, 2, 3)),
+    ("rocksalt", (("Ti", "Hf"), ("N", "X")), (1, 2, 3)),
+    ("perovskite", (("Ba", "Sr"), ("Ti",), ("O", "X")), (1, 1, 3)),
+)
+
+
+@pytest.mark.parametrize("superperiodic", [True, False])
+@pytest.mark.parametrize(("name", "species", "matrix"), WIDE)
+def test_deciding_many_sites_at_once_changes_nothing(name, species, matrix, superperiodic):
+    """Small batches leave no room for the labelings of the last sites together."""
+    cell = Supercell.from_matrix(ParentLattice.from_prototype(name, 4.0, species), matrix)
+    rows = [
+        np.concatenate(
+            [
+                batch.labels
+                for batch in enumerate_labelings(
+                    cell.parent, supercell=cell, superperiodic=superperiodic, batch_size=size
+                )
+            ]
+        )
+        for size in (5, 64, 5000)
+    ]
+    np.testing.assert_array_equal(rows[1], rows[0])
+    np.testing.assert_array_equal(rows[2], rows[0])
+    if name != "sc":
+        expected = naive.labelings(cell, superperiodic=superperiodic)
+        np.testing.assert_array_equal(rows[0], expected)
