@@ -36,6 +36,7 @@ class CandidateSet:
     sources: list[str] = field(default_factory=list)
     rounds: list[int] = field(default_factory=list)
     _index: dict[str, int] = field(default_factory=dict, repr=False)
+    _configurations: dict[int, Configuration] = field(default_factory=dict, repr=False)
     _compositions: npt.NDArray[np.float64] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -71,8 +72,10 @@ class CandidateSet:
         return self._index[key]
 
     def configuration(self, i: int) -> Configuration:
-        """Return candidate `i` in its primitive canonical supercell."""
-        return Configuration.from_key(self.parent, self.keys[i])
+        """Return candidate `i` in its primitive canonical supercell (made once and kept)."""
+        if i not in self._configurations:
+            self._configurations[i] = Configuration.from_key(self.parent, self.keys[i])
+        return self._configurations[i]
 
     @property
     def compositions(self) -> npt.NDArray[np.float64]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from latticesearch.storage.atomic import write_bytes_atomic, write_text_atomic
-from latticesearch.storage.directory import RunDirectory, cif_bytes, is_run_directory
+from latticesearch.storage.cif import cif_bytes
+from latticesearch.storage.directory import RunDirectory, is_run_directory
 from latticesearch.storage.potentials import write_mtp
 from latticesearch.storage.results import OracleStore, StoredResult
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 import tomli_w
-from ase.io.cif import write_cif
 
 from latticesearch.errors import InputError
 from latticesearch.storage.atomic import (
@@ -22,6 +21,7 @@ from latticesearch.storage.atomic import (
     write_bytes_atomic,
     write_text_atomic,
 )
+from latticesearch.storage.cif import cif_bytes
 from latticesearch.storage.events import EventLog
 from latticesearch.storage.lock import DirectoryLock
 from latticesearch.storage.results import OracleStore
@@ -210,14 +210,6 @@ class RunDirectory:
 def is_run_directory(path: Path) -> bool:
     """Return whether `path` is a folder with the settings or the results of a run."""
     return any((path / name).exists() for name in (SETTINGS, ORACLE))
-
-
-def cif_bytes(atoms: Atoms) -> bytes:
-    """Return a structure as a CIF file."""
-    # ase.io.write would be collective under MPI; the writer of the format alone is not.
-    buffer = io.BytesIO()
-    write_cif(buffer, atoms)
-    return buffer.getvalue()
 
 
 def _check_is_run(path: Path) -> None:

@@ -1,0 +1,104 @@
+"""Crystallographic information files with the symmetry they have.
+
+ASE writes every structure in P1; a stable structure deserves its space group, the conventional
+cell and the asymmetric unit, all from spglib. ASE, VESTA and pymatgen read the result.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import spglib
+from ase.data import chemical_symbols
+from ase.geometry import cell_to_cellpar
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from ase import Atoms
+
+SYMPREC = 1e-2
+"""Å; relaxed positions are good to about this."""
+
+LARGEST_DENOMINATOR = 12
+"""Translations of space groups are multiples of 1/2, 1/3, 1/4, 1/6 and 1/8; of 1/12 combined."""
+
+
+def cif_bytes(atoms: Atoms) -> bytes:
+    """Return a structure as a CIF file: conventional cell, symmetry, asymmetric unit.
+
+    Parameters
+    ----------
+    atoms
+        The structure, periodic in three directions; its orientation is not kept.
+    """
+    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    dataset = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
+    if dataset is None:
+        return _text(atoms.get_chemical_formula("metal"), *cell, _NoSymmetry(len(atoms))).encode()
+    lattice, positions = dataset.std_lattice, dataset.std_positions
+    numbers = dataset.std_types
+    symmetry = spglib.get_symmetry_dataset((lattice, positions, numbers), symprec=SYMPREC)
+    name = atoms.get_chemical_formula("metal", empirical=True)
+    return _text(name, lattice, positions, numbers, symmetry or _NoSymmetry(len(numbers))).encode()
+
+
+class _NoSymmetry:
+    """Stands for a data set of spglib where spglib finds none."""
+
+    def __init__(self, n_atoms: int) -> None:
+        self.international, self.number = "P1", 1
+        self.rotations, self.translations = np.eye(3, dtype=int)[None], np.zeros((1, 3))
+        self.equivalent_atoms = np.arange(n_atoms)
+
+
+def _text(
+    name: str,
+    lattice: npt.NDArray[np.float64],
+    positions: npt.NDArray[np.float64],
+    numbers: npt.NDArray[np.int32],
+    symmetry: Any,
+) -> str:
+    """Return the file's text; `positions` fractional, `symmetry` with spglib's names."""
+    lengths_angles = cell_to_cellpar(lattice)
+    lines = [f"data_{name}", f"_chemical_formula_sum '{name}'"]
+    for key, value in zip(_CELL_KEYS, lengths_angles, strict=True):
+        lines.append(f"{key} {value:.10f}")
+    lines += [
+        f"_space_group_name_H-M_alt '{symmetry.international}'",
+        f"_space_group_IT_number {symmetry.number}",
+        "loop_",
+        "  _space_group_symop_operation_xyz",
+    ]
+    operations = zip(symmetry.rotations, symmetry.translations, strict=True)
+    lines += [f"  '{_operation(r, t)}'" for r, t in operations]
+    lines += ["loop_", *(f"  {key}" for key in _SITE_KEYS)]
+    unique, multiplicities = np.unique(symmetry.equivalent_atoms, return_counts=True)
+    for rank, (i, n) in enumerate(zip(unique, multiplicities, strict=True), start=1):
+        symbol = chemical_symbols[numbers[i]]
+        x, y, z = positions[i]
+        lines.append(f"  {symbol} {symbol}{rank} {n} {x:.10f} {y:.10f} {z:.10f} 1.0")
+    return "\n".join(lines) + "\n"
+
+
+_CELL_KEYS = (
+    *("_cell_length_a", "_cell_length_b", "_cell_length_c"),
+    *("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma"),
+)
+_SITE_KEYS = (
+    *("_atom_site_type_symbol", "_atom_site_label", "_atom_site_symmetry_multiplicity"),
+    *("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z", "_atom_site_occupancy"),
+)
+
+
+def _operation(rotation: npt.NDArray[np.int32], translation: npt.NDArray[np.float64]) -> str:
+    """Return a symmetry operation in the notation x,y,z, e.g. "-y,x-y,z+1/3"."""
+    parts = []
+    for row, shift in zip(rotation, translation, strict=True):
+        terms = [f"{'+' if c > 0 else '-'}{axis}" for c, axis in zip(row, "xyz", strict=True) if c]
+        fraction = Fraction(float(shift)).limit_denominator(LARGEST_DENOMINATOR) % 1
+        if fraction:
+            terms.append(f"+{fraction}")
+        parts.append("".join(terms).removeprefix("+"))
+    return ",".join(parts)
