@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import spglib
 from ase.data import chemical_symbols
+from ase.formula import Formula
 from ase.geometry import cell_to_cellpar
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ def _text(
 ) -> str:
     """Return the file's text; `positions` fractional, `symmetry` with spglib's names."""
     lengths_angles = cell_to_cellpar(lattice)
-    lines = [f"data_{name}", f"_chemical_formula_sum '{name}'"]
+    counts = sorted(Formula(name).count().items())
+    total = " ".join(f"{symbol}{count}" for symbol, count in counts)
+    lines = [f"data_{name}", f"_chemical_formula_sum '{total}'"]
     for key, value in zip(_CELL_KEYS, lengths_angles, strict=True):
         lines.append(f"{key} {value:.10f}")
     lines += [
