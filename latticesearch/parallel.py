@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -158,6 +159,9 @@ def _load_world() -> Communicator:
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
+        # ASE uses mpi4py once it finds the package loaded, and half of it is loaded now.
+        for name in [n for n in sys.modules if n.partition(".")[0] == "mpi4py"]:
+            del sys.modules[name]
         if _launched_size() > 1:
             message = (
                 "started with several ranks, but no MPI library can be loaded "

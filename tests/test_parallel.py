@@ -66,6 +66,30 @@ def test_the_launchers_variables_do_not_reach_calculators(monkeypatch):
     assert environment["KEEP_ME"] == "yes"
 
 
+@pytest.mark.parametrize(("size", "answer"), [("1", "1 1"), ("2", "no MPI library can be loaded")])
+def test_a_launcher_without_a_library_is_serial_or_an_error(size, answer):
+    code = """
+from latticesearch import parallel
+comm = parallel.world()
+import ase.parallel
+print(comm.size, ase.parallel.world.size)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **parallel.scrubbed_environment(),
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "SLURM_PROCID": "0",
+            "SLURM_STEP_NUM_TASKS": size,
+            "MPI4PY_LIBMPI": "/nonexistent/libmpi.so",
+        },
+    )
+    assert answer in done.stdout + done.stderr
+
+
 def mpirun(n, code):
     """Run `code` on `n` real ranks."""
     return subprocess.run(
