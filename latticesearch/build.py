@@ -171,6 +171,11 @@ def learning_options(settings: Settings) -> LearningOptions:
 def candidate_plan(settings: Settings, parent: ParentLattice) -> CandidatePlan:
     """Decide by exact counts what is enumerated and what is left to the greedy search."""
     chosen = settings.candidates
+    if not parent.is_active.any():
+        raise InputError(
+            f"every site of the parent lattice allows one species only ({', '.join(parent.species)}):"
+            " there is nothing to search; give at least two"
+        )
     _check_composition(settings, parent)
     if chosen.supercell is not None:
         supercell = Supercell.from_matrix(parent, _supercell_matrix(settings, parent))

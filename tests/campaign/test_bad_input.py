@@ -28,6 +28,7 @@ CASES = {
     "unknown prototype": ({"lattice": {"prototype": "fccc"}}, "fccc"),
     "no such element": ({"lattice": {"species": ["Cu", "Qq"]}}, "Qq"),
     "element EMT does not know": ({"lattice": {"species": ["Cu", "W"]}}, "W"),
+    "nothing to decide": ({"lattice": {"species": ["Cu"]}}, "nothing to search"),
     "species twice": ({"lattice": {"species": ["Cu", "Cu"]}}, "Cu"),
     "impossible composition": ({"candidates": {"composition": {"Cu": 0.13}}}, "0.13"),
     "fractions above one": ({"candidates": {"composition": {"Cu": 0.7, "Pd": 0.7}}}, "1.4"),
