@@ -173,8 +173,8 @@ def candidate_plan(settings: Settings, parent: ParentLattice) -> CandidatePlan:
     chosen = settings.candidates
     if not parent.is_active.any():
         raise InputError(
-            f"every site of the parent lattice allows one species only ({', '.join(parent.species)}):"
-            " there is nothing to search; give at least two"
+            "every site of the parent lattice allows one species only "
+            f"({', '.join(parent.species)}): there is nothing to search; give at least two"
         )
     _check_composition(settings, parent)
     if chosen.supercell is not None:
