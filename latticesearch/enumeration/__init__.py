@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from latticesearch.enumeration.composition import count_bounds
+from latticesearch.enumeration.composition import Restrictions, count_bounds
 from latticesearch.enumeration.counting import count_labelings
 from latticesearch.enumeration.labelings import enumerate_labelings
+from latticesearch.enumeration.sampling import sample_labelings
 from latticesearch.enumeration.superlattices import all_superlattices, superlattices
 
 __all__ = [
+    "Restrictions",
     "all_superlattices",
     "count_bounds",
     "count_labelings",
     "enumerate_labelings",
+    "sample_labelings",
     "superlattices",
 ]

@@ -334,79 +334,70 @@ def _smallest_of_exchanged(tree: Tree, labels: np.ndarray) -> bool:
 
 
 @numba.njit(cache=True)
-def _same(left: np.ndarray, right: np.ndarray) -> bool:
-    """Tell whether two tables are equal."""
-    for i in range(left.shape[0]):
-        for j in range(left.shape[1]):
-            if left[i, j] != right[i, j]:
-                return False
-    return True
-
-
-@numba.njit(cache=True)
 def cycle_types(
-    sources: np.ndarray, shift: int, block: np.ndarray, kind: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    group: tuple[np.ndarray, int],
+    block: np.ndarray,
+    kind: np.ndarray,
+    types: np.ndarray,
+    numbers: np.ndarray,
+) -> int:
     """Sort permutations by the cycles in which they move blocks of sites.
 
     Where a permutation does not map blocks to blocks, they are joined until it does.
 
     Parameters
     ----------
-    sources : (n_perms * 2**shift,) int16
+    group : (n_perms * 2**shift,) int16, and shift
         Permutations; see `Tree`.
-    shift : int
     block : (n_sites,) int64
         Block of each site, numbered from 0: its orbit under a group of translations.
     kind : (n_sites,) int64
         Kind of each site; permutations and blocks keep kinds.
+    types : (n, n_kinds, n_blocks + 1) int32, zeros
+        Receives the number of cycles of each kind and length in blocks; ``types[:, 0, 0]`` is
+        the number of sites per joined block. No two types agree.
+    numbers : (n,) int64, zeros
+        Receives the number of permutations of each type.
 
     Returns
     -------
-    types : (n_types, n_kinds, n_blocks + 1) int32
-        Number of cycles of each kind and length in blocks; ``types[:, 0, 0]`` is the number of
-        sites per joined block. No two types agree.
-    numbers : (n_types,) int64
-        Number of permutations of each type.
+    int
+        Number of types; n if there was no room for one of them.
     """
+    sources, shift = group
     n_sites = len(block)
-    n_blocks = block.max() + 1
-    n_kinds = kind.max() + 1
-    types = np.zeros((16, n_kinds, n_blocks + 1), np.int32)
-    numbers = np.zeros(16, np.int64)
-    target = np.empty(n_blocks, np.int64)
-    kind_of = np.empty(n_blocks, np.int64)
+    room, n_kinds, n_lengths = types.shape
+    target = np.empty(n_lengths, np.int64)
+    kind_of = np.empty(n_lengths, np.int64)
     joined = np.empty_like(block)
     n_types = 0
     for p in range(len(sources) >> shift):
-        if n_types == len(types):
-            longer = np.zeros((2 * n_types, n_kinds, n_blocks + 1), np.int32)
-            longer[:n_types] = types
-            types = longer
-            more = np.zeros(2 * n_types, np.int64)
-            more[:n_types] = numbers
-            numbers = more
-        joined[:] = block
+        if n_types == room:
+            break
+        for site in range(n_sites):
+            joined[site] = block[site]
+        for start in range(n_lengths):
+            target[start] = -1
         site = 0
-        target[:] = -1
         while site < n_sites:
             here = joined[site]
             there = joined[sources[(p << shift) + site]]
             kind_of[here] = kind[site]
+            other = target[here]
+            target[here] = there
             site += 1
-            if target[here] >= 0 and target[here] != there:
-                other = target[here]
+            if other >= 0 and other != there:
                 for k in range(n_sites):
                     if joined[k] == other:
                         joined[k] = there
+                for start in range(n_lengths):
+                    target[start] = -1
                 site = 0
-                target[:] = -1
-            else:
-                target[here] = there
-        histogram = types[n_types]
-        histogram[:] = 0
+        for kinds in range(n_kinds):
+            for length in range(n_lengths):
+                types[n_types, kinds, length] = 0
         n_joined = 0
-        for start in range(n_blocks):
+        for start in range(n_lengths):
             length = 0
             at = start
             while target[at] >= 0:
@@ -415,12 +406,22 @@ def cycle_types(
                 at = following
                 length += 1
             if length:
-                histogram[kind_of[start], length] += 1
+                types[n_types, kind_of[start], length] += 1
                 n_joined += length
-        histogram[0, 0] = n_sites // n_joined
+        types[n_types, 0, 0] = n_sites // n_joined
         match = 0
-        while not _same(types[match], histogram):
+        while not _same(types, match, n_types):
             match += 1
         numbers[match] += 1
         n_types = max(n_types, match + 1)
-    return types[:n_types], numbers[:n_types]
+    return n_types
+
+
+@numba.njit(cache=True)
+def _same(types: np.ndarray, one: int, other: int) -> bool:
+    """Tell whether two tables are equal."""
+    for i in range(types.shape[1]):
+        for j in range(types.shape[2]):
+            if types[one, i, j] != types[other, i, j]:
+                return False
+    return True

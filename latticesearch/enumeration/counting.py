@@ -7,6 +7,7 @@ checked against it.
 
 from __future__ import annotations
 
+from collections import Counter as PyCounter
 from itertools import combinations
 from itertools import product as cartesian
 from math import factorial, prod
@@ -22,13 +23,15 @@ from latticesearch.errors import InputError
 from latticesearch.lattice import Supercell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Unpack
 
     import numpy.typing as npt
 
     from latticesearch.enumeration.composition import Composition, Rules
     from latticesearch.lattice import ParentLattice
+
+    Terms = dict[tuple[int, ...], int]
 
 
 def count_labelings(
@@ -97,6 +100,10 @@ class Counter:
     wanted : Restrictions
     limits : Limits
         What the restrictions leave for the sites that have a choice.
+    kind : (n_basis,) int
+        Sites of one kind have the same allowed species and count for the same bounds.
+    is_free : bool
+        Nothing is asked of the numbers of sites but that some species appear.
     """
 
     def __init__(self, parent: ParentLattice, n_cells: int, wanted: Restrictions) -> None:
@@ -105,8 +112,8 @@ class Counter:
         active = np.flatnonzero(parent.is_active)
         kinds = np.column_stack([limits.row[active], parent.allowed[active]])
         distinct, which = np.unique(kinds, axis=0, return_inverse=True)
-        self._kind = np.full(parent.n_basis, -1)
-        self._kind[active] = which.reshape(-1)
+        self.kind = np.full(parent.n_basis, -1)
+        self.kind[active] = which.reshape(-1)
         self._rows = distinct[:, 0].tolist()
         self._species = [set(np.flatnonzero(kind[1:]).tolist()) for kind in distinct]
         self._smallest, self._largest = limits.smallest, limits.largest
@@ -116,7 +123,7 @@ class Counter:
             capacity[row] = parent.allowed[sites].sum(axis=0) * n_cells
         required = self._smallest[0] > 0
         # Species that must appear at all are counted by inclusion and exclusion, which is faster.
-        self._only_complete = bool(
+        self.is_free = bool(
             (self._largest >= capacity).all()
             and (self._smallest[1:] <= 0).all()
             and (self._smallest[0] <= 1).all()
@@ -125,6 +132,7 @@ class Counter:
         self._required = set(np.flatnonzero(required).tolist())
         self._exchanges = list(_exchanges(limits.first))
         self._known: dict[bytes, int] = {}
+        self._known_entries: dict[tuple[tuple[int, int, int], ...], int] = {}
 
     def number(self, group: ActiveGroup) -> int:
         """Return the number of distinct labelings of one supercell.
@@ -152,8 +160,8 @@ class Counter:
         """Sum over the group how many labelings with given periods each permutation fixes."""
         orbits = group.translations[translations].min(axis=0)
         _, block = np.unique(orbits, return_inverse=True)
-        kind = self._kind[group.supercell.basis_index[group.sites]]
-        types, numbers = cycle_types(group.sources, group.shift, block.reshape(-1), kind)
+        kind = self.kind[group.supercell.basis_index[group.sites]]
+        types, numbers = _cycle_types(group, block.reshape(-1), kind)
         total = 0
         for cycles, number in zip(types, numbers.tolist(), strict=True):
             name = cycles.tobytes()
@@ -177,30 +185,88 @@ class Counter:
         Along a cycle of sites of length L the species follow their own cycle, which must close:
         its length divides L.
         """
-        if self._only_complete:
+        if self.is_free:
             needed = [c for c in exchange.cycles if self._required.issuperset(c)]
             return sum(
                 (-1) ** n_missing * self._without(entries, exchange, set().union(*missing))
                 for n_missing in range(len(needed) + 1)
                 for missing in combinations(needed, n_missing)
             )
-        n_species = self._smallest.shape[1]
         terms = {(0,) * self._smallest.size: 1}
-        largest = self._largest.reshape(-1).tolist()
         for kind, length, number in entries:
-            choices = []
-            for cycle in exchange.cycles:
-                if cycle[0] in self._species[kind] and length % len(cycle) == 0:
-                    places = [row * n_species + s for row in {0, self._rows[kind]} for s in cycle]
-                    choices.append((places, period * length // len(cycle), len(cycle)))
+            choices = [
+                (self._places(kind, cycle), period * length // len(cycle), len(cycle))
+                for cycle in exchange.cycles
+                if cycle[0] in self._species[kind] and length % len(cycle) == 0
+            ]
             for _ in range(number):
-                terms = _extended(terms, choices, largest)
+                terms = self._extended(terms, choices)
+        return sum(self.within(terms).values())
+
+    def _places(self, kind: int, species: Iterable[int]) -> list[int]:
+        """Return where the numbers of sites of some kind with some species stand in the terms."""
+        n_species = self._smallest.shape[1]
+        return [row * n_species + s for row in {0, self._rows[kind]} for s in species]
+
+    def _extended(self, terms: Terms, choices: list[tuple[list[int], int, int]]) -> Terms:
+        """Multiply a generating function, by numbers of sites, with the choices of one cycle."""
+        longer: Terms = {}
+        largest = self._largest.reshape(-1).tolist()
+        for counts, value in terms.items():
+            for places, size, ways in choices:
+                if all(counts[place] + size <= largest[place] for place in places):
+                    new = list(counts)
+                    for place in places:
+                        new[place] += size
+                    key = tuple(new)
+                    longer[key] = longer.get(key, 0) + ways * value
+        return longer
+
+    def within(self, terms: Terms) -> Terms:
+        """Return the terms that have enough sites of each species."""
         smallest = self._smallest.reshape(-1).tolist()
-        return sum(
-            value
+        return {
+            counts: value
             for counts, value in terms.items()
             if all(c >= low for c, low in zip(counts, smallest, strict=True))
-        )
+        }
+
+    def fixed_by(self, cycles: Iterable[tuple[int, int]]) -> int:
+        """Return the number of labelings that a permutation with given cycles leaves unchanged.
+
+        Parameters
+        ----------
+        cycles : iterable of (int, int)
+            Kind and number of the sites of each cycle.
+        """
+        entries = [(*cycle, number) for cycle, number in sorted(PyCounter(cycles).items())]
+        name = tuple(entries)
+        if name not in self._known_entries:
+            species = range(self._smallest.shape[1])
+            still = Exchange(tuple((s,) for s in species), 1)
+            self._known_entries[name] = self._weight(entries, still, 1)
+        return self._known_entries[name]
+
+    def growth(self, cycles: Iterable[tuple[int, int]]) -> list[Terms]:
+        """Return the generating functions of the first 0, 1, ... cycles; see `fixed_by`."""
+        tables: list[Terms] = [{(0,) * self._smallest.size: 1}]
+        for kind, length in cycles:
+            choices = [(self._places(kind, [s]), length, 1) for s in self.options(kind)]
+            tables.append(self._extended(tables[-1], choices))
+        return tables
+
+    def options(self, kind: int) -> list[int]:
+        """Return the species that sites of a kind may hold."""
+        return sorted(self._species[kind])
+
+    def without(
+        self, counts: tuple[int, ...], kind: int, species: int, length: int
+    ) -> tuple[int, ...]:
+        """Return numbers of sites before a cycle of some kind was given a species."""
+        before = list(counts)
+        for place in self._places(kind, [species]):
+            before[place] -= length
+        return tuple(before)
 
     def _without(
         self, entries: list[tuple[int, int, int]], exchange: Exchange, missing: set[int]
@@ -219,22 +285,18 @@ class Counter:
         )
 
 
-def _extended(
-    terms: dict[tuple[int, ...], int],
-    choices: list[tuple[list[int], int, int]],
-    largest: list[int],
-) -> dict[tuple[int, ...], int]:
-    """Multiply a generating function, by numbers of sites, with the choices of one cycle."""
-    longer: dict[tuple[int, ...], int] = {}
-    for counts, value in terms.items():
-        for places, size, ways in choices:
-            if all(counts[place] + size <= largest[place] for place in places):
-                new = list(counts)
-                for place in places:
-                    new[place] += size
-                key = tuple(new)
-                longer[key] = longer.get(key, 0) + ways * value
-    return longer
+def _cycle_types(
+    group: ActiveGroup, block: npt.NDArray[np.int64], kind: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Return the cycle types of a group and their numbers; see the kernel of this name."""
+    room = 32
+    while True:
+        types = np.zeros((room, kind.max() + 1, block.max() + 2), np.int32)
+        numbers = np.zeros(room, np.int64)
+        found = cycle_types((group.sources, group.shift), block, kind, types, numbers)
+        if found < room:
+            return types[:found], numbers[:found]
+        room *= 4
 
 
 def _exchanges(first: npt.NDArray[np.int64]) -> Iterator[Exchange]:

@@ -27,8 +27,20 @@ def superlattices(parent, index):
     return sorted(distinct)
 
 
-def labelings(supercell, *, superperiodic, counts=None):
-    """Make every labeling, keep those that are smallest among their images."""
+def labelings(supercell, *, superperiodic, counts=None, wanted=None, classes=()):
+    """Make every labeling, keep those that are smallest among their images.
+
+    Images under the permutations of the sites and of the species of each class; `wanted` tells
+    which labelings are made.
+    """
+    n_species = supercell.parent.n_species
+    exchanges = []
+    for choice in itertools.product(*(itertools.permutations(members) for members in classes)):
+        names = list(range(n_species))
+        for members, images in zip(classes, choice, strict=True):
+            for member, image in zip(members, images, strict=True):
+                names[member] = image
+        exchanges.append(names)
     choices = [np.flatnonzero(allowed).tolist() for allowed in supercell.allowed]
     group = supercell.site_permutations.tolist()
     translations = supercell.translation_permutations[1:].tolist()
@@ -38,7 +50,10 @@ def labelings(supercell, *, superperiodic, counts=None):
             low <= labels.count(s) <= high for s, (low, high) in enumerate(counts)
         ):
             continue
-        if min(tuple(labels[i] for i in p) for p in group) != labels:
+        if wanted is not None and not wanted(labels):
+            continue
+        images = {tuple(labels[i] for i in p) for p in group}
+        if min(tuple(e[x] for x in image) for e in exchanges for image in images) != labels:
             continue
         if not superperiodic and any(tuple(labels[i] for i in p) == labels for p in translations):
             continue

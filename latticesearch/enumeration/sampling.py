@@ -1,0 +1,221 @@
+"""Uniform random samples of distinct structures, of spaces too large to enumerate.
+
+A permutation of a supercell's symmetry group, drawn with a probability proportional to the number
+of labelings it leaves unchanged, and one of these labelings drawn evenly, give every orbit of
+labelings the same probability (Dixon & Wilf, J. Algorithms 4, 205 (1983)): the labelings of an
+orbit are together left unchanged as often as the group has elements. Supercells are drawn with
+their numbers of orbits; superperiodic labelings are drawn and rejected unless wanted, and repeated
+ones are rejected, which leaves what remains uniform.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from bisect import bisect_right
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latticesearch.enumeration.composition import Restrictions, require_possible
+from latticesearch.enumeration.counting import Counter, count_labelings
+from latticesearch.enumeration.groups import ActiveGroup
+from latticesearch.enumeration.labelings import enumerate_labelings
+from latticesearch.enumeration.superlattices import superlattices
+from latticesearch.errors import InputError
+from latticesearch.lattice import Configuration, Supercell
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    import numpy.typing as npt
+
+    from latticesearch.enumeration.composition import Composition, Rules
+    from latticesearch.enumeration.counting import Terms
+    from latticesearch.lattice import ParentLattice
+
+    Steps = tuple[tuple[int, int], ...]
+
+LARGEST_SHARE = 0.25
+"""Part of the space above which it is enumerated: drawing ever more repeated structures is slow."""
+
+
+def sample_labelings(
+    parent: ParentLattice,
+    n_samples: int,
+    index: int | None = None,
+    composition: Composition | None = None,
+    *,
+    supercell: Supercell | npt.ArrayLike | None = None,
+    seed: int = 0,
+    **rules: Unpack[Rules],
+) -> list[Configuration]:
+    """Return a uniform random sample, without repetition, of the distinct structures of one size.
+
+    Parameters
+    ----------
+    parent : ParentLattice
+    n_samples : int
+        Number of structures.
+    index : int, optional
+        Number of primitive cells; structures of all distinct superlattices of this index.
+    composition : mapping of str to float or (low, high), optional
+        Site fractions, exact or a range.
+    supercell : Supercell or integer matrix, optional
+        Sample the labelings of this supercell instead of all of one index.
+    seed : int
+        The same seed gives the same sample.
+    **rules
+        superperiodic, sublattices, complete and layer_axis; see `Restrictions`.
+
+    Returns
+    -------
+    list of Configuration
+        In their canonical form, in the order drawn.
+
+    Raises
+    ------
+    InputError
+        More samples than there are structures, `exchange`, `superperiodic` without a supercell,
+        or what `count_labelings` refuses.
+    """
+    total = count_labelings(parent, index, composition, supercell=supercell, **rules)
+    wanted = Restrictions(composition, **rules)
+    if wanted.exchange:
+        raise InputError("sample_labelings cannot identify exchanged species; leave exchange out")
+    if wanted.superperiodic and supercell is None:
+        raise InputError(
+            "superperiodic structures need a supercell to sample; of one index they are the "
+            "structures of smaller indices"
+        )
+    if not 0 <= n_samples <= total:
+        if index is not None and total == 0:
+            require_possible(parent, [index], wanted)
+        raise InputError(f"cannot draw {n_samples} of {total} distinct structures")
+    rng = np.random.default_rng([seed, n_samples])
+    if n_samples > LARGEST_SHARE * total:
+        chosen = set(rng.choice(total, n_samples, replace=False).tolist())
+        sizes = (index or 1, index)
+        batches = enumerate_labelings(parent, *sizes, composition, supercell=supercell, **rules)
+        every = (batch[i] for batch in batches for i in range(len(batch)))
+        kept = [item.canonical() for number, item in enumerate(every) if number in chosen]
+        return [kept[i] for i in rng.permutation(len(kept))]
+    if supercell is None:
+        forms = superlattices(parent, index or 0, layer_axis=wanted.layer_axis)
+        cells = [Supercell.from_matrix(parent, form) for form in forms]
+    elif isinstance(supercell, Supercell):
+        cells = [supercell]
+    else:
+        cells = [Supercell.from_matrix(parent, supercell)]
+    urn = _Urn(cells, wanted, rng)
+    drawn: dict[str, Configuration] = {}
+    while len(drawn) < n_samples:
+        configuration = urn.draw()
+        if configuration is not None:
+            drawn.setdefault(configuration.key, configuration)
+    return [configuration.canonical() for configuration in drawn.values()]
+
+
+class _Urn:
+    """Draws labelings so that every orbit has the same probability."""
+
+    def __init__(
+        self, cells: list[Supercell], wanted: Restrictions, rng: np.random.Generator
+    ) -> None:
+        self._wanted = wanted
+        self._rng = rng
+        # Incomplete and superperiodic labelings are drawn, too, and rejected.
+        drawn = dataclasses.replace(wanted, superperiodic=True, complete=False)
+        self._counter = Counter(cells[0].parent, cells[0].n_cells, drawn)
+        self._groups = [ActiveGroup(cell) for cell in cells]
+        self._orbits = list(accumulate(self._counter.number(group) for group in self._groups))
+        self._fixed: dict[int, list[int]] = {}
+        self._tables: dict[Steps, list[Terms]] = {}
+
+    def draw(self) -> Configuration | None:
+        """Return a labeling; None if one was drawn that is not wanted."""
+        number = self._pick(self._orbits)
+        group = self._groups[number]
+        if number not in self._fixed:
+            weights = (
+                self._counter.fixed_by(_steps(_cycles(row), self._kinds(group)))
+                for row in group.permutations
+            )
+            self._fixed[number] = list(accumulate(weights))
+        cycles = _cycles(group.permutations[self._pick(self._fixed[number])])
+        active = self._labels(cycles, self._kinds(group))
+        labels = group.supercell.allowed.argmax(axis=1).astype(np.int8)
+        labels[group.sites] = active
+        repeated = (active[group.translations[1:]] == active).all(axis=1).any()
+        configuration = Configuration(group.supercell, labels)
+        if (repeated and not self._wanted.superperiodic) or (
+            self._wanted.complete and not configuration.counts.all()
+        ):
+            return None
+        return configuration
+
+    def _kinds(self, group: ActiveGroup) -> list[int]:
+        kinds: list[int] = self._counter.kind[group.supercell.basis_index[group.sites]].tolist()
+        return kinds
+
+    def _pick(self, cumulative: list[int]) -> int:
+        """Return an index with a probability proportional to the increase of some numbers."""
+        return bisect_right(cumulative, random_below(self._rng, cumulative[-1]))
+
+    def _labels(self, cycles: list[list[int]], kinds: list[int]) -> npt.NDArray[np.int8]:
+        """Return a random one of the labelings that are constant on given cycles.
+
+        With bounds on the composition the cycles are undone one by one from a random end of the
+        generating function, each species with the number of ways to have come there.
+        """
+        labels = np.empty(sum(map(len, cycles)), np.int8)
+        if self._counter.is_free:
+            for cycle in cycles:
+                labels[cycle] = self._rng.choice(self._counter.options(kinds[cycle[0]]))
+            return labels
+        steps = _steps(cycles, kinds)
+        if steps not in self._tables:
+            self._tables = {steps: self._counter.growth(steps)}
+        tables = self._tables[steps]
+        ends = self._counter.within(tables[-1])
+        counts = list(ends)[self._pick(list(accumulate(ends.values())))]
+        for number in range(len(cycles) - 1, -1, -1):
+            kind, length = steps[number]
+            options = self._counter.options(kind)
+            before = [self._counter.without(counts, kind, s, length) for s in options]
+            pick = self._pick(list(accumulate(tables[number].get(b, 0) for b in before)))
+            labels[cycles[number]] = options[pick]
+            counts = before[pick]
+        return labels
+
+
+def _steps(cycles: list[list[int]], kinds: list[int]) -> Steps:
+    """Return kind and number of the sites of each cycle."""
+    return tuple((kinds[cycle[0]], len(cycle)) for cycle in cycles)
+
+
+def _cycles(permutation: npt.NDArray[np.intp]) -> list[list[int]]:
+    """Return the cycles of a permutation, (n,)."""
+    target = permutation.tolist()
+    cycles = []
+    seen = [False] * len(target)
+    for start in range(len(target)):
+        cycle = []
+        at = start
+        while not seen[at]:
+            seen[at] = True
+            cycle.append(at)
+            at = target[at]
+        if cycle:
+            cycles.append(cycle)
+    return cycles
+
+
+def random_below(rng: np.random.Generator, limit: int) -> int:
+    """Return an even random integer from 0 to limit - 1, of any size."""
+    n_bytes = (limit.bit_length() + 7) // 8
+    surplus = 8 * n_bytes - limit.bit_length()
+    while True:
+        number = int.from_bytes(rng.bytes(n_bytes), "little") >> surplus
+        if number < limit:
+            return number
