@@ -17,6 +17,7 @@ from latticesearch.learning.candidates import VACANCY
 from latticesearch.oracles import AseOracle, RecordedOracle
 from latticesearch.parallel import SerialComm, gather_blocks
 from latticesearch.potential import MtpBasis, read_mtp
+from latticesearch.search import search
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -309,6 +310,18 @@ def end_members(parent: ParentLattice) -> Labelings:
         for sites, label in zip(parent.sublattices, pick, strict=True):
             labels[row, sites] = label
     return Labelings(cell, labels)
+
+
+def warm_up(parent: ParentLattice, basis: MtpBasis, plan: CandidatePlan) -> None:
+    """Compile the kernels of a campaign, or load them from the disk cache, on a tiny problem."""
+    potential = basis.potential()
+    cell = Supercell.from_matrix(parent, [1, 1, 2])
+    batch = next(enumerate_labelings(parent, supercell=cell, superperiodic=True, batch_size=8))
+    potential.energies(batch)
+    potential.evaluator(cell).gradient_rows(batch.labels)
+    batch.keys()
+    if plan.greedy:
+        search(potential, parent, supercells=[cell], exhaustive_up_to=0, beam_width=1, budget=200)
 
 
 def search_supercells(plan: CandidatePlan, parent: ParentLattice, shapes: int) -> list[Supercell]:

@@ -24,7 +24,7 @@ from latticesearch.keeper import Keeper
 from latticesearch.learning import Fitted, learn
 from latticesearch.learning.acquisition import END_MEMBER
 from latticesearch.learning.candidates import by_supercell
-from latticesearch.parallel import SerialComm, kept_on_root, on_root
+from latticesearch.parallel import SerialComm, first_on_root, kept_on_root, on_root
 from latticesearch.potential.mtp.files import format_mtp, parse_mtp
 from latticesearch.potential.mtp.training import LabelledBatch, TrainingSet, fit
 from latticesearch.progress import NoProgress
@@ -143,6 +143,8 @@ class Campaign:
             comm, self._open, parent, comm.size, resume=resume, progress=progress or NoProgress()
         )
         try:
+            # One process fills the compiler's disk cache; many at once would get in their way.
+            first_on_root(comm, lambda: build.warm_up(parent, basis, plan))
             candidates = build.candidate_set(self.settings, parent, plan, comm)
             if comm.rank == 0:
                 log.info("%s", _announcement(candidates, plan))
