@@ -307,7 +307,7 @@ class _Steps:
         labeller = self.keeper.labeller(self.candidates)
         indices = [c.index for c in choices]
         answer = labeller.label(indices, number)
-        if choices[0].reason == END_MEMBER:
+        if choices[0].reason == END_MEMBER and np.isfinite(answer.energies).all():
             labeller.set_end_members(indices, answer.energies)
         return answer
 

@@ -139,6 +139,19 @@ def test_structures_of_any_file_are_predicted(finished, tmp_path):
     assert "no.cif" in bad.stderr
 
 
+def test_an_end_member_without_energy_ends_the_run_with_its_name(tmp_path):
+    config = write_config(
+        tmp_path,
+        lattice={"prototype": "b2", "species": None, "sublattices": [["Cu"], ["Pd", "Al"]]},
+        oracle={"kind": "ase", "calculator": "tests.campaign.unreliable:factory", "attempts": 1},
+    )
+    done = latticesearch("run", config, "--output", tmp_path / "run")
+    assert done.returncode == 1
+    assert "no energy for the end member" in done.stderr
+    assert "CuPd" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.mpi
 def test_two_ranks_give_the_same_campaign(finished, tmp_path):
     run, _ = finished
