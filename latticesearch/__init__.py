@@ -48,6 +48,7 @@ _PUBLIC = {
     "fit": "latticesearch.potential",
     "map_to_lattice": "latticesearch.lattice",
     "read_mtp": "latticesearch.potential",
+    "sample_labelings": "latticesearch.enumeration",
     "search": "latticesearch.search",
     "superlattices": "latticesearch.enumeration",
     "world": "latticesearch.parallel",
