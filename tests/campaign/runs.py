@@ -16,7 +16,7 @@ BIN = Path(sys.executable).parent
 SMALL = {
     "campaign": {"name": "small", "seed": 3},
     "lattice": {"prototype": "fcc", "a": 3.8, "species": ["Cu", "Pd"]},
-    "candidates": {"max_sites": 4},
+    "candidates": {"max_sites": 5, "exhaustive_limit": 30},  # five sites by greedy search
     "potential": {"level": 6, "cutoff": 4.5},
     "oracle": {"kind": "emt"},
     "learning": {"budget": 24, "initial": 6, "per_round": 4, "tolerance": 0.001},

@@ -58,6 +58,7 @@ def test_the_run_directory_is_complete(finished):
 def test_tables_agree_with_the_database(finished):
     run, _ = finished
     candidates = pd.read_parquet(run / "candidates.parquet").set_index("key")
+    assert set(candidates.source) == {"end member", "enumeration", "greedy"}
     rows = oracle_rows(run)
     assert len({r.key for r in rows}) == len(rows)
     for row in rows:
