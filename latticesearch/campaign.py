@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import platform
 import time
 from dataclasses import dataclass, field
@@ -143,6 +144,8 @@ class Campaign:
             comm, self._open, parent, comm.size, resume=resume, progress=progress or NoProgress()
         )
         try:
+            if comm.rank == 0 and not _kernels_are_compiled():
+                log.info("compiling; only the first run on a machine does this")
             # One process fills the compiler's disk cache; many at once would get in their way.
             first_on_root(comm, lambda: build.warm_up(parent, basis, plan))
             candidates = build.candidate_set(self.settings, parent, plan, comm)
@@ -171,6 +174,12 @@ class Campaign:
         for name in ("numpy", "scipy", "numba", "ase", "spglib"):
             versions[name] = metadata.version(name)
         return {**self.settings.resolved(), "environment": {"ranks": n_ranks, **versions}}
+
+
+def _kernels_are_compiled() -> bool:
+    """Tell whether the compiler's disk cache holds anything."""
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or ".")
+    return any(folder.iterdir())
 
 
 def _announcement(candidates: CandidateSet, plan: CandidatePlan) -> str:
