@@ -136,6 +136,8 @@ class Campaign:
         """
         comm = comm or SerialComm()
         began = time.monotonic()
+        if comm.rank == 0 and not _kernels_are_compiled():
+            log.info("compiling, as the first run on a machine has to")
         parent = build.parent_lattice(self.settings)
         basis = build.mtp_basis(self.settings, parent)
         plan = build.candidate_plan(self.settings, parent)
@@ -144,8 +146,6 @@ class Campaign:
             comm, self._open, parent, comm.size, resume=resume, progress=progress or NoProgress()
         )
         try:
-            if comm.rank == 0 and not _kernels_are_compiled():
-                log.info("compiling; only the first run on a machine does this")
             # One process fills the compiler's disk cache; many at once would get in their way.
             first_on_root(comm, lambda: build.warm_up(parent, basis, plan))
             candidates = build.candidate_set(self.settings, parent, plan, comm)
@@ -179,7 +179,7 @@ class Campaign:
 def _kernels_are_compiled() -> bool:
     """Tell whether the compiler's disk cache holds anything."""
     folder = Path(os.environ.get("NUMBA_CACHE_DIR") or ".")
-    return any(folder.iterdir())
+    return any(folder.rglob("*.nbi"))
 
 
 def _announcement(candidates: CandidateSet, plan: CandidatePlan) -> str:
