@@ -178,8 +178,8 @@ class Campaign:
 
 def _kernels_are_compiled() -> bool:
     """Tell whether the compiler's disk cache holds anything."""
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or ".")
-    return any(folder.rglob("*.nbi"))
+    folder = os.environ.get("NUMBA_CACHE_DIR")
+    return folder is None or any(Path(folder).rglob("*.nbi"))
 
 
 def _announcement(candidates: CandidateSet, plan: CandidatePlan) -> str:
