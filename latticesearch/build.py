@@ -12,8 +12,8 @@ from latticesearch.enumeration import count_labelings, enumerate_labelings, supe
 from latticesearch.errors import InputError
 from latticesearch.labelling import LabellingOptions
 from latticesearch.lattice import Labelings, ParentLattice, Supercell
+from latticesearch.lattice.parent import VACANCY
 from latticesearch.learning import CandidateSet, LearningOptions
-from latticesearch.learning.candidates import VACANCY
 from latticesearch.oracles import AseOracle, RecordedOracle
 from latticesearch.parallel import SerialComm, gather_blocks
 from latticesearch.potential import MtpBasis, read_mtp

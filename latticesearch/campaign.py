@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from latticesearch.parallel import Communicator
     from latticesearch.potential import LatticeModel, MtpBasis, MtpPotential
     from latticesearch.progress import Progress
+    from latticesearch.results import Tables
 
 log = logging.getLogger(__name__)
 
@@ -219,6 +220,7 @@ class _Steps:
     given: MtpPotential | None
     fit_rows: list[dict[str, Any]] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
+    tables: Tables | None = None
 
     def run(self, began: float) -> CampaignResult:
         """Run the loop to its end; return what was found."""
@@ -328,18 +330,18 @@ class _Steps:
         keys = [self.candidates.keys[c.index] for c in outcome.choices]
         self.keeper.directory.log_event("round", **row, keys=keys)
         log.info("%s", describe_round(row))
-        self.keeper.write_tables(self.candidates, self.rounds)
+        self.tables = self.keeper.write_tables(self.candidates, self.rounds)
 
     def _finish(self, seconds: float) -> CampaignResult:
-        """Write the final tables and the report; return the result."""
+        """Write the report on the tables of the last round; return the result."""
         assert self.keeper is not None
+        assert self.tables is not None
         rows = [
             round_row(r, self.fit_rows[i - 1]["rmse"] if i else None)
             for i, r in enumerate(self.rounds)
         ]
-        tables = self.keeper.write_tables(self.candidates, self.rounds)
         summary = summarise(
-            tables, rows, self.settings.campaign.name, self.plan.n_possible, seconds
+            self.tables, rows, self.settings.campaign.name, self.plan.n_possible, seconds
         )
-        self.keeper.finish(self.candidates, tables, summary, rows, self.settings)
-        return CampaignResult(self.keeper.directory.path, tables.hull, summary)
+        self.keeper.finish(self.candidates, self.tables, summary, rows, self.settings)
+        return CampaignResult(self.keeper.directory.path, self.tables.hull, summary)

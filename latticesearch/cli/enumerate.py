@@ -60,7 +60,7 @@ def write_all(options: argparse.Namespace, comm: Communicator) -> int:
     else:
         written = _write_files(batches, target, options.format, comm.rank)
     shares = comm.allgather(written)
-    expected = sum(plan.exhaustive.values()) + sum(plan.greedy.values())
+    expected = plan.n_possible
     if sum(shares) != expected:
         raise RuntimeError(
             f"internal error: wrote {sum(shares)} structures, but there are {expected} "

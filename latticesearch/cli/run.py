@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from latticesearch.parallel import Communicator
 
-Verbs = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
 
 def add_verbs(verbs: Any) -> None:
     """Add the verb to the command line."""

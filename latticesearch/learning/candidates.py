@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.lattice import Configuration, Labelings, ParentLattice
+from latticesearch.lattice.parent import VACANCY
 from latticesearch.parallel import SerialComm, block_range, gather_blocks
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from latticesearch.parallel import Communicator
     from latticesearch.potential import LatticeEvaluator, LatticeModel
-
-VACANCY = "X"
 
 
 @dataclass(eq=False)
