@@ -6,14 +6,22 @@ import os
 import platform
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 __version__ = "0.1.0"
 
 
 def _numba_cache_dir() -> str:
-    """Return a folder for compiled kernels that no other user, version or kind of CPU shares."""
-    name = f"{__version__}-py{sys.version_info[0]}{sys.version_info[1]}-{platform.machine()}"
+    """Return a folder for compiled kernels that no other user, version or kind of CPU shares.
+
+    Numba compiles a kernel anew when its own file changes, but not when the file of a kernel that
+    it calls does. So the folder's name depends on the text of all of them.
+    """
+    kernels = sorted(Path(__file__).parent.rglob("_[a-z]*.py"))
+    text = zlib.crc32(b"".join(path.read_bytes() for path in kernels))
+    python = f"py{sys.version_info[0]}{sys.version_info[1]}"
+    name = f"{__version__}-{python}-{platform.machine()}-{text:08x}"
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     for base in (home, Path(tempfile.gettempdir()) / f"latticesearch-{os.getuid()}"):
         folder = base / "latticesearch" / "numba" / name

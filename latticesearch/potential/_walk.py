@@ -1,0 +1,70 @@
+"""The compiled functions through which search kernels see any model: one table type, one state type.
+
+A model brings two NamedTuples, its tables (fixed for a supercell) and its state (updated in
+place), and registers an implementation of each function below for them with ``numba.extending.
+overload``. Search kernels call the functions by these names; numba chooses by the type of the
+tables when it compiles, so a second model needs no second search kernel and the disk cache works.
+
+Every state has the arrays
+
+labels : (n_sites,) int8
+    Species of each site; in a partial state -1 where undecided.
+energy : (1,) float64
+    Energy of the cell, eV; kept up to date by `accept` and `decide`.
+
+A partial state has besides
+
+occupations : (n_sites, n_species) float64
+    Expected occupation of each site; rows sum to one, and are a unit vector where decided.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    Tables = Any
+    State = Any
+    PartialState = Any
+
+
+def begin(tables: Tables, state: State) -> None:
+    """Work out everything in the state from ``state.labels``, which the caller has filled."""
+    raise NotImplementedError
+
+
+def flip_change(tables: Tables, state: State, site: int, species: int) -> float:
+    """Return the change of energy, eV, when a site becomes a species; nothing changes yet."""
+    raise NotImplementedError
+
+
+def swap_change(tables: Tables, state: State, one: int, other: int) -> float:
+    """Return the change of energy, eV, when two distinct sites swap species; nothing changes yet."""
+    raise NotImplementedError
+
+
+def accept(tables: Tables, state: State) -> None:
+    """Carry out the flip or swap last asked about.
+
+    Rounding does not add up: a state is worked out anew after a fixed number of changes.
+    """
+    raise NotImplementedError
+
+
+def begin_partial(tables: Tables, state: PartialState) -> None:
+    """Work out everything in a partial state from its labels and occupations."""
+    raise NotImplementedError
+
+
+def decide_change(tables: Tables, state: PartialState, site: int, species: int) -> float:
+    """Return the change of the mean-field energy, eV, when an undecided site becomes a species.
+
+    All other occupations stay as they are. The energy of an undecided centre is the average over
+    its species, each in the averaged neighbourhood.
+    """
+    raise NotImplementedError
+
+
+def decide(tables: Tables, state: PartialState, site: int, species: int) -> None:
+    """Give an undecided site its species."""
+    raise NotImplementedError
