@@ -1,4 +1,4 @@
-"""The compiled functions through which search kernels see any model: one table type, one state type.
+"""Through which compiled functions search kernels see any model: its tables and its state.
 
 A model brings two NamedTuples, its tables (fixed for a supercell) and its state (updated in
 place), and registers an implementation of each function below for them with ``numba.extending.
@@ -39,7 +39,7 @@ def flip_change(tables: Tables, state: State, site: int, species: int) -> float:
 
 
 def swap_change(tables: Tables, state: State, one: int, other: int) -> float:
-    """Return the change of energy, eV, when two distinct sites swap species; nothing changes yet."""
+    """Return the change of energy, eV, when two sites swap species; nothing changes yet."""
     raise NotImplementedError
 
 
