@@ -55,11 +55,13 @@ _PUBLIC = {
     "enumerate_labelings": "latticesearch.enumeration",
     "fit": "latticesearch.potential",
     "map_to_lattice": "latticesearch.lattice",
+    "read_cfg": "latticesearch.potential",
     "read_mtp": "latticesearch.potential",
     "sample_labelings": "latticesearch.enumeration",
     "search": "latticesearch.search",
     "superlattices": "latticesearch.enumeration",
     "world": "latticesearch.parallel",
+    "write_cfg": "latticesearch.storage",
     "write_mtp": "latticesearch.storage",
 }
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - the names of the table above

@@ -9,8 +9,11 @@ from latticesearch.potential.mtp import (
     MtpPotential,
     TrainingSet,
     fit,
+    format_cfg,
     format_mtp,
+    parse_cfg,
     parse_mtp,
+    read_cfg,
     read_mtp,
 )
 from latticesearch.potential.protocol import LatticeEvaluator, LatticeModel
@@ -24,7 +27,10 @@ __all__ = [
     "MtpPotential",
     "TrainingSet",
     "fit",
+    "format_cfg",
     "format_mtp",
+    "parse_cfg",
     "parse_mtp",
+    "read_cfg",
     "read_mtp",
 ]

@@ -102,6 +102,43 @@ def test_untrained_file_gives_zeros_and_any_number_of_species(text, caplog):
     assert "untrained" in caplog.text
 
 
+def test_untrained_files_of_mlip3_give_no_number_of_species(text):
+    lines = text.splitlines()
+    start, end = lines.index("\tradial_coeffs"), lines.index("alpha_moments_count = 18")
+    untrained = "\n".join(lines[: start + 1] + lines[end:-2])  # it keeps the word
+    untrained = untrained.replace("species_count = 2\n", "")
+    assert parse_mtp(untrained, ("A", "B", "C")).radial_coeffs.shape == (3, 3, 2, 8)
+    with pytest.raises(InputError, match="holds an unknown number of species without names"):
+        parse_mtp(untrained)
+
+
+def with_types(text, numbers):
+    for pair in np.ndindex(2, 2):
+        new = f"{numbers[pair[0]]}~{numbers[pair[1]]}"  # not yet to be found by the next pair
+        text = edited(text, f"\t\t{pair[0]}-{pair[1]}", f"\t\t{new}")
+    return text.replace("~", "-")
+
+
+def test_types_named_by_atomic_numbers_as_in_mlip3(potential, text):
+    named = with_types(text, (41, 42))
+    assert_equal(parse_mtp(named), potential)
+    assert_equal(parse_mtp(named, SPECIES), potential)
+    assert_equal(parse_mtp(with_types(text, (1, 2)), SPECIES), potential)  # counted from one
+    with pytest.raises(InputError, match="the file's types are Nb, Mo, the species named Mo, Nb"):
+        parse_mtp(named, ("Mo", "Nb"))
+    with pytest.raises(InputError, match="without names"):
+        parse_mtp(with_types(text, (1, 2)))
+
+
+@pytest.mark.parametrize(
+    "words", [("min_val", "max_val", "basis_size"), ("min", "max", "size")], ids=["mlip3", "motep"]
+)
+def test_other_words_for_the_radial_interval(potential, text, words):
+    for old, new in zip(("min_dist", "max_dist", "radial_basis_size"), words, strict=True):
+        text = edited(text, f"\t{old}", f"\t{new}")
+    assert_equal(parse_mtp(text, SPECIES), potential)
+
+
 def edited(text, old, new):
     assert old in text
     return text.replace(old, new, 1)
@@ -129,7 +166,9 @@ def edited(text, old, new):
             "line 14: radial_coeffs: expected 9 numbers",
         ),
         ("radial_funcs_count = 2", "radial_funcs_count = 3", "need 16 lines, found 12"),
-        ("0-1", "1-1", "line 16: radial_coeffs: expected 0-1: '1-1'"),
+        ("0-1", "0-0", r"types must be distinct, found \[0, 0\]"),
+        ("1-0", "0-0", "line 19: radial_coeffs: expected 1-0: '0-0'"),
+        ("0-1", "0+1", r"line 16: radial_coeffs: expected a pair of types: '0\+1'"),
         ("alpha_moments_count = 18", "alpha_moments_count = 12", "moments must be 0 to 11"),
         ("basic_count = 11", "basic_count = 12", "expected 12 rows, found 11"),
         ("{1, 0, 0, 0}", "{2, 0, 0, 0}", "radial ones below 2"),
@@ -137,7 +176,14 @@ def edited(text, old, new):
         ("alpha_scalar_moments = 9", "alpha_scalar_moments = 8", "expected 8 numbers, found 9"),
         ("moment_coeffs = {", "moment_coeffs = {nan, ", "expected 9 numbers, found 10"),
         ("min_dist = 2.0000000000000000e+00", "min_dist = 1e999", "line 8: min_dist: inf is not"),
-        ("potential_tag = ", "magnetic_basis_type = ", "unknown entry 'magnetic_basis_type'"),
+        (
+            "potential_tag = ",
+            "magnetic_basis_type = BChebyshev",
+            "line 6: magnetic_basis_type: potentials with magnetic moments are not supported",
+        ),
+        ("potential_tag = ", "L = 4", "spherical-harmonics"),
+        ("potential_tag = ", "atomic_radius = 1", "unknown entry 'atomic_radius'"),
+        ("species_count = 2\n", "", "the file ends without species_count"),
         ("potential_tag = ", "species_count = 2", "line 5: species_count: found again on line 6"),
         ("potential_tag = ", "scaling = 1\nscaling = 1", "scaling: found again"),
         ("\nspecies_coeffs", "\n#", "line 32: unknown entry '#'"),
@@ -170,8 +216,8 @@ def test_products_used_before_they_are_complete_are_refused(text):
 @pytest.mark.parametrize(
     ("species", "message"),
     [
-        (None, r"holds 2 species without names: give a tuple of 2 symbols"),
-        ("NbMo", "give a tuple of 2 symbols"),
+        (None, r"holds 2 species without names: give a tuple of symbols"),
+        ("NbMo", "give a tuple of symbols"),
         (("Nb",), "holds 2 species, but 1 are named"),
         (("Nb", "Nb"), "distinct"),
         ((), "distinct"),

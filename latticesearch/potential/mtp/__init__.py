@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from latticesearch.potential.mtp.basis import MtpBasis
+from latticesearch.potential.mtp.cfg import format_cfg, parse_cfg, read_cfg
 from latticesearch.potential.mtp.files import format_mtp, parse_mtp, read_mtp
 from latticesearch.potential.mtp.model import MtpPotential
 from latticesearch.potential.mtp.training import FitReport, LabelledBatch, TrainingSet, fit
@@ -14,7 +15,10 @@ __all__ = [
     "MtpPotential",
     "TrainingSet",
     "fit",
+    "format_cfg",
     "format_mtp",
+    "parse_cfg",
     "parse_mtp",
+    "read_cfg",
     "read_mtp",
 ]

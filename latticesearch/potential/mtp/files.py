@@ -1,8 +1,12 @@
-"""Read and write the ``.mtp`` files of MLIP-2.
+"""Read ``.mtp`` files of MLIP-2 and MLIP-3 (``.almtp``) and of motep; write those of MLIP-2.
 
 Only what can be evaluated correctly is read: format version 1.1.0 with the radial basis
 RBChebyshev. Everything else is refused with the line that says why, because a file read wrongly
 gives plausible wrong energies.
+
+MLIP-3 may name the pairs of species by atomic numbers, leaves ``species_count`` out before
+training, and knows other words for the radial interval; motep has words of its own for it. All
+mean the same.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
 
 from latticesearch.errors import InputError
 from latticesearch.potential.mtp.model import MtpPotential
@@ -33,7 +38,6 @@ _SELECTION_MARK = b"#MVS"
 
 _MAX_SCALINGS = 2
 _REQUIRED = (
-    "species_count",
     "radial_basis_type",
     "min_dist",
     "max_dist",
@@ -49,6 +53,7 @@ _REQUIRED = (
 )
 _OPTIONAL = (
     "version",
+    "species_count",
     "potential_name",
     "scaling",
     "potential_tag",
@@ -56,17 +61,35 @@ _OPTIONAL = (
     "species_coeffs",
     "moment_coeffs",
 )
+_SAME = {
+    "min_val": "min_dist",
+    "min": "min_dist",
+    "max_val": "max_dist",
+    "max": "max_dist",
+    "basis_size": "radial_basis_size",
+    "size": "radial_basis_size",
+}
+"""Other words for entries: those of MLIP-3, and the short ones of motep."""
+
+_OTHER_KINDS = {
+    "magnetic_basis_type": "potentials with magnetic moments",
+    "mag_basis_size": "potentials with magnetic moments",
+    "L": "spherical-harmonics potentials (SUS2-MLIP)",
+    "scaling_map": "spherical-harmonics potentials (SUS2-MLIP)",
+}
+"""Entries that only another kind of potential has."""
 
 
 def read_mtp(path: str | Path, species: Sequence[str] | None = None) -> MtpPotential:
-    """Read a ``.mtp`` file of MLIP-2.
+    """Read a ``.mtp`` file of MLIP-2, MLIP-3 (``.almtp``) or motep.
 
     Parameters
     ----------
     path
         The file.
     species
-        Symbols in the order of the file's types; the file itself holds only their number.
+        Symbols in the order of the file's types. A file of MLIP-2 holds only their number; if a
+        file of MLIP-3 names its types by atomic numbers, this may be left out.
 
     Raises
     ------
@@ -178,6 +201,11 @@ def _fields(text: str, source: str) -> dict[str, list[_Field]]:
         line = raw.strip()
         key, equals, value = (part.strip() for part in line.partition("="))
         if equals or key == "radial_coeffs":
+            if key in _OTHER_KINDS:
+                raise InputError(
+                    f"{source}, line {number}: {key}: {_OTHER_KINDS[key]} are not supported"
+                )
+            key = _SAME.get(key, key)
             if key not in _REQUIRED and key not in _OPTIONAL:
                 raise InputError(f"{source}, line {number}: unknown entry '{key[:40]}'")
             current = _Field(number, value, [])
@@ -217,7 +245,7 @@ class _Parser:
             scaling=self.scaling(),
             min_dist=min_dist,
             max_dist=max_dist,
-            radial_coeffs=self.radial(len(symbols), n_radial, trained=trained),
+            radial_coeffs=self.radial(symbols, n_radial, trained=trained),
             species_coeffs=self.coefficients("species_coeffs", len(symbols), trained=trained),
             moment_coeffs=self.coefficients("moment_coeffs", len(mapping), trained=trained),
             alpha_index_basic=basic,
@@ -251,7 +279,8 @@ class _Parser:
 
     def check_complete(self) -> None:
         """Refuse missing and repeated fields."""
-        missing = [key for key in _REQUIRED if key not in self.fields]
+        needed = _REQUIRED if not self.radial_lines() else ("species_count", *_REQUIRED)
+        missing = [key for key in needed if key not in self.fields]
         if missing:
             last = max(field.line for fields in self.fields.values() for field in fields)
             raise InputError(
@@ -265,6 +294,8 @@ class _Parser:
         """Return whether the file holds coefficients; some but not all is an error."""
         keys = ("radial_coeffs", "species_coeffs", "moment_coeffs")
         missing = [key for key in keys if key not in self.fields]
+        if missing == ["species_coeffs", "moment_coeffs"] and not self.radial_lines():
+            missing.append("radial_coeffs")  # MLIP-3 writes the bare word before training
         if len(missing) == len(keys):
             log.warning("%s: untrained potential, all coefficients are zero", self.source)
             return False
@@ -275,20 +306,47 @@ class _Parser:
 
     def symbols(self, species: Sequence[str] | None, *, trained: bool) -> tuple[str, ...]:
         """Return the symbols of the types."""
-        count = self.integer("species_count", minimum=1)
+        count = self.integer("species_count", minimum=1) if trained else None
+        if species is None and trained:
+            species = self.symbols_of_file()
         if species is None or isinstance(species, str):
+            number = "an unknown number of" if count is None else count
             raise InputError(
-                f"{self.source}: holds {count} species without names: give a tuple of {count} "
-                "symbols in the order of the file's types, e.g. species=('Nb', 'Mo')"
+                f"{self.source}: holds {number} species without names: give a tuple of symbols in "
+                "the order of the file's types, e.g. species=('Nb', 'Mo')"
             )
         symbols = tuple(species)
         if len(set(symbols)) != len(symbols) or not symbols:
             raise InputError(f"{self.source}: species {symbols} must be distinct symbols")
-        if trained and len(symbols) != count:
+        if count is not None and len(symbols) != count:
             raise InputError(
                 f"{self.source}: holds {count} species, but {len(symbols)} are named: {symbols}"
             )
         return symbols
+
+    def radial_lines(self) -> list[tuple[int, str]]:
+        """Return the numbered lines below 'radial_coeffs'."""
+        return self.fields["radial_coeffs"][0].more if "radial_coeffs" in self.fields else []
+
+    def type_numbers(self, count: int, n_radial: int) -> list[int]:
+        """Return the numbers that the file gives to its types, from its first `count` pairs."""
+        numbers = []
+        for line, head in self.radial_lines()[:: n_radial + 1][:count]:
+            _, dash, second = head.partition("-")
+            if not (dash and second.strip().isdigit()):
+                self.fail("radial_coeffs", f"expected a pair of types: '{head[:40]}'", line)
+            numbers.append(int(second))
+        return numbers
+
+    def symbols_of_file(self) -> tuple[str, ...] | None:
+        """Return the symbols if the file numbers its types by the elements, else None."""
+        count = self.integer("species_count", minimum=1)
+        numbers = self.type_numbers(count, self.integer("radial_funcs_count", minimum=1))
+        if not numbers or min(numbers) < 1 or numbers == list(range(1, count + 1)):
+            return None  # types counted from 0 or 1
+        if max(numbers) >= len(chemical_symbols):
+            return None
+        return tuple(chemical_symbols[number] for number in numbers)
 
     def text(self, key: str, default: str) -> str:
         """Return a field as text."""
@@ -364,13 +422,15 @@ class _Parser:
             self.fail(key, "holds numbers that are not integers")
         return numbers.astype(np.int64)
 
-    def radial(self, n_species: int, n_radial: int, *, trained: bool) -> npt.NDArray[np.float64]:
+    def radial(
+        self, symbols: tuple[str, ...], n_radial: int, *, trained: bool
+    ) -> npt.NDArray[np.float64]:
         """Return the radial coefficients, (n_species, n_species, n_radial, radial_size)."""
-        size = self.integer("radial_basis_size", minimum=1)
+        size, n_species = self.integer("radial_basis_size", minimum=1), len(symbols)
         result = np.zeros((n_species, n_species, n_radial, size))
         if not trained:
             return result
-        lines = self.fields["radial_coeffs"][0].more
+        lines = self.radial_lines()
         expected = n_species**2 * (n_radial + 1)
         if len(lines) != expected:
             self.fail(
@@ -378,14 +438,30 @@ class _Parser:
                 f"{n_species} species and {n_radial} radial functions need {expected} lines, "
                 f"found {len(lines)}",
             )
+        numbers = self.type_numbers(n_species, n_radial)
+        self.check_numbers(numbers, symbols)
         pairs = iter(np.ndindex(n_species, n_species))
         for start, pair in zip(range(0, expected, n_radial + 1), pairs, strict=True):
             number, head = lines[start]
-            if head != f"{pair[0]}-{pair[1]}":
-                self.fail("radial_coeffs", f"expected {pair[0]}-{pair[1]}: '{head[:40]}'", number)
+            name = f"{numbers[pair[0]]}-{numbers[pair[1]]}"
+            if head != name:
+                self.fail("radial_coeffs", f"expected {name}: '{head[:40]}'", number)
             block = lines[start + 1 : start + 1 + n_radial]
             result[pair] = [self.braced("radial_coeffs", row, size, n) for n, row in block]
         return result
+
+    def check_numbers(self, numbers: list[int], symbols: tuple[str, ...]) -> None:
+        """Refuse types given twice, and atomic numbers in another order than the symbols."""
+        if len(set(numbers)) != len(numbers):
+            self.fail("radial_coeffs", f"types must be distinct, found {numbers}")
+        elements = [atomic_numbers.get(symbol, 0) for symbol in symbols]
+        # Numbers below 1 are types counted from 0, whatever the element "X" of ASE.
+        if min(numbers) > 0 and sorted(numbers) == sorted(elements) and numbers != elements:
+            found = ", ".join(chemical_symbols[number] for number in numbers)
+            self.fail(
+                "radial_coeffs",
+                f"the file's types are {found}, the species named {', '.join(symbols)}",
+            )
 
     def basic(self, n_radial: int, n_moments: int) -> npt.NDArray[np.int64]:
         """Return the components of the basic moments."""
