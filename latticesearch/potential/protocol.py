@@ -6,7 +6,7 @@ expansion, low-rank potential) needs these two classes and no change above this 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,21 @@ class LatticeEvaluator(Protocol):
     @property
     def n_parameters(self) -> int:
         """Number of parameters of the model, the width of a gradient row."""
+
+    @property
+    def walk_tables(self) -> Any:
+        """What the compiled functions of `latticesearch.potential._walk` need of the supercell."""
+
+    def walk_state(self, labels: npt.NDArray[np.int8]) -> Any:
+        """Return a new state of `labels`, (n_sites,), worked out, for the same functions."""
+
+    def partial_state(
+        self, labels: npt.NDArray[np.int8], occupations: npt.NDArray[np.float64]
+    ) -> Any:
+        """Return a new partial state, worked out, for the same functions.
+
+        `labels`, (n_sites,), are -1 where undecided; `occupations` are (n_sites, n_species).
+        """
 
     def energies(self, labels: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
         """Return the energies per site, (n,), of `labels`, (n, n_sites)."""

@@ -16,7 +16,7 @@ class LatticeTables(NamedTuple):
 
     Parameters
     ----------
-    neighbours, rows, row_of
+    neighbours, rows, seers, seer_rows
         As in `LatticeGeometry`.
     moments
         ``moments[u, z_i, z_j, k]``: what one neighbour z_j in row u adds to the basic moment k of
@@ -33,7 +33,8 @@ class LatticeTables(NamedTuple):
 
     neighbours: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
-    row_of: npt.NDArray[np.int32]
+    seers: npt.NDArray[np.int64]
+    seer_rows: npt.NDArray[np.int64]
     moments: npt.NDArray[np.float64]
     times: npt.NDArray[np.int64]
     factors: npt.NDArray[np.float64]
@@ -73,7 +74,7 @@ class GradientTables(NamedTuple):
 
 
 @njit(cache=True)
-def _add_row(m: npt.NDArray[np.float64], row: npt.NDArray[np.float64], weight: float) -> None:
+def add_row(m: npt.NDArray[np.float64], row: npt.NDArray[np.float64], weight: float) -> None:
     for k in range(row.size):
         m[k] += weight * row[k]
 
@@ -93,7 +94,7 @@ def _contract(tables: LatticeTables, m: npt.NDArray[np.float64]) -> float:
 
 
 @njit(cache=True)
-def _basic_moments(
+def basic_moments(
     tables: LatticeTables, labels: npt.NDArray[np.int8], site: int, m: npt.NDArray[np.float64]
 ) -> None:
     """Write the basic moments of `site` to the beginning of `m`."""
@@ -103,7 +104,32 @@ def _basic_moments(
         j = tables.neighbours[site, r]
         if j < 0:
             break
-        _add_row(m, tables.moments[tables.rows[site, r], labels[site], labels[j]], 1.0)
+        add_row(m, tables.moments[tables.rows[site, r], labels[site], labels[j]], 1.0)
+
+
+@njit(cache=True)
+def contract_rows(
+    tables: LatticeTables,
+    rows: npt.NDArray[np.float64],
+    n_rows: int,
+    work: npt.NDArray[np.float64],
+    energies: npt.NDArray[np.float64],
+) -> None:
+    """Write what the first rows of basic moments give, eV, without the species' own energies.
+
+    Parameters
+    ----------
+    rows
+        (at least n_rows, n_basic).
+    work
+        (n_moments,), overwritten.
+    energies
+        (at least n_rows,), written.
+    """
+    for n in range(n_rows):
+        for k in range(rows.shape[1]):
+            work[k] = rows[n, k]
+        energies[n] = _contract(tables, work)
 
 
 @njit(cache=True)
@@ -113,7 +139,7 @@ def site_energies(tables: LatticeTables, labels: npt.NDArray[np.int8]) -> npt.ND
     m = np.empty(tables.scalar_coeffs.size)
     for n in range(labels.shape[0]):
         for i in range(labels.shape[1]):
-            _basic_moments(tables, labels[n], i, m)
+            basic_moments(tables, labels[n], i, m)
             energies[n, i] = tables.species_coeffs[labels[n, i]] + _contract(tables, m)
     return energies
 
@@ -140,89 +166,11 @@ def mean_field_energies(
                     for other in range(n_species):
                         weight = occupations[n, j, other]
                         if weight != 0.0:
-                            _add_row(m, tables.moments[tables.rows[i, r], z, other], weight)
+                            add_row(m, tables.moments[tables.rows[i, r], z, other], weight)
                 energy = tables.species_coeffs[z] + _contract(tables, m)
                 energies[n] += occupations[n, i, z] * energy
         energies[n] /= n_sites
     return energies
-
-
-@njit(cache=True)
-def _energy_with(
-    tables: LatticeTables,
-    labels: npt.NDArray[np.int8],
-    site: int,
-    sites: npt.NDArray[np.int64],
-    species: npt.NDArray[np.int8],
-    m: npt.NDArray[np.float64],
-) -> float:
-    """Return the energy of the unchanged `site` after ``labels[sites] = species``.
-
-    On entry `m` begins with the basic moments of `site` before the change.
-    """
-    z = labels[site]
-    for c in range(sites.size):
-        u = tables.row_of[site, sites[c]]
-        if u >= 0:
-            _add_row(m, tables.moments[u, z, species[c]], 1.0)
-            _add_row(m, tables.moments[u, z, labels[sites[c]]], -1.0)
-    energy: float = tables.species_coeffs[z] + _contract(tables, m)
-    return energy
-
-
-@njit(cache=True)
-def _state(
-    tables: LatticeTables, labels: npt.NDArray[np.int8]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the moments, (n_sites, n_moments), and the energies of all sites, (n_sites,)."""
-    moments = np.empty((labels.size, tables.scalar_coeffs.size))
-    energies = np.empty(labels.size)
-    for i in range(labels.size):
-        _basic_moments(tables, labels, i, moments[i])
-        energies[i] = tables.species_coeffs[labels[i]] + _contract(tables, moments[i])
-    return moments, energies
-
-
-@njit(cache=True)
-def energy_changes(
-    tables: LatticeTables,
-    labels: npt.NDArray[np.int8],
-    sites: npt.NDArray[np.int64],
-    species: npt.NDArray[np.int8],
-) -> npt.NDArray[np.float64]:
-    """Return the changes of the cell's energy, (m,), eV, of m proposals.
-
-    Proposal p sets ``labels[sites[p]] = species[p]``; both are (m, n_changes), the sites of one
-    proposal distinct. Only sites that see a changed site are looked at.
-    """
-    before, energies = _state(tables, labels)
-    m = np.empty(tables.scalar_coeffs.size)
-    changes = np.zeros(sites.shape[0])
-    trial = labels.copy()
-    touched = np.full(labels.size, -1)
-    for p in range(sites.shape[0]):
-        for c in range(sites.shape[1]):
-            trial[sites[p, c]] = species[p, c]
-            touched[sites[p, c]] = p
-        for c in range(sites.shape[1]):
-            i = sites[p, c]
-            _basic_moments(tables, trial, i, m)
-            energy = tables.species_coeffs[trial[i]] + _contract(tables, m)
-            changes[p] += energy - energies[i]
-            for r in range(tables.neighbours.shape[1]):
-                j = tables.neighbours[i, r]
-                if j < 0:
-                    break
-                if touched[j] == p:
-                    continue
-                touched[j] = p
-                for k in range(tables.moments.shape[3]):
-                    m[k] = before[j, k]
-                energy = _energy_with(tables, labels, j, sites[p], species[p], m)
-                changes[p] += energy - energies[j]
-        for c in range(sites.shape[1]):
-            trial[sites[p, c]] = labels[sites[p, c]]
-    return changes
 
 
 @njit(cache=True)
@@ -254,7 +202,7 @@ def _neighbour_sums(
         j = tables.neighbours[site, r]
         if j < 0:
             break
-        _add_row(sums[labels[j]], gradient.values[tables.rows[site, r]], 1.0)
+        add_row(sums[labels[j]], gradient.values[tables.rows[site, r]], 1.0)
 
 
 @njit(cache=True)
@@ -272,7 +220,7 @@ def site_gradients(
     d = np.empty(m.size)
     for i in range(labels.size):
         z = labels[i]
-        _basic_moments(tables, labels, i, m)
+        basic_moments(tables, labels, i, m)
         _contract(tables, m)
         rows[i, gradient.species[z]] = 1.0
         for s in range(n_scalars):

@@ -8,6 +8,7 @@ import numpy as np
 
 from latticesearch.errors import InputError
 from latticesearch.potential.mtp import _lattice_kernels as kernels
+from latticesearch.potential.mtp import _walk_kernels as walk_kernels
 from latticesearch.potential.mtp.tables import RadialInterval, lattice_geometry
 
 if TYPE_CHECKING:
@@ -77,13 +78,7 @@ class MtpLatticeEvaluator:
         occupations
             (n, n_sites, n_species), rows sum to one.
         """
-        occupations = np.ascontiguousarray(occupations, dtype=np.float64)
-        expected = (self._supercell.n_sites, len(self._tables.species_coeffs))
-        if occupations.ndim != 3 or occupations.shape[1:] != expected:
-            raise InputError(
-                f"occupations have the shape {occupations.shape}, but (n, n_sites, n_species) "
-                f"must be (n, {expected[0]}, {expected[1]}) here"
-            )
+        occupations = self._checked_occupations(occupations)
         energies: Floats = kernels.mean_field_energies(self._tables, occupations)
         return energies
 
@@ -102,10 +97,10 @@ class MtpLatticeEvaluator:
         sites, species
             (m,): flip k sets ``labels[sites[k]] = species[k]``.
         """
-        labels = self._checked(labels, 1)
-        sites = np.ascontiguousarray(sites, dtype=np.int64)[:, None]
-        species = np.ascontiguousarray(species, dtype=np.int8)[:, None]
-        changes: Floats = kernels.energy_changes(self._tables, labels, sites, species)
+        sites = np.ascontiguousarray(sites, dtype=np.int64)
+        species = np.ascontiguousarray(species, dtype=np.int8)
+        state = self.walk_state(labels)
+        changes: Floats = walk_kernels.flip_changes(self._tables, state, sites, species)
         return changes
 
     def swap_energies(self, labels: Labels, pairs: npt.NDArray[np.intp]) -> Floats:
@@ -118,11 +113,72 @@ class MtpLatticeEvaluator:
         pairs
             (m, 2) distinct sites.
         """
-        labels = self._checked(labels, 1)
         pairs = np.ascontiguousarray(pairs, dtype=np.int64)
-        swapped = np.ascontiguousarray(labels[pairs[:, ::-1]])
-        changes: Floats = kernels.energy_changes(self._tables, labels, pairs, swapped)
+        state = self.walk_state(labels)
+        changes: Floats = walk_kernels.swap_changes(self._tables, state, pairs)
         return changes
+
+    @property
+    def walk_tables(self) -> kernels.LatticeTables:
+        """The tables that the compiled functions of `latticesearch.potential._walk` take."""
+        return self._tables
+
+    def walk_state(self, labels: Labels) -> walk_kernels.WalkState:
+        """Return a new state of `labels`, (n_sites,), worked out, for the same functions."""
+        labels = self._checked(labels, 1)
+        n_sites, n_basic = len(labels), self._tables.moments.shape[3]
+        n_touched = min(n_sites, 2 * (self._tables.seers.shape[1] + 1))
+        state = walk_kernels.WalkState(
+            labels=labels.copy(),
+            energy=np.zeros(1),
+            moments=np.empty((n_sites, n_basic)),
+            energies=np.empty(n_sites),
+            changed=np.zeros(2, dtype=np.int64),
+            species=np.zeros(2, dtype=np.int8),
+            touched=np.empty(n_touched, dtype=np.int64),
+            slots=np.empty(n_sites, dtype=np.int64),
+            trial_moments=np.empty((n_touched, n_basic)),
+            trial_energies=np.empty(n_touched),
+            change=np.zeros(1),
+            counts=np.zeros(3, dtype=np.int64),
+            work=np.empty(len(self._tables.scalar_coeffs)),
+        )
+        walk_kernels.begin(self._tables, state)
+        return state
+
+    def partial_state(self, labels: Labels, occupations: Floats) -> walk_kernels.PartialState:
+        """Return a new partial state, worked out, for the same functions.
+
+        Parameters
+        ----------
+        labels
+            (n_sites,), -1 where undecided.
+        occupations
+            (n_sites, n_species), rows sum to one.
+        """
+        occupations = self._checked_occupations(np.asarray(occupations)[None])[0]
+        labels = np.array(labels, dtype=np.int8)
+        self._checked(np.maximum(labels, 0), 1)
+        n_sites, n_species = occupations.shape
+        n_rows = (self._tables.seers.shape[1] + 1) * n_species
+        n_basic = self._tables.moments.shape[3]
+        state = walk_kernels.PartialState(
+            labels=labels,
+            energy=np.zeros(1),
+            occupations=occupations.copy(),
+            moments=np.zeros((n_sites, n_species, n_basic)),
+            energies=np.zeros((n_sites, n_species)),
+            decision=np.zeros(3, dtype=np.int64),
+            row_site=np.empty(n_rows, dtype=np.int64),
+            row_species=np.empty(n_rows, dtype=np.int64),
+            trial_moments=np.empty((n_rows, n_basic)),
+            trial_energies=np.empty(n_rows),
+            change=np.zeros(1),
+            saved=np.empty(n_species),
+            work=np.empty(len(self._tables.scalar_coeffs)),
+        )
+        walk_kernels.begin_partial(self._tables, state)
+        return state
 
     def gradient_rows(self, labels: Labels) -> Floats:
         """Return d(energy per site)/d(parameters), (n, n_parameters), of `labels`, (n, n_sites)."""
@@ -137,6 +193,16 @@ class MtpLatticeEvaluator:
         labels = self._checked(labels, 1)
         rows: Floats = kernels.site_gradients(self._tables, self._gradient, labels)
         return rows
+
+    def _checked_occupations(self, occupations: Floats) -> Floats:
+        occupations = np.ascontiguousarray(occupations, dtype=np.float64)
+        expected = (self._supercell.n_sites, len(self._tables.species_coeffs))
+        if occupations.ndim != 3 or occupations.shape[1:] != expected:
+            raise InputError(
+                f"occupations have the shape {occupations.shape}, but (n, n_sites, n_species) "
+                f"must be (n, {expected[0]}, {expected[1]}) here"
+            )
+        return occupations
 
     def _checked(self, labels: Labels, ndim: int) -> Labels:
         """Return `labels` fit for the kernels, which would read beyond their tables otherwise."""
@@ -204,7 +270,8 @@ def _lattice_tables(
     return kernels.LatticeTables(
         geometry.neighbours,
         geometry.rows,
-        geometry.row_of,
+        geometry.seers,
+        geometry.seer_rows,
         np.ascontiguousarray(moments),
         np.ascontiguousarray(times[:, [0, 1, 3]], dtype=np.int64),
         np.ascontiguousarray(times[:, 2], dtype=np.float64),

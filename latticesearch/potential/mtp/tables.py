@@ -25,7 +25,7 @@ SAME_SITE = 1e-6
 """Å; a neighbour closer than this is the centre itself."""
 
 PADDING = -1
-"""Marks the unused end of rows of `LatticeGeometry.neighbours` and unseen pairs in `row_of`."""
+"""Marks the unused end of the rows of the index arrays of `LatticeGeometry`."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class LatticeGeometry:
     Parameters
     ----------
     neighbours
-        ``neighbours[i, r] = j``: site i sees at least one image of site j; padded with -1 at the
-        end, (n_sites, n_rows).
+        ``neighbours[i, r] = j``: site i sees at least one image of site j; ascending, padded with
+        -1 at the end, (n_sites, n_rows).
     rows
         ``values[rows[i, r]]`` belongs to the pair (i, ``neighbours[i, r]``), (n_sites, n_rows).
-    row_of
-        ``row_of[i, neighbours[i, r]] == rows[i, r]``, -1 where i does not see j,
-        (n_sites, n_sites).
+    seers, seer_rows
+        The same lists read the other way: site ``i = seers[j, s]`` sees site j, through the row
+        ``seer_rows[j, s]``; ascending, padded with -1 at the end, (n_sites, n_seers).
     values
         (n_unique, radial_size, n_powers): ``values[u, b, p]`` is the sum over the images of
         ``Q_b(r) (max_dist - r)**2 x**a y**b z**c / r**(a+b+c)``, (a, b, c) = ``powers[p]``, Å².
@@ -60,7 +60,8 @@ class LatticeGeometry:
 
     neighbours: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
-    row_of: npt.NDArray[np.int32]
+    seers: npt.NDArray[np.int64]
+    seer_rows: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
     powers: npt.NDArray[np.int64]
 
@@ -127,22 +128,26 @@ def lattice_geometry(
 def _fold(
     supercell: Supercell, interval: RadialInterval, powers: npt.NDArray[np.int64]
 ) -> LatticeGeometry:
-    n_basis, n_sites = len(supercell.parent.basis), supercell.n_sites
-    row_of = np.full((n_sites, n_sites), PADDING, dtype=np.int32)
+    sites: list[npt.NDArray[np.intp]] = []
+    rows: list[npt.NDArray[np.intp]] = []
     blocks: list[npt.NDArray[np.float64]] = []
-    for centre in range(n_basis):
+    for centre in range(supercell.parent.n_basis):
         basis, shifts, vectors = parent_neighbours(supercell.parent, centre, interval.max_dist)
-        seen, inverse = np.unique(supercell.site_of(basis, shifts), return_inverse=True)
-        first_image = np.unique(inverse, return_index=True)[1]
+        seen, first, inverse = np.unique(
+            supercell.site_of(basis, shifts), return_index=True, return_inverse=True
+        )
         block = np.zeros((len(seen), interval.size, len(powers)))
         np.add.at(block, inverse, _pair_values(vectors, interval, powers))
-        rows = sum(map(len, blocks)) + np.arange(len(seen))
-        for cell, translation in enumerate(supercell.cell_vectors):
-            sites = supercell.site_of(basis[first_image], shifts[first_image] + translation)
-            row_of[centre * supercell.n_cells + cell, sites] = rows
+        moved = shifts[first] + supercell.cell_vectors[:, None]
+        sites.extend(supercell.site_of(basis[first], moved))
+        rows.extend([sum(map(len, blocks)) + np.arange(len(seen))] * supercell.n_cells)
         blocks.append(block)
-    neighbours, rows_of_sites = _pack(row_of)
-    return LatticeGeometry(neighbours, rows_of_sites, row_of, np.concatenate(blocks), powers)
+    centres = np.repeat(np.arange(supercell.n_sites), [len(row) for row in rows])
+    pairs = centres, np.concatenate(sites), np.concatenate(rows)
+    neighbours, rows_of_sites = _by_first(supercell.n_sites, *pairs)
+    seers, seer_rows = _by_first(supercell.n_sites, pairs[1], pairs[0], pairs[2])
+    values = np.concatenate(blocks)
+    return LatticeGeometry(neighbours, rows_of_sites, seers, seer_rows, values, powers)
 
 
 def _pair_values(
@@ -157,13 +162,18 @@ def _pair_values(
     return values
 
 
-def _pack(
-    row_of: npt.NDArray[np.int32],
+def _by_first(
+    n_sites: int,
+    first: npt.NDArray[np.intp],
+    second: npt.NDArray[np.intp],
+    rows: npt.NDArray[np.intp],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return `neighbours` and `rows`: the seen pairs of each site first, then padding."""
-    n_rows = int((row_of != PADDING).sum(axis=1).max())
-    # Stable sort by "not seen" puts the seen sites first, in the order of their indices.
-    neighbours = np.argsort(row_of == PADDING, axis=1, kind="stable")[:, :n_rows].astype(np.int64)
-    rows = np.take_along_axis(row_of, neighbours, axis=1).astype(np.int64)
-    neighbours[rows == PADDING] = PADDING
-    return neighbours, rows
+    """Return the `second` sites and the rows of the pairs of each `first` site, with padding."""
+    order = np.lexsort((second, first))
+    counts = np.bincount(first, minlength=n_sites)
+    column = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    shape = (n_sites, int(counts.max()))
+    found = np.full((2, *shape), PADDING, dtype=np.int64)
+    found[0, first[order], column] = second[order]
+    found[1, first[order], column] = rows[order]
+    return found[0], found[1]

@@ -1,0 +1,466 @@
+"""Changes of single sites of a labeling or of a partial cell, with incremental moments.
+
+The functions that search kernels see, in `latticesearch.potential._walk`, are registered below.
+A change touches the sites that see a changed site, nothing else: their moments are moved by the
+difference of two table rows and contracted again. What a question works out stays in the state,
+so that carrying it out copies only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+from latticesearch.potential import _walk
+from latticesearch.potential.mtp._lattice_kernels import (
+    LatticeTables,
+    add_row,
+    basic_moments,
+    contract_rows,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+ROUNDS = 10_000
+"""Accepted changes after which a state is worked out anew: rounding stays below 1e-12 eV."""
+
+
+class WalkState(NamedTuple):
+    """A labeling with the moments and energies of its sites.
+
+    Parameters
+    ----------
+    labels
+        Species of each site, (n_sites,).
+    energy
+        Energy of the cell, (1,), eV.
+    moments
+        Basic moments, (n_sites, n_basic).
+    energies
+        Energies of the sites, (n_sites,), eV.
+    changed, species
+        The sites last asked about and their species after the change, (2,).
+    touched
+        Sites whose energies that change moves, (n_touched_max,).
+    slots
+        ``touched[slots[i]] == i`` while the change is worked out, else -1, (n_sites,).
+    trial_moments, trial_energies
+        What the touched sites have after the change, (n_touched_max, n_basic), (n_touched_max,).
+    change
+        The answer last given, (1,), eV.
+    counts
+        Numbers of touched sites, of changed sites, and of changes accepted since `begin`, (3,).
+    work
+        Space for a contraction.
+    """
+
+    labels: npt.NDArray[np.int8]
+    energy: npt.NDArray[np.float64]
+    moments: npt.NDArray[np.float64]
+    energies: npt.NDArray[np.float64]
+    changed: npt.NDArray[np.int64]
+    species: npt.NDArray[np.int8]
+    touched: npt.NDArray[np.int64]
+    slots: npt.NDArray[np.int64]
+    trial_moments: npt.NDArray[np.float64]
+    trial_energies: npt.NDArray[np.float64]
+    change: npt.NDArray[np.float64]
+    counts: npt.NDArray[np.int64]
+    work: npt.NDArray[np.float64]
+
+
+class PartialState(NamedTuple):
+    """A partly decided cell with the moments and energies of each site as each of its species.
+
+    Parameters
+    ----------
+    labels
+        Species of each site, -1 where undecided, (n_sites,).
+    energy
+        Mean-field energy of the cell, (1,), eV.
+    occupations
+        Expected occupation of each site, (n_sites, n_species).
+    moments
+        Basic moments of site i as species z in the averaged neighbourhood; meaningful where
+        ``occupations[i, z]`` is not zero, (n_sites, n_species, n_basic).
+    energies
+        What these moments give with the species' own energy, (n_sites, n_species), eV.
+    decision
+        The site and the species last asked about, and the number of rows that this touches, (3,).
+    row_site, row_species
+        Site and species of each touched row, (n_rows_max,); the deciding site comes last.
+    trial_moments, trial_energies
+        What these rows have after the decision, (n_rows_max, n_basic), (n_rows_max,).
+    change
+        The answer last given, (1,), eV.
+    saved
+        Space for one row of `occupations`, (n_species,).
+    work
+        Space for a contraction.
+    """
+
+    labels: npt.NDArray[np.int8]
+    energy: npt.NDArray[np.float64]
+    occupations: npt.NDArray[np.float64]
+    moments: npt.NDArray[np.float64]
+    energies: npt.NDArray[np.float64]
+    decision: npt.NDArray[np.int64]
+    row_site: npt.NDArray[np.int64]
+    row_species: npt.NDArray[np.int64]
+    trial_moments: npt.NDArray[np.float64]
+    trial_energies: npt.NDArray[np.float64]
+    change: npt.NDArray[np.float64]
+    saved: npt.NDArray[np.float64]
+    work: npt.NDArray[np.float64]
+
+
+@njit(cache=True)
+def _begin(tables: LatticeTables, state: WalkState) -> None:
+    for i in range(state.labels.size):
+        basic_moments(tables, state.labels, i, state.moments[i])
+    contract_rows(tables, state.moments, state.labels.size, state.work, state.energies)
+    total = 0.0
+    for i in range(state.labels.size):
+        state.energies[i] += tables.species_coeffs[state.labels[i]]
+        total += state.energies[i]
+    state.energy[0] = total
+    state.slots[:] = -1
+    state.counts[:] = 0
+
+
+@njit(cache=True)
+def _touch(state: WalkState, site: int) -> int:
+    """Return where the trial moments of a site stand, and put its present ones there if new."""
+    slot: int = state.slots[site]
+    if slot < 0:
+        slot = state.counts[0]
+        state.counts[0] += 1
+        state.slots[site] = slot
+        state.touched[slot] = site
+        for k in range(state.moments.shape[1]):
+            state.trial_moments[slot, k] = state.moments[site, k]
+    return slot
+
+
+@njit(cache=True)
+def _move_seers(tables: LatticeTables, state: WalkState, site: int, after: int) -> None:
+    """Move the trial moments of all sites that see `site`, which becomes the species `after`."""
+    before = state.labels[site]
+    for s in range(tables.seers.shape[1]):
+        j = tables.seers[site, s]
+        if j < 0:
+            break
+        slot = _touch(state, j)
+        rows = tables.moments[tables.seer_rows[site, s], state.labels[j]]
+        for k in range(rows.shape[1]):
+            state.trial_moments[slot, k] += rows[after, k] - rows[before, k]
+
+
+@njit(cache=True)
+def _exchange(state: WalkState) -> None:
+    """Exchange the species of the changed sites before and after the change."""
+    for c in range(state.counts[1]):
+        site = state.changed[c]
+        before = state.labels[site]
+        state.labels[site] = state.species[c]
+        state.species[c] = before
+
+
+@njit(cache=True)
+def _change(tables: LatticeTables, state: WalkState) -> float:
+    """Work out the change of the first ``counts[1]`` sites of `changed` to their `species`."""
+    state.counts[0] = 0
+    for c in range(state.counts[1]):
+        _move_seers(tables, state, state.changed[c], state.species[c])
+    _exchange(state)
+    for c in range(state.counts[1]):
+        site = state.changed[c]
+        basic_moments(tables, state.labels, site, state.trial_moments[_touch(state, site)])
+    n_touched = state.counts[0]
+    contract_rows(tables, state.trial_moments, n_touched, state.work, state.trial_energies)
+    total = 0.0
+    for n in range(n_touched):
+        site = state.touched[n]
+        state.slots[site] = -1
+        state.trial_energies[n] += tables.species_coeffs[state.labels[site]]
+        total += state.trial_energies[n] - state.energies[site]
+    _exchange(state)
+    state.change[0] = total
+    return total
+
+
+@njit(cache=True)
+def _flip_change(tables: LatticeTables, state: WalkState, site: int, species: int) -> float:
+    state.counts[1] = 0
+    if state.labels[site] == species:
+        return 0.0
+    state.counts[1] = 1
+    state.changed[0] = site
+    state.species[0] = species
+    change: float = _change(tables, state)
+    return change
+
+
+@njit(cache=True)
+def _swap_change(tables: LatticeTables, state: WalkState, one: int, other: int) -> float:
+    state.counts[1] = 0
+    if state.labels[one] == state.labels[other]:
+        return 0.0
+    state.counts[1] = 2
+    state.changed[0] = one
+    state.changed[1] = other
+    state.species[0] = state.labels[other]
+    state.species[1] = state.labels[one]
+    change: float = _change(tables, state)
+    return change
+
+
+@njit(cache=True)
+def _accept(tables: LatticeTables, state: WalkState) -> None:
+    if state.counts[1] == 0:
+        return
+    for n in range(state.counts[0]):
+        site = state.touched[n]
+        for k in range(state.moments.shape[1]):
+            state.moments[site, k] = state.trial_moments[n, k]
+        state.energies[site] = state.trial_energies[n]
+    for c in range(state.counts[1]):
+        state.labels[state.changed[c]] = state.species[c]
+    state.energy[0] += state.change[0]
+    state.counts[1] = 0
+    state.counts[2] += 1
+    if state.counts[2] == ROUNDS:
+        _begin(tables, state)
+
+
+@njit(cache=True)
+def _mean_moments(
+    tables: LatticeTables,
+    occupations: npt.NDArray[np.float64],
+    site: int,
+    species: int,
+    m: npt.NDArray[np.float64],
+) -> None:
+    """Write the basic moments of `site` as `species` in its averaged neighbourhood to `m`."""
+    m[: tables.moments.shape[3]] = 0.0
+    for r in range(tables.neighbours.shape[1]):
+        j = tables.neighbours[site, r]
+        if j < 0:
+            break
+        for other in range(occupations.shape[1]):
+            if occupations[j, other] != 0.0:
+                row = tables.moments[tables.rows[site, r], species, other]
+                add_row(m, row, occupations[j, other])
+
+
+@njit(cache=True)
+def _contract_trials(tables: LatticeTables, state: PartialState, n_rows: int) -> None:
+    """Work out the trial energies of the first rows."""
+    contract_rows(tables, state.trial_moments, n_rows, state.work, state.trial_energies)
+    for row in range(n_rows):
+        state.trial_energies[row] += tables.species_coeffs[state.row_species[row]]
+
+
+@njit(cache=True)
+def _keep_trials(state: PartialState, n_rows: int) -> None:
+    """Copy the first trial rows to where they belong."""
+    for row in range(n_rows):
+        i, z = state.row_site[row], state.row_species[row]
+        for k in range(state.moments.shape[2]):
+            state.moments[i, z, k] = state.trial_moments[row, k]
+        state.energies[i, z] = state.trial_energies[row]
+
+
+@njit(cache=True)
+def _begin_partial(tables: LatticeTables, state: PartialState) -> None:
+    n_sites, n_species = state.occupations.shape
+    n = 0
+    for i in range(n_sites):
+        for z in range(n_species):
+            if state.occupations[i, z] != 0.0:
+                _mean_moments(tables, state.occupations, i, z, state.trial_moments[n])
+                state.row_site[n] = i
+                state.row_species[n] = z
+                n += 1
+        if i == n_sites - 1 or n + n_species > state.row_site.size:
+            _contract_trials(tables, state, n)
+            _keep_trials(state, n)
+            n = 0
+    state.energy[0] = 0.0
+    for i in range(n_sites):
+        for z in range(n_species):
+            if state.occupations[i, z] != 0.0:
+                state.energy[0] += state.occupations[i, z] * state.energies[i, z]
+    state.decision[:] = -1
+
+
+@njit(cache=True)
+def _move_averages(tables: LatticeTables, state: PartialState, site: int, species: int) -> int:
+    """Fill the trial rows of all sites that see `site`, and return how many rows these are."""
+    n = 0
+    for s in range(tables.seers.shape[1]):
+        j = tables.seers[site, s]
+        if j < 0:
+            break
+        if j == site:
+            continue
+        for z in range(state.occupations.shape[1]):
+            if state.occupations[j, z] == 0.0:
+                continue
+            rows = tables.moments[tables.seer_rows[site, s], z]
+            for k in range(rows.shape[1]):
+                state.trial_moments[n, k] = state.moments[j, z, k] + rows[species, k]
+            for other in range(rows.shape[0]):
+                if state.occupations[site, other] != 0.0:
+                    add_row(state.trial_moments[n], rows[other], -state.occupations[site, other])
+            state.row_site[n] = j
+            state.row_species[n] = z
+            n += 1
+    return n
+
+
+@njit(cache=True)
+def _decide_change(tables: LatticeTables, state: PartialState, site: int, species: int) -> float:
+    n = _move_averages(tables, state, site, species)
+    state.saved[:] = state.occupations[site]
+    # A site of a small cell sees its own images, which are decided with it.
+    state.occupations[site] = 0.0
+    state.occupations[site, species] = 1.0
+    _mean_moments(tables, state.occupations, site, species, state.trial_moments[n])
+    state.occupations[site] = state.saved
+    state.row_site[n] = site
+    state.row_species[n] = species
+    _contract_trials(tables, state, n + 1)
+    total = state.trial_energies[n]
+    for row in range(n):
+        i, z = state.row_site[row], state.row_species[row]
+        total += state.occupations[i, z] * (state.trial_energies[row] - state.energies[i, z])
+    for z in range(state.saved.size):
+        if state.saved[z] != 0.0:
+            total -= state.saved[z] * state.energies[site, z]
+    state.decision[0] = site
+    state.decision[1] = species
+    state.decision[2] = n + 1
+    state.change[0] = total
+    return float(total)
+
+
+@njit(cache=True)
+def _decide(tables: LatticeTables, state: PartialState, site: int, species: int) -> None:
+    if state.decision[0] != site or state.decision[1] != species:
+        _decide_change(tables, state, site, species)
+    _keep_trials(state, state.decision[2])
+    state.occupations[site] = 0.0
+    state.occupations[site, species] = 1.0
+    state.labels[site] = species
+    state.energy[0] += state.change[0]
+    state.decision[:] = -1
+
+
+@njit(cache=True)
+def flip_changes(
+    tables: LatticeTables,
+    state: WalkState,
+    sites: npt.NDArray[np.int64],
+    species: npt.NDArray[np.int8],
+) -> npt.NDArray[np.float64]:
+    """Return the change of energy, (m,), eV, of each of m flips of the same state."""
+    changes = np.empty(sites.size)
+    for n in range(sites.size):
+        changes[n] = _flip_change(tables, state, sites[n], species[n])
+    return changes
+
+
+@njit(cache=True)
+def swap_changes(
+    tables: LatticeTables, state: WalkState, pairs: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return the change of energy, (m,), eV, of each of m swaps, (m, 2), of the same state."""
+    changes = np.empty(pairs.shape[0])
+    for n in range(pairs.shape[0]):
+        changes[n] = _swap_change(tables, state, pairs[n, 0], pairs[n, 1])
+    return changes
+
+
+@njit(cache=True)
+def begin(tables: LatticeTables, state: WalkState) -> None:
+    """Work out a state from its labels; see `latticesearch.potential._walk.begin`."""
+    _begin(tables, state)
+
+
+@njit(cache=True)
+def begin_partial(tables: LatticeTables, state: PartialState) -> None:
+    """Work out a partial state; see `latticesearch.potential._walk.begin_partial`."""
+    _begin_partial(tables, state)
+
+
+def _is_ours(tables: Any) -> bool:
+    return isinstance(tables, types.BaseNamedTuple) and tables.instance_class is LatticeTables
+
+
+# Each registration is a call of a function that the disk cache knows. Numba compares the names of
+# the arguments with those of the implementation, so all of them stand there.
+
+
+@overload(_walk.begin)
+def _overload_begin(tables: Any, state: Any) -> Callable[..., Any] | None:
+    def carry_out(tables: Any, state: Any) -> Any:
+        _begin(tables, state)
+
+    return carry_out if _is_ours(tables) else None
+
+
+@overload(_walk.accept)
+def _overload_accept(tables: Any, state: Any) -> Callable[..., Any] | None:
+    def carry_out(tables: Any, state: Any) -> Any:
+        _accept(tables, state)
+
+    return carry_out if _is_ours(tables) else None
+
+
+@overload(_walk.begin_partial)
+def _overload_begin_partial(tables: Any, state: Any) -> Callable[..., Any] | None:
+    def carry_out(tables: Any, state: Any) -> Any:
+        _begin_partial(tables, state)
+
+    return carry_out if _is_ours(tables) else None
+
+
+@overload(_walk.flip_change)
+def _overload_flip(tables: Any, state: Any, site: Any, species: Any) -> Callable[..., Any] | None:
+    def ask(tables: Any, state: Any, site: Any, species: Any) -> Any:
+        return _flip_change(tables, state, site, species)
+
+    return ask if _is_ours(tables) else None
+
+
+@overload(_walk.swap_change)
+def _overload_swap(tables: Any, state: Any, one: Any, other: Any) -> Callable[..., Any] | None:
+    def ask(tables: Any, state: Any, one: Any, other: Any) -> Any:
+        return _swap_change(tables, state, one, other)
+
+    return ask if _is_ours(tables) else None
+
+
+@overload(_walk.decide_change)
+def _overload_decide_change(
+    tables: Any, state: Any, site: Any, species: Any
+) -> Callable[..., Any] | None:
+    def ask(tables: Any, state: Any, site: Any, species: Any) -> Any:
+        return _decide_change(tables, state, site, species)
+
+    return ask if _is_ours(tables) else None
+
+
+@overload(_walk.decide)
+def _overload_decide(tables: Any, state: Any, site: Any, species: Any) -> Callable[..., Any] | None:
+    def carry_out(tables: Any, state: Any, site: Any, species: Any) -> Any:
+        _decide(tables, state, site, species)
+
+    return carry_out if _is_ours(tables) else None
