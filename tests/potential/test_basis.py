@@ -38,8 +38,17 @@ def test_number_of_basis_functions_is_that_of_the_published_lists(level, count):
 
 
 @pytest.mark.slow
-def test_number_of_basis_functions_at_level_24():
-    assert len(moment_lists(24).alpha_moment_mapping) == 864
+@pytest.mark.parametrize(("level", "count"), [(24, 864), (28, 2455)])
+def test_number_of_basis_functions_of_the_largest_levels(level, count):
+    assert len(moment_lists(level).alpha_moment_mapping) == count
+
+
+@pytest.mark.parametrize("level", range(2, 29, 2))
+def test_number_of_contractions_by_burnside(level):
+    counts = np.bincount([len(graph.mus) for graph in contractions(level)], minlength=5)
+    expected = [reference.number_of_contractions(level, n) for n in (1, 2, 3, 4)]
+    # A single moment can be contracted with nothing: only scalars, M_{mu,0}.
+    assert counts[1:].tolist() == expected
 
 
 @pytest.mark.parametrize("level", [8, 12, 16])

@@ -109,3 +109,36 @@ def contract(graph, vectors, radial):
             tensor += f[mu] * power
         tensors.append(tensor)
     return float(np.einsum(",".join(indices) + "->", *tensors, optimize="greedy"))
+
+
+def number_of_contractions(level, n_moments):
+    """Contractions of n moments with levels summing to `level` at most, by Burnside's lemma.
+
+    A permutation of the moments leaves those labelled multigraphs alone whose mu agree along its
+    cycles of moments and whose numbers of edges agree along its cycles of pairs.
+    """
+    pairs = list(itertools.combinations(range(n_moments), 2))
+    budget = level - 2 * n_moments
+    total = 0
+    for permutation in itertools.permutations(range(n_moments)):
+        moved = {p: tuple(sorted((permutation[p[0]], permutation[p[1]]))) for p in pairs}
+        costs = [4 * n for n in _cycle_lengths(dict(enumerate(permutation)))]
+        costs += [2 * n for n in _cycle_lengths(moved)]
+        ways = [1] + [0] * max(budget, 0)
+        for cost in costs:
+            for spent in range(cost, len(ways)):
+                ways[spent] += ways[spent - cost]
+        total += sum(ways) if budget >= 0 else 0
+    assert total % math.factorial(n_moments) == 0
+    return total // math.factorial(n_moments)
+
+
+def _cycle_lengths(mapping):
+    lengths, seen = [], set()
+    for start in mapping:
+        length, at = 0, start
+        while at not in seen:
+            seen.add(at)
+            at, length = mapping[at], length + 1
+        lengths += [length] * (length > 0)
+    return lengths

@@ -134,12 +134,15 @@ def powers(rank: int) -> tuple[Powers, ...]:
     return tuple((x, y, rank - x - y) for x in range(rank, -1, -1) for y in range(rank - x, -1, -1))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)
+def _orders(group: Powers) -> int:
+    """Return how many index tuples one component of a symmetric tensor stands for."""
+    return math.factorial(sum(group)) // math.prod(math.factorial(n) for n in group)
+
+
 def multiplicity(*groups: Powers) -> int:
     """Return how many index tuples the components of independent groups stand for."""
-    return math.prod(
-        math.factorial(sum(p)) // math.prod(math.factorial(n) for n in p) for p in groups
-    )
+    return math.prod(map(_orders, groups))
 
 
 def _sum(*groups: Powers) -> Powers:
@@ -381,8 +384,8 @@ class MtpBasis:
     Parameters
     ----------
     level
-        Even number from 2 to 28; the basis has 5, 9, 16, 29, 52, 92 functions at levels 6, 8, 10,
-        12, 14, 16.
+        Even number from 2 to 28; the basis has 5, 9, 16, 29, 52, 92, 163, 288, 500, 864, 1466,
+        2455 functions at levels 6, 8, ..., 28. The lists take 0.3 s at level 20, 20 s at level 28.
     species
         Symbols, in the order of the potential's types.
     cutoff
