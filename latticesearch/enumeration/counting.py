@@ -7,7 +7,6 @@ checked against it.
 
 from __future__ import annotations
 
-from collections import Counter as PyCounter
 from itertools import combinations
 from itertools import product as cartesian
 from math import factorial, prod
@@ -17,13 +16,14 @@ import numpy as np
 
 from latticesearch.enumeration._kernels import cycle_types
 from latticesearch.enumeration.composition import Restrictions
+from latticesearch.enumeration.filling import Portion, n_fillings
 from latticesearch.enumeration.groups import ActiveGroup
 from latticesearch.enumeration.superlattices import superlattices
 from latticesearch.errors import InputError
 from latticesearch.lattice import Supercell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Unpack
 
     import numpy.typing as npt
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from latticesearch.enumeration.composition import Composition, Rules
     from latticesearch.lattice import ParentLattice
 
-    Terms = dict[tuple[int, ...], int]
+    Entry = tuple[int, int, int]
 
 
 def count_labelings(
@@ -121,6 +121,8 @@ class Counter:
         for row in range(len(capacity)):
             sites = active[(limits.row[active] == row) | (row == 0)]
             capacity[row] = parent.allowed[sites].sum(axis=0) * n_cells
+        bounded = (self._smallest > 0) | (self._largest < capacity)
+        self._is_bounded = [bool(column.any()) for column in bounded.T]
         required = self._smallest[0] > 0
         # Species that must appear at all are counted by inclusion and exclusion, which is faster.
         self.is_free = bool(
@@ -132,7 +134,7 @@ class Counter:
         self._required = set(np.flatnonzero(required).tolist())
         self._exchanges = list(_exchanges(limits.first))
         self._known: dict[bytes, int] = {}
-        self._known_entries: dict[tuple[tuple[int, int, int], ...], int] = {}
+        self._known_entries: dict[tuple[Entry, ...], int] = {}
 
     def number(self, group: ActiveGroup) -> int:
         """Return the number of distinct labelings of one supercell.
@@ -179,7 +181,7 @@ class Counter:
             total += number * self._known[name]
         return total
 
-    def _weight(self, entries: list[tuple[int, int, int]], exchange: Exchange, period: int) -> int:
+    def _weight(self, entries: Sequence[Entry], exchange: Exchange, period: int) -> int:
         """Return how many labelings a permutation of sites and species leaves unchanged.
 
         Along a cycle of sites of length L the species follow their own cycle, which must close:
@@ -192,85 +194,68 @@ class Counter:
                 for n_missing in range(len(needed) + 1)
                 for missing in combinations(needed, n_missing)
             )
-        terms = {(0,) * self._smallest.size: 1}
-        for kind, length, number in entries:
-            choices = [
-                (self._places(kind, cycle), period * length // len(cycle), len(cycle))
-                for cycle in exchange.cycles
-                if cycle[0] in self._species[kind] and length % len(cycle) == 0
-            ]
-            for _ in range(number):
-                terms = self._extended(terms, choices)
-        return sum(self.within(terms).values())
+        numbers = tuple(number for _, _, number in entries)
+        return n_fillings(numbers, self.portions(entries, exchange, period))
 
-    def _places(self, kind: int, species: Iterable[int]) -> list[int]:
-        """Return where the numbers of sites of some kind with some species stand in the terms."""
-        n_species = self._smallest.shape[1]
-        return [row * n_species + s for row in {0, self._rows[kind]} for s in species]
+    def portions(
+        self, entries: Sequence[Entry], exchange: Exchange | None = None, period: int = 1
+    ) -> list[Portion]:
+        """Return what the cycles of a permutation may be given.
 
-    def _extended(self, terms: Terms, choices: list[tuple[list[int], int, int]]) -> Terms:
-        """Multiply a generating function, by numbers of sites, with the choices of one cycle."""
-        longer: Terms = {}
-        largest = self._largest.reshape(-1).tolist()
-        for counts, value in terms.items():
-            for places, size, ways in choices:
-                if all(counts[place] + size <= largest[place] for place in places):
-                    new = list(counts)
-                    for place in places:
-                        new[place] += size
-                    key = tuple(new)
-                    longer[key] = longer.get(key, 0) + ways * value
-        return longer
+        Parameters
+        ----------
+        entries : sequence of (int, int, int)
+            Kind, length and number of the cycles of each sort.
+        exchange : Exchange, optional
+            The species change along with the sites; default is that they stay.
+        period : int
+            Number of sites that each step along a cycle stands for.
+        """
+        cycles = exchange.cycles if exchange else [(s,) for s in range(self._smallest.shape[1])]
+        rows = np.array([self._rows[kind] for kind, _, _ in entries])
+        counted = rows == np.arange(len(self._smallest))[:, None]
+        counted[0] = True
+        groups = [[cycle] for cycle in cycles if self._is_bounded[cycle[0]]]
+        # Species without bounds are given out together: any of them to any cycle that is left.
+        groups += [free] if (free := [c for c in cycles if not self._is_bounded[c[0]]]) else []
+        portions = []
+        for group in groups:
+            shares = np.array([[self._share(e, c) for c in group] for e in entries])
+            portion = Portion(
+                species=tuple(s for cycle in group for s in cycle),
+                ways=(shares > 0) @ np.array([len(cycle) for cycle in group]),
+                sites=shares[:, 0] * period if self._is_bounded[group[0][0]] else 0 * shares[:, 0],
+                counted=counted,
+                smallest=self._smallest[:, group[0][0]],
+                largest=self._largest[:, group[0][0]],
+            )
+            portions.append(portion)
+        return portions
 
-    def within(self, terms: Terms) -> Terms:
-        """Return the terms that have enough sites of each species."""
-        smallest = self._smallest.reshape(-1).tolist()
-        return {
-            counts: value
-            for counts, value in terms.items()
-            if all(c >= low for c, low in zip(counts, smallest, strict=True))
-        }
+    def _share(self, entry: Entry, cycle: tuple[int, ...]) -> int:
+        """Return how often each species of a cycle stands on one cycle of sites; 0 for never."""
+        kind, length, _ = entry
+        fits = cycle[0] in self._species[kind] and length % len(cycle) == 0
+        return length // len(cycle) if fits else 0
 
-    def fixed_by(self, cycles: Iterable[tuple[int, int]]) -> int:
+    def fixed_by(self, entries: tuple[Entry, ...]) -> int:
         """Return the number of labelings that a permutation with given cycles leaves unchanged.
 
         Parameters
         ----------
-        cycles : iterable of (int, int)
-            Kind and number of the sites of each cycle.
+        entries : tuple of (int, int, int)
+            Kind, length and number of the cycles of each sort.
         """
-        entries = [(*cycle, number) for cycle, number in sorted(PyCounter(cycles).items())]
-        name = tuple(entries)
-        if name not in self._known_entries:
-            species = range(self._smallest.shape[1])
-            still = Exchange(tuple((s,) for s in species), 1)
-            self._known_entries[name] = self._weight(entries, still, 1)
-        return self._known_entries[name]
-
-    def growth(self, cycles: Iterable[tuple[int, int]]) -> list[Terms]:
-        """Return the generating functions of the first 0, 1, ... cycles; see `fixed_by`."""
-        tables: list[Terms] = [{(0,) * self._smallest.size: 1}]
-        for kind, length in cycles:
-            choices = [(self._places(kind, [s]), length, 1) for s in self.options(kind)]
-            tables.append(self._extended(tables[-1], choices))
-        return tables
+        if entries not in self._known_entries:
+            still = Exchange(tuple((s,) for s in range(self._smallest.shape[1])), 1)
+            self._known_entries[entries] = self._weight(entries, still, 1)
+        return self._known_entries[entries]
 
     def options(self, kind: int) -> list[int]:
         """Return the species that sites of a kind may hold."""
         return sorted(self._species[kind])
 
-    def without(
-        self, counts: tuple[int, ...], kind: int, species: int, length: int
-    ) -> tuple[int, ...]:
-        """Return numbers of sites before a cycle of some kind was given a species."""
-        before = list(counts)
-        for place in self._places(kind, [species]):
-            before[place] -= length
-        return tuple(before)
-
-    def _without(
-        self, entries: list[tuple[int, int, int]], exchange: Exchange, missing: set[int]
-    ) -> int:
+    def _without(self, entries: Sequence[Entry], exchange: Exchange, missing: set[int]) -> int:
         """Return the number of unchanged labelings that do not use some species."""
         return prod(
             sum(

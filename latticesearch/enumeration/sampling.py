@@ -19,6 +19,7 @@ import numpy as np
 
 from latticesearch.enumeration.composition import Restrictions, require_possible
 from latticesearch.enumeration.counting import Counter, count_labelings
+from latticesearch.enumeration.filling import filling_tables
 from latticesearch.enumeration.groups import ActiveGroup
 from latticesearch.enumeration.labelings import enumerate_labelings
 from latticesearch.enumeration.superlattices import superlattices
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.enumeration.composition import Composition, Rules
-    from latticesearch.enumeration.counting import Terms
+    from latticesearch.enumeration.counting import Entry
+    from latticesearch.enumeration.filling import Table
     from latticesearch.lattice import ParentLattice
 
-    Steps = tuple[tuple[int, int], ...]
+    Sorts = dict[tuple[int, int], list[list[int]]]
 
 LARGEST_SHARE = 0.25
 """Part of the space above which it is enumerated: drawing ever more repeated structures is slow."""
@@ -130,17 +132,16 @@ class _Urn:
         self._groups = [ActiveGroup(cell) for cell in cells]
         self._orbits = list(accumulate(self._counter.number(group) for group in self._groups))
         self._fixed: dict[int, list[int]] = {}
-        self._tables: dict[Steps, list[Terms]] = {}
+        self._tables: dict[tuple[Entry, ...], list[Table]] = {}
 
     def draw(self) -> Configuration | None:
         """Return a labeling; None if one was drawn that is not wanted."""
         number = self._pick(self._orbits)
         group = self._groups[number]
         if number not in self._fixed:
-            weights = (
-                self._counter.fixed_by(_steps(_cycles(row), self._kinds(group)))
-                for row in group.permutations
-            )
+            kinds = self._kinds(group)
+            sorts = (_sorted(_cycles(row), kinds) for row in group.permutations)
+            weights = (self._counter.fixed_by(_entries(sort)) for sort in sorts)
             self._fixed[number] = list(accumulate(weights))
         cycles = _cycles(group.permutations[self._pick(self._fixed[number])])
         active = self._labels(cycles, self._kinds(group))
@@ -165,33 +166,41 @@ class _Urn:
     def _labels(self, cycles: list[list[int]], kinds: list[int]) -> npt.NDArray[np.int8]:
         """Return a random one of the labelings that are constant on given cycles.
 
-        With bounds on the composition the cycles are undone one by one from a random end of the
-        generating function, each species with the number of ways to have come there.
+        With bounds on the composition, how many cycles of each sort each species has is drawn
+        first, the last species first, with the number of ways to fill the rest.
         """
         labels = np.empty(sum(map(len, cycles)), np.int8)
-        if self._counter.is_free:
-            for cycle in cycles:
-                labels[cycle] = self._rng.choice(self._counter.options(kinds[cycle[0]]))
-            return labels
-        steps = _steps(cycles, kinds)
-        if steps not in self._tables:
-            self._tables = {steps: self._counter.growth(steps)}
-        tables = self._tables[steps]
-        ends = self._counter.within(tables[-1])
-        counts = list(ends)[self._pick(list(accumulate(ends.values())))]
-        for number in range(len(cycles) - 1, -1, -1):
-            kind, length = steps[number]
-            options = self._counter.options(kind)
-            before = [self._counter.without(counts, kind, s, length) for s in options]
-            pick = self._pick(list(accumulate(tables[number].get(b, 0) for b in before)))
-            labels[cycles[number]] = options[pick]
-            counts = before[pick]
+        sorts = _sorted(cycles, kinds)
+        entries = _entries(sorts)
+        undecided = [
+            [members[i] for i in self._rng.permutation(len(members)).tolist()]
+            for members in sorts.values()
+        ]
+        portions = self._counter.portions(entries)
+        if entries not in self._tables:
+            self._tables[entries] = filling_tables(tuple(map(len, undecided)), portions)
+        for table, portion in zip(self._tables[entries][::-1], portions[::-1], strict=True):
+            steps = table.last_steps(tuple(map(len, undecided)), portion)
+            amounts, weights = zip(*steps, strict=True)
+            amount = amounts[self._pick(list(accumulate(weights)))]
+            for (kind, _, _), members, number in zip(entries, undecided, amount, strict=True):
+                options = [s for s in portion.species if s in self._counter.options(kind)]
+                for _ in range(number):
+                    labels[members.pop()] = self._rng.choice(options)
         return labels
 
 
-def _steps(cycles: list[list[int]], kinds: list[int]) -> Steps:
-    """Return kind and number of the sites of each cycle."""
-    return tuple((kinds[cycle[0]], len(cycle)) for cycle in cycles)
+def _sorted(cycles: list[list[int]], kinds: list[int]) -> Sorts:
+    """Return the cycles by kind of the sites and length."""
+    sorts: Sorts = {}
+    for cycle in cycles:
+        sorts.setdefault((kinds[cycle[0]], len(cycle)), []).append(cycle)
+    return {name: sorts[name] for name in sorted(sorts)}
+
+
+def _entries(sorts: Sorts) -> tuple[Entry, ...]:
+    """Return kind, length and number of the cycles of each sort."""
+    return tuple((*name, len(members)) for name, members in sorts.items())
 
 
 def _cycles(permutation: npt.NDArray[np.intp]) -> list[list[int]]:

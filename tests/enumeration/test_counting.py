@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latticesearch.enumeration import count_bounds, count_labelings, superlattices
+from latticesearch.enumeration import (
+    Restrictions,
+    count_bounds,
+    count_labelings,
+    superlattices,
+)
+from latticesearch.enumeration.counting import Counter
 from latticesearch.errors import InputError
 from latticesearch.lattice import ParentLattice, Supercell
 from tests.lattice.parents import random_parent
@@ -107,6 +113,48 @@ def test_huge_counts_are_exact_integers():
     rotations = sum(2 ** math.gcd(70, k) for k in range(70))
     mirrors = 35 * 2**36 + 35 * 2**35
     assert number == (rotations + mirrors) // 140
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=60)
+def test_labelings_along_cycles_are_those_of_brute_force(seed):
+    rng = np.random.default_rng(seed)
+    parent = ParentLattice.from_prototype("b2", 3.0, (("Cu", "Ag", "Au"), ("Ag", "Au", "Pd")))
+    cycles = [(int(rng.integers(2)), int(rng.integers(1, 4))) for _ in range(rng.integers(1, 6))]
+    n_cells = sum(length for _, length in cycles)
+    composition = {
+        symbol: tuple(np.sort(rng.uniform(0, 0.8, 2)))
+        for symbol in parent.species
+        if rng.random() < 0.5
+    }
+    bounds = [(0, n_cells) for _ in parent.species]
+    for symbol, (low, high) in composition.items():
+        bounds[parent.species.index(symbol)] = (
+            math.ceil((low - 5e-4) * 2 * n_cells),
+            math.floor((high + 5e-4) * 2 * n_cells),
+        )
+    try:
+        counter = Counter(parent, n_cells, Restrictions(composition))
+    except InputError:
+        return  # fractions that cannot add up to one
+    options = [counter.options(0), counter.options(1)]
+    entries = tuple((*name, cycles.count(name)) for name in sorted(set(cycles)))
+    assert counter.fixed_by(entries) == naive.fillings(cycles, options, bounds)
+
+
+def test_compositions_add_up_where_numbers_are_huge():
+    """54 sites of four species: 10^29 labelings, every number of Nb counted by itself."""
+    parent = ParentLattice.from_prototype("bcc", 3.2, METALS)
+    cell = Supercell.from_matrix(parent, 3 * parent.conventional)
+    numbers = [
+        count_labelings(parent, composition={"Nb": n / 54}, supercell=cell) for n in range(55)
+    ]
+    assert sum(numbers) == count_labelings(parent, supercell=cell) > 10**29
+    ranges = {"Nb": (0, 20 / 54), "Mo": (0.1, 0.6), "Ta": (0.05, 0.9), "W": (0.0, 0.5)}
+    below = count_labelings(parent, composition=ranges, supercell=cell)
+    above = count_labelings(parent, composition={**ranges, "Nb": (21 / 54, 1)}, supercell=cell)
+    free = {symbol: r for symbol, r in ranges.items() if symbol != "Nb"}
+    assert below + above == count_labelings(parent, composition=free, supercell=cell) > 10**28
 
 
 def test_neither_index_nor_supercell_is_refused():

@@ -16,6 +16,7 @@ CASES = (
     (FCC, {"index": 5}),
     (FCC, {"supercell": (2, 2, 2), "superperiodic": True}),
     (FCC, {"index": 6, "composition": {"Cu": 0.5}}),
+    (FCC, {"supercell": (1, 2, 2), "superperiodic": True, "composition": {"Cu": (0.2, 1.0)}}),
     (ROCKSALT, {"index": 2}),
     (ROCKSALT, {"index": 3, "sublattices": {1: {"X": (0.1, 0.4)}}}),
     (TERNARY, {"index": 4, "complete": True}),

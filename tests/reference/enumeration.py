@@ -59,3 +59,18 @@ def labelings(supercell, *, superperiodic, counts=None, wanted=None, classes=())
             continue
         kept.append(labels)
     return kept
+
+
+def fillings(cycles, options, bounds):
+    """Count the ways to give each cycle of sites a species, numbers of sites within bounds.
+
+    `cycles` are pairs of kind and length, `options[kind]` the species of a kind, `bounds` pairs of
+    smallest and largest number of sites of each species.
+    """
+    number = 0
+    for species in itertools.product(*(options[kind] for kind, _ in cycles)):
+        counts = [0] * len(bounds)
+        for s, (_, length) in zip(species, cycles, strict=True):
+            counts[s] += length
+        number += all(low <= n <= high for n, (low, high) in zip(counts, bounds, strict=True))
+    return number
