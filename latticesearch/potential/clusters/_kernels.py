@@ -1,0 +1,202 @@
+"""Compiled energies of clusters, and what their coefficients multiply."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+class ClusterTables(NamedTuple):
+    """Energies of all clusters of one supercell, eV.
+
+    Parameters
+    ----------
+    points
+        (n_sites, n_species): of each species alone on each site.
+    neighbours
+        ``neighbours[i, r] = j``: sites that share a pair with site i; padded with -1,
+        (n_sites, n_rows).
+    class_of
+        Row of `pairs` of two sites, -1 for none, (n_sites, n_sites).
+    pairs
+        (n_classes, n_species, n_species).
+    second, third, oriented, start
+        Ordered triples, as in `ClusterGeometry`.
+    triplets
+        (n_oriented, n_species, n_species, n_species).
+    """
+
+    points: npt.NDArray[np.float64]
+    neighbours: npt.NDArray[np.int64]
+    class_of: npt.NDArray[np.int32]
+    pairs: npt.NDArray[np.float64]
+    second: npt.NDArray[np.int64]
+    third: npt.NDArray[np.int64]
+    oriented: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+    triplets: npt.NDArray[np.float64]
+
+
+class FeatureTables(NamedTuple):
+    """What each coefficient multiplies; as `ClusterTables`, with n_parameters as last axis."""
+
+    points: npt.NDArray[np.float64]
+    pairs: npt.NDArray[np.float64]
+    triplets: npt.NDArray[np.float64]
+
+
+@njit(cache=True)
+def site_energies(tables: ClusterTables, labels: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
+    """Return the energies of the sites, (n, n_sites), eV; a cluster is shared by its vertices."""
+    energies = np.empty(labels.shape)
+    n_sites = labels.shape[1]
+    for n in range(labels.shape[0]):
+        row = labels[n]
+        for i in range(n_sites):
+            z = row[i]
+            pairs = 0.0
+            for r in range(tables.neighbours.shape[1]):
+                j = tables.neighbours[i, r]
+                if j < 0:
+                    break
+                pairs += tables.pairs[tables.class_of[i, j], z, row[j]]
+            triplets = 0.0
+            for t in range(tables.start[i * n_sites], tables.start[(i + 1) * n_sites]):
+                triplets += tables.triplets[
+                    tables.oriented[t], z, row[tables.second[t]], row[tables.third[t]]
+                ]
+            energies[n, i] = tables.points[i, z] + pairs / 2.0 + triplets / 6.0
+    return energies
+
+
+@njit(cache=True)
+def _add_features(
+    tables: ClusterTables,
+    features: FeatureTables,
+    labels: npt.NDArray[np.int8],
+    i: int,
+    shares: tuple[float, float],
+    row: npt.NDArray[np.float64],
+) -> None:
+    """Add to `row` what the clusters of site i multiply, pairs and ordered triples by shares."""
+    n_sites, z = labels.size, labels[i]
+    for k in range(row.size):
+        row[k] += features.points[i, z, k]
+    for r in range(tables.neighbours.shape[1]):
+        j = tables.neighbours[i, r]
+        if j < 0:
+            break
+        part = features.pairs[tables.class_of[i, j], z, labels[j]]
+        for k in range(row.size):
+            row[k] += shares[0] * part[k]
+    for t in range(tables.start[i * n_sites], tables.start[(i + 1) * n_sites]):
+        part = features.triplets[
+            tables.oriented[t], z, labels[tables.second[t]], labels[tables.third[t]]
+        ]
+        for k in range(row.size):
+            row[k] += shares[1] * part[k]
+
+
+@njit(cache=True)
+def site_features(
+    tables: ClusterTables, features: FeatureTables, labels: npt.NDArray[np.int8]
+) -> npt.NDArray[np.float64]:
+    """Return d(site energy)/d(coefficients), (n_sites, n_parameters), of `labels`, (n_sites,)."""
+    rows = np.zeros((labels.size, features.points.shape[2]))
+    for i in range(labels.size):
+        _add_features(tables, features, labels, i, (0.5, 1.0 / 6.0), rows[i])
+    return rows
+
+
+@njit(cache=True)
+def swap_features(
+    tables: ClusterTables,
+    features: FeatureTables,
+    start: npt.NDArray[np.int8],
+    swaps: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float64]:
+    """Return d(change of energy)/d(coefficients), (n, n_parameters), along a walk of swaps.
+
+    Parameters
+    ----------
+    tables, features
+        Of the supercell.
+    start
+        (n_sites,): labels before the first swap.
+    swaps
+        (n, 3): two sites, and whether the swap was carried out before the next.
+    """
+    labels = start.copy()
+    rows = np.zeros((swaps.shape[0], features.points.shape[2]))
+    before = np.empty(rows.shape[1])
+    for n in range(swaps.shape[0]):
+        i, j = swaps[n, 0], swaps[n, 1]
+        before[:] = 0.0
+        # One flip after the other: clusters of both sites change in both steps.
+        _add_features(tables, features, labels, i, (1.0, 0.5), before)
+        first, second = labels[i], labels[j]
+        labels[i] = second
+        _add_features(tables, features, labels, i, (1.0, 0.5), rows[n])
+        _add_features(tables, features, labels, j, (1.0, 0.5), before)
+        labels[j] = first
+        _add_features(tables, features, labels, j, (1.0, 0.5), rows[n])
+        for k in range(before.size):
+            rows[n, k] -= before[k]
+        if not swaps[n, 2]:
+            labels[i], labels[j] = first, second
+    return rows
+
+
+@njit(cache=True)
+def field_of(tables: ClusterTables, occupations: npt.NDArray[np.float64], i: int, z: int) -> float:
+    """Return the energy of all clusters of site i as species z among averaged other sites, eV."""
+    n_sites, n_species = occupations.shape
+    energy: float = tables.points[i, z]
+    for r in range(tables.neighbours.shape[1]):
+        j = tables.neighbours[i, r]
+        if j < 0:
+            break
+        part = tables.pairs[tables.class_of[i, j], z]
+        for other in range(n_species):
+            energy += occupations[j, other] * part[other]
+    for t in range(tables.start[i * n_sites], tables.start[(i + 1) * n_sites]):
+        j, k = tables.second[t], tables.third[t]
+        if j > k:  # each triple stands here in both orders
+            continue
+        for one in range(n_species):
+            if occupations[j, one] == 0.0:
+                continue
+            part = tables.triplets[tables.oriented[t], z, one]
+            for other in range(n_species):
+                energy += occupations[j, one] * occupations[k, other] * part[other]
+    return energy
+
+
+@njit(cache=True)
+def mean_field_energy(tables: ClusterTables, occupations: npt.NDArray[np.float64]) -> float:
+    """Return the energy of the cell, eV, averaged over independent `occupations` of its sites."""
+    n_sites, n_species = occupations.shape
+    energy = 0.0
+    for i in range(n_sites):
+        for z in range(n_species):
+            weight = occupations[i, z]
+            if weight == 0.0:
+                continue
+            pairs = 0.0
+            for r in range(tables.neighbours.shape[1]):
+                j = tables.neighbours[i, r]
+                if j < 0:
+                    break
+                for other in range(n_species):
+                    part = tables.pairs[tables.class_of[i, j], z, other]
+                    pairs += occupations[j, other] * part
+            # The field counts every pair and triplet in full.
+            points = tables.points[i, z]
+            triplets = field_of(tables, occupations, i, z) - points - pairs
+            energy += weight * (points + pairs / 2.0 + triplets / 3.0)
+    return energy

@@ -1,0 +1,291 @@
+"""Changes of single sites of a labeling or of a partial cell, under a cluster expansion.
+
+The functions that search kernels see, in `latticesearch.potential._walk`, are registered below.
+What every site would cost as every species is kept up to date, so a question is a look-up and
+only carrying out a change touches the neighbours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+from latticesearch.potential import _walk
+from latticesearch.potential.clusters._kernels import (
+    ClusterTables,
+    field_of,
+    mean_field_energy,
+    site_energies,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+REFRESH = 1000
+"""Changes after which a state is worked out anew, before rounding adds up."""
+
+
+class ClusterState(NamedTuple):
+    """A labeling that changes by flips and swaps.
+
+    Parameters
+    ----------
+    labels
+        (n_sites,).
+    energy
+        (1,), eV.
+    field
+        ``field[i, z]``: energy of all clusters of site i if it were species z and all other
+        sites as they are, (n_sites, n_species), eV.
+    pending
+        (5,): sites and new species of the change last asked about (second site -1 for a flip),
+        and the number of changes since the state was worked out.
+    change
+        (1,): its energy, eV.
+    """
+
+    labels: npt.NDArray[np.int8]
+    energy: npt.NDArray[np.float64]
+    field: npt.NDArray[np.float64]
+    pending: npt.NDArray[np.int64]
+    change: npt.NDArray[np.float64]
+
+
+class ClusterPartialState(NamedTuple):
+    """A labeling with undecided sites.
+
+    Parameters
+    ----------
+    labels
+        (n_sites,), -1 where undecided.
+    occupations
+        (n_sites, n_species), rows sum to one.
+    energy
+        (1,): energy of the mean field, eV.
+    field
+        As in `ClusterState`, averaged over the occupations of the other sites.
+    """
+
+    labels: npt.NDArray[np.int8]
+    occupations: npt.NDArray[np.float64]
+    energy: npt.NDArray[np.float64]
+    field: npt.NDArray[np.float64]
+
+
+@njit(cache=True)
+def _move_field(tables: ClusterTables, state: ClusterState, site: int, species: int) -> None:
+    """Set one site's species and bring the fields of all others up to date."""
+    n_sites, n_species = state.field.shape
+    labels, field, old = state.labels, state.field, state.labels[site]
+    for r in range(tables.neighbours.shape[1]):
+        j = tables.neighbours[site, r]
+        if j < 0:
+            break
+        part = tables.pairs[tables.class_of[site, j]]
+        for z in range(n_species):
+            field[j, z] += part[species, z] - part[old, z]
+    for t in range(tables.start[site * n_sites], tables.start[(site + 1) * n_sites]):
+        j, other = tables.second[t], labels[tables.third[t]]
+        table = tables.triplets[tables.oriented[t]]
+        for z in range(n_species):
+            field[j, z] += table[species, z, other] - table[old, z, other]
+    labels[site] = species
+
+
+@njit(cache=True)
+def _common(tables: ClusterTables, labels: npt.NDArray[np.int8], i: int, j: int) -> float:
+    """Return what the sum of two flips misses when sites i and j swap, eV."""
+    a, b = labels[i], labels[j]
+    energy = 0.0
+    row = tables.class_of[i, j]
+    if row >= 0:
+        p = tables.pairs[row]
+        energy += p[b, a] + p[a, b] - p[a, a] - p[b, b]
+    first = i * labels.size + j
+    for t in range(tables.start[first], tables.start[first + 1]):
+        p = tables.triplets[tables.oriented[t]]
+        k = labels[tables.third[t]]
+        energy += p[b, a, k] + p[a, b, k] - p[a, a, k] - p[b, b, k]
+    return energy
+
+
+@njit(cache=True)
+def begin(tables: ClusterTables, state: ClusterState) -> None:
+    """Work out a state from its labels; see `latticesearch.potential._walk.begin`."""
+    n_sites, n_species = state.field.shape
+    occupations = np.zeros((n_sites, n_species))
+    for i in range(n_sites):
+        occupations[i, state.labels[i]] = 1.0
+    for i in range(n_sites):
+        for z in range(n_species):
+            state.field[i, z] = field_of(tables, occupations, i, z)
+    state.energy[0] = site_energies(tables, state.labels.reshape(1, n_sites)).sum()
+    state.pending[4] = 0
+
+
+@njit(cache=True)
+def _accept(tables: ClusterTables, state: ClusterState) -> None:
+    for c in range(2):
+        if state.pending[2 * c] >= 0:
+            _move_field(tables, state, state.pending[2 * c], state.pending[2 * c + 1])
+    state.energy[0] += state.change[0]
+    state.pending[4] += 1
+    if state.pending[4] >= REFRESH:
+        begin(tables, state)
+
+
+@njit(cache=True)
+def begin_partial(tables: ClusterTables, state: ClusterPartialState) -> None:
+    """Work out a partial state; see `latticesearch.potential._walk.begin_partial`."""
+    n_sites, n_species = state.field.shape
+    state.energy[0] = 0.0
+    for i in range(n_sites):
+        for z in range(n_species):
+            state.field[i, z] = field_of(tables, state.occupations, i, z)
+    state.energy[0] = mean_field_energy(tables, state.occupations)
+
+
+@njit(cache=True)
+def _decide(tables: ClusterTables, state: ClusterPartialState, site: int, species: int) -> None:
+    step = -state.occupations[site]
+    step[species] += 1.0
+    state.energy[0] += (step * state.field[site]).sum()
+    _move_averages(tables, state, site, step)
+    state.occupations[site] = 0.0
+    state.occupations[site, species] = 1.0
+    state.labels[site] = species
+
+
+@njit(cache=True)
+def _move_averages(
+    tables: ClusterTables,
+    state: ClusterPartialState,
+    site: int,
+    step: npt.NDArray[np.float64],
+) -> None:
+    """Bring the fields of all other sites up to date with a step of one site's occupations."""
+    n_sites, n_species = state.field.shape
+    for r in range(tables.neighbours.shape[1]):
+        j = tables.neighbours[site, r]
+        if j < 0:
+            break
+        part = tables.pairs[tables.class_of[site, j]]
+        for mine in range(n_species):
+            for z in range(n_species):
+                state.field[j, z] += step[mine] * part[mine, z]
+    for t in range(tables.start[site * n_sites], tables.start[(site + 1) * n_sites]):
+        j, k = tables.second[t], tables.third[t]
+        table = tables.triplets[tables.oriented[t]]
+        for mine in range(n_species):
+            for z in range(n_species):
+                for other in range(n_species):
+                    weight = step[mine] * state.occupations[k, other]
+                    state.field[j, z] += weight * table[mine, z, other]
+
+
+@njit(cache=True)
+def _flip_change(tables: ClusterTables, state: ClusterState, site: int, species: int) -> float:
+    state.pending[0], state.pending[1], state.pending[2] = site, species, -1
+    state.change[0] = state.field[site, species] - state.field[site, state.labels[site]]
+    return float(state.change[0])
+
+
+@njit(cache=True)
+def _swap_change(tables: ClusterTables, state: ClusterState, one: int, other: int) -> float:
+    a, b = state.labels[one], state.labels[other]
+    state.pending[0], state.pending[1] = one, b
+    state.pending[2], state.pending[3] = other, a
+    flips = state.field[one, b] - state.field[one, a]
+    flips += state.field[other, a] - state.field[other, b]
+    state.change[0] = flips + _common(tables, state.labels, one, other)
+    return float(state.change[0])
+
+
+@njit(cache=True)
+def _decide_change(state: ClusterPartialState, site: int, species: int) -> float:
+    energy = state.field[site, species]
+    for z in range(state.field.shape[1]):
+        energy -= state.occupations[site, z] * state.field[site, z]
+    return float(energy)
+
+
+@njit(cache=True)
+def swap_changes(
+    tables: ClusterTables, state: ClusterState, pairs: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return the change of energy, (m,), eV, of each of m swaps, (m, 2), of the same state."""
+    changes = np.empty(pairs.shape[0])
+    for n in range(pairs.shape[0]):
+        changes[n] = _swap_change(tables, state, pairs[n, 0], pairs[n, 1])
+    return changes
+
+
+def _is_ours(tables: Any) -> bool:
+    return isinstance(tables, types.BaseNamedTuple) and tables.instance_class is ClusterTables
+
+
+# Each registration is a call of a function that the disk cache knows. Numba compares the names of
+# the arguments with those of the implementation, so all of them stand there.
+
+
+@overload(_walk.begin)
+def _overload_begin(tables: Any, state: Any) -> Callable[..., Any] | None:
+    def carry_out(tables: Any, state: Any) -> Any:
+        begin(tables, state)
+
+    return carry_out if _is_ours(tables) else None
+
+
+@overload(_walk.accept)
+def _overload_accept(tables: Any, state: Any) -> Callable[..., Any] | None:
+    def carry_out(tables: Any, state: Any) -> Any:
+        _accept(tables, state)
+
+    return carry_out if _is_ours(tables) else None
+
+
+@overload(_walk.begin_partial)
+def _overload_begin_partial(tables: Any, state: Any) -> Callable[..., Any] | None:
+    def carry_out(tables: Any, state: Any) -> Any:
+        begin_partial(tables, state)
+
+    return carry_out if _is_ours(tables) else None
+
+
+@overload(_walk.flip_change)
+def _overload_flip(tables: Any, state: Any, site: Any, species: Any) -> Callable[..., Any] | None:
+    def ask(tables: Any, state: Any, site: Any, species: Any) -> Any:
+        return _flip_change(tables, state, site, species)
+
+    return ask if _is_ours(tables) else None
+
+
+@overload(_walk.swap_change)
+def _overload_swap(tables: Any, state: Any, one: Any, other: Any) -> Callable[..., Any] | None:
+    def ask(tables: Any, state: Any, one: Any, other: Any) -> Any:
+        return _swap_change(tables, state, one, other)
+
+    return ask if _is_ours(tables) else None
+
+
+@overload(_walk.decide_change)
+def _overload_decide_change(
+    tables: Any, state: Any, site: Any, species: Any
+) -> Callable[..., Any] | None:
+    def ask(tables: Any, state: Any, site: Any, species: Any) -> Any:
+        return _decide_change(state, site, species)
+
+    return ask if _is_ours(tables) else None
+
+
+@overload(_walk.decide)
+def _overload_decide(tables: Any, state: Any, site: Any, species: Any) -> Callable[..., Any] | None:
+    def carry_out(tables: Any, state: Any, site: Any, species: Any) -> Any:
+        _decide(tables, state, site, species)
+
+    return carry_out if _is_ours(tables) else None

@@ -1,0 +1,108 @@
+"""A cluster expansion as data: its basis and its coefficients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latticesearch.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from latticesearch.lattice import Labelings, Supercell
+    from latticesearch.potential.clusters.basis import ClusterBasis
+    from latticesearch.potential.clusters.lattice import ClusterLatticeEvaluator
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterModel:
+    """A `LatticeModel` whose energy is a sum over points, pairs and triplets.
+
+    Parameters
+    ----------
+    basis
+        The functions.
+    coefficients
+        (n_parameters,), eV per cluster.
+    """
+
+    basis: ClusterBasis
+    coefficients: npt.NDArray[np.float64]
+    _cache: dict[Supercell, ClusterLatticeEvaluator] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        coefficients = np.ascontiguousarray(self.coefficients, dtype=np.float64)
+        object.__setattr__(self, "coefficients", coefficients)
+        if coefficients.shape != (self.basis.n_parameters,):
+            raise InputError(
+                f"coefficients have the shape {coefficients.shape}; this cluster basis has "
+                f"{self.basis.n_parameters} parameters"
+            )
+
+    @classmethod
+    def random(cls, basis: ClusterBasis, seed: int, *, pair: float, triplet: float) -> ClusterModel:
+        """Draw coefficients that frustrate each other: normal, without regard to the lattice.
+
+        Parameters
+        ----------
+        basis
+            The functions.
+        seed
+            Names the model.
+        pair, triplet
+            Standard deviation of the energies of the nearest pairs and of the triplets, eV;
+            that of longer pairs falls with the square of the length.
+        """
+        rng = np.random.default_rng(seed)
+        spread = np.zeros(basis.n_parameters)
+        spread[_columns(basis.triplet_tables)] = triplet
+        lengths = _pair_lengths(basis)
+        for shape, length in enumerate(lengths):
+            columns = _columns(basis.pair_tables[shape][None])
+            spread[columns] = pair * (min(lengths) / length) ** 2
+        return cls(basis, spread * rng.normal(size=basis.n_parameters))
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Symbols of the parent lattice."""
+        return self.basis.parent.species
+
+    def evaluator(self, supercell: Supercell) -> ClusterLatticeEvaluator:
+        """Return the evaluator of `supercell` (made once per supercell and kept).
+
+        Raises
+        ------
+        InputError
+            The supercell is one of another parent lattice.
+        """
+        from latticesearch.potential.clusters.lattice import ClusterLatticeEvaluator
+
+        if supercell not in self._cache:
+            self._cache[supercell] = ClusterLatticeEvaluator(self, supercell)
+        return self._cache[supercell]
+
+    def energies(self, batch: Labelings) -> npt.NDArray[np.float64]:
+        """Return the energies of a batch, (n,), eV per atom (vacancies not counted)."""
+        per_site = self.evaluator(batch.supercell).energies(batch.labels)
+        species = batch.supercell.parent.species
+        if "X" not in species:
+            return per_site
+        n_atoms = batch.supercell.n_sites - batch.counts[:, species.index("X")]
+        return per_site * batch.supercell.n_sites / np.maximum(n_atoms, 1)
+
+
+def _columns(tables: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Return which coefficients the tables, (n, ..., n_parameters), depend on."""
+    used: npt.NDArray[np.bool_] = (tables != 0.0).reshape(-1, tables.shape[-1]).any(axis=0)
+    return used
+
+
+def _pair_lengths(basis: ClusterBasis) -> list[float]:
+    """Return the length of each shape of pair, Å."""
+    pairs, parent = basis.pairs, basis.parent
+    shifts = pairs.cells[:, 0] + parent.basis[pairs.basis[:, 0]] - parent.basis[pairs.centre]
+    lengths = np.linalg.norm(shifts @ parent.cell, axis=1)
+    return [float(lengths[pairs.shape == s].mean()) for s in range(len(pairs.kinds))]

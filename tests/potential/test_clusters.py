@@ -1,0 +1,197 @@
+"""The cluster expansion: energies, symmetry, changes, mean field, compiled walks."""
+
+import numpy as np
+import pytest
+from numba import njit
+
+from latticesearch.errors import InputError
+from latticesearch.lattice import Labelings, ParentLattice, Supercell
+from latticesearch.potential import _walk
+from latticesearch.potential.clusters import ClusterBasis, ClusterModel
+from tests.reference import clusters as reference
+
+BCC = ParentLattice.from_prototype("bcc", a=3.2, species=("Mo", "Nb", "Ta"))
+FCC = ParentLattice.from_prototype("fcc", a=4.0, species=("Cu", "Pd"))
+ROCKSALT = ParentLattice.from_prototype("rocksalt", a=4.3, species=(("Ti", "Hf"), ("N", "X")))
+
+
+def model_of(parent, pair, triplet, seed=0):
+    basis = ClusterBasis.of(parent, pair, triplet)
+    return ClusterModel.random(basis, seed, pair=0.05, triplet=0.03)
+
+
+def random_labels(cell, n, seed=0):
+    rng = np.random.default_rng(seed)
+    weights = rng.random((n, *cell.allowed.shape)) * cell.allowed
+    return weights.argmax(axis=2).astype(np.int8)
+
+
+CASES = [
+    (model_of(BCC, 5.0, 3.5), [1, 2, 3]),
+    (model_of(BCC, 5.0, 3.5), [[1, 0, 1], [0, 1, 3], [0, 0, 5]]),
+    (model_of(FCC, 4.5, 4.2), [2, 2, 2]),
+    (model_of(FCC, 6.0, 3.0), [1, 1, 1]),
+    (model_of(ROCKSALT, 4.5, 3.5), [1, 2, 2]),
+]
+
+
+@pytest.mark.parametrize(("model", "matrix"), [c for c in CASES if c[0].basis.parent.n_basis == 1])
+def test_energy_is_the_sum_over_all_clusters_of_the_crystal(model, matrix):
+    cell = Supercell.from_matrix(model.basis.parent, matrix)
+    labels = random_labels(cell, 3)
+    expected = [reference.energy(model, cell, row) for row in labels]
+    found = model.evaluator(cell).energies(labels) * cell.n_sites
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("model", "matrix"), CASES)
+def test_equivalent_labelings_have_one_energy_also_in_their_canonical_cells(model, matrix):
+    cell = Supercell.from_matrix(model.basis.parent, matrix)
+    labels = random_labels(cell, 6)
+    energies = model.evaluator(cell).energies(labels)
+    for permutation in cell.site_permutations[::5]:
+        images = model.evaluator(cell).energies(np.ascontiguousarray(labels[:, permutation]))
+        np.testing.assert_allclose(images, energies, atol=1e-12)
+    for members, canonical in Labelings(cell, labels).canonical_groups():
+        same = model.evaluator(canonical.supercell).energies(canonical.labels)
+        np.testing.assert_allclose(same, energies[members], atol=1e-12)
+
+
+@pytest.mark.parametrize(("model", "matrix"), CASES)
+def test_coefficients_are_linear(model, matrix):
+    cell = Supercell.from_matrix(model.basis.parent, matrix)
+    evaluator, labels = model.evaluator(cell), random_labels(cell, 4)
+    rows = evaluator.gradient_rows(labels)
+    np.testing.assert_allclose(rows @ model.coefficients, evaluator.energies(labels), atol=1e-12)
+    sites = evaluator.site_gradient_rows(labels[0]) @ model.coefficients
+    np.testing.assert_allclose(sites, evaluator.site_energies(labels[:1])[0], atol=1e-12)
+
+
+@pytest.mark.parametrize(("model", "matrix"), CASES)
+def test_changes_are_differences_of_energies(model, matrix):
+    cell = Supercell.from_matrix(model.basis.parent, matrix)
+    evaluator, labels = model.evaluator(cell), random_labels(cell, 1)[0]
+    before = evaluator.energies(labels[None])[0]
+    sites, species = np.nonzero(cell.allowed)
+    flipped = np.repeat(labels[None], len(sites), axis=0)
+    flipped[np.arange(len(sites)), sites] = species
+    expected = (evaluator.energies(flipped) - before) * cell.n_sites
+    changes = evaluator.flip_energies(labels, sites, species.astype(np.int8))
+    np.testing.assert_allclose(changes, expected, atol=1e-12)
+    pairs = np.stack(np.triu_indices(cell.n_sites, 1), axis=1)
+    swapped = np.repeat(labels[None], len(pairs), axis=0)
+    swapped[np.arange(len(pairs))[:, None], pairs] = labels[pairs[:, ::-1]]
+    expected = (evaluator.energies(swapped) - before) * cell.n_sites
+    np.testing.assert_allclose(evaluator.swap_energies(labels, pairs), expected, atol=1e-12)
+
+
+def test_mean_field_is_the_average_over_independent_sites():
+    model = CASES[0][0]
+    cell = Supercell.from_matrix(BCC, [1, 1, 4])
+    evaluator = model.evaluator(cell)
+    occupations = np.random.default_rng(0).dirichlet(np.ones(3), size=cell.n_sites)
+    occupations[0] = [0.0, 1.0, 0.0]
+    expected = reference.mean_field_energy(evaluator, occupations)
+    found = evaluator.mean_field_energies(occupations[None])[0] * cell.n_sites
+    assert found == pytest.approx(expected, abs=1e-12)
+    labels = random_labels(cell, 2)
+    energies = evaluator.mean_field_energies(np.eye(3)[labels])
+    np.testing.assert_allclose(energies, evaluator.energies(labels), atol=1e-12)
+
+
+@njit
+def walk(tables, state, moves):
+    """Ask for flips and swaps, carry out every second one; return the changes asked for."""
+    changes = np.empty(len(moves))
+    for n in range(len(moves)):
+        one, other, species = moves[n]
+        if other < 0:
+            changes[n] = _walk.flip_change(tables, state, one, species)
+        else:
+            changes[n] = _walk.swap_change(tables, state, one, other)
+        if n % 2:
+            _walk.accept(tables, state)
+    return changes
+
+
+@pytest.mark.parametrize(("model", "matrix"), CASES)
+def test_a_compiled_walk_keeps_the_energy(model, matrix):
+    cell = Supercell.from_matrix(model.basis.parent, matrix)
+    evaluator, rng = model.evaluator(cell), np.random.default_rng(1)
+    labels = random_labels(cell, 1)[0]
+    moves = rng.integers(cell.n_sites, size=(30, 3))
+    moves[::3, 1] = -1
+    moves[:, 2] = moves[:, 0] % cell.parent.n_species
+    moves = moves[(moves[:, 0] != moves[:, 1])]
+    state = evaluator.walk_state(labels)
+    start = state.energy[0]
+    assert start == pytest.approx(evaluator.energies(labels[None])[0] * cell.n_sites, abs=1e-12)
+    changes = walk(evaluator.walk_tables, state, moves)
+    end = evaluator.energies(state.labels[None])[0] * cell.n_sites
+    assert state.energy[0] == pytest.approx(end, abs=1e-11)
+    assert start + changes[1::2].sum() == pytest.approx(end, abs=1e-11)
+    np.testing.assert_allclose(state.field, evaluator.walk_state(state.labels).field, atol=1e-11)
+
+
+def test_rows_of_swaps_are_differences_of_rows():
+    model, matrix = CASES[0]
+    cell = Supercell.from_matrix(BCC, matrix)
+    evaluator, labels = model.evaluator(cell), random_labels(cell, 1)[0]
+    swaps = np.array([[0, 1, 1], [2, 4, 0], [1, 5, 1], [3, 0, 0]])
+    found = evaluator.swap_gradient_rows(labels, swaps)
+    current = labels.copy()
+    for row, (i, j, carried_out) in zip(found, swaps, strict=True):
+        after = current.copy()
+        after[[i, j]] = after[[j, i]]
+        rows = evaluator.gradient_rows(np.array([current, after])) * cell.n_sites
+        np.testing.assert_allclose(row, rows[1] - rows[0], atol=1e-12)
+        current = after if carried_out else current
+
+
+@njit
+def decide_all(tables, state, order, species):
+    """Decide site after site; return the changes announced."""
+    changes = np.empty(len(order))
+    for n in range(len(order)):
+        changes[n] = _walk.decide_change(tables, state, order[n], species[order[n]])
+        _walk.decide(tables, state, order[n], species[order[n]])
+    return changes
+
+
+@pytest.mark.parametrize(("model", "matrix"), CASES)
+def test_deciding_all_sites_leads_to_the_energy(model, matrix):
+    cell = Supercell.from_matrix(model.basis.parent, matrix)
+    evaluator, rng = model.evaluator(cell), np.random.default_rng(2)
+    occupations = rng.random(cell.allowed.shape) * cell.allowed
+    occupations /= occupations.sum(axis=1, keepdims=True)
+    state = evaluator.partial_state(np.full(cell.n_sites, -1), occupations)
+    start = state.energy[0]
+    expected = evaluator.mean_field_energies(occupations[None])[0] * cell.n_sites
+    assert start == pytest.approx(expected, abs=1e-12)
+    labels = random_labels(cell, 1)[0]
+    changes = decide_all(evaluator.walk_tables, state, rng.permutation(cell.n_sites), labels)
+    np.testing.assert_array_equal(state.labels, labels)
+    end = evaluator.energies(labels[None])[0] * cell.n_sites
+    assert state.energy[0] == pytest.approx(end, abs=1e-11)
+    assert start + changes.sum() == pytest.approx(end, abs=1e-11)
+
+
+def test_energies_per_atom_leave_vacancies_out():
+    model = CASES[4][0]
+    cell = Supercell.from_matrix(ROCKSALT, [1, 1, 2])
+    labels = np.array([[0, 1, 2, 3]], dtype=np.int8)
+    per_site = model.evaluator(cell).energies(labels)
+    np.testing.assert_allclose(model.energies(Labelings(cell, labels)), per_site * 4 / 3)
+
+
+def test_what_does_not_fit_is_refused():
+    model = CASES[0][0]
+    with pytest.raises(InputError, match="another parent lattice"):
+        model.evaluator(Supercell.from_matrix(FCC, [1, 1, 2]))
+    with pytest.raises(InputError, match="parameters"):
+        ClusterModel(model.basis, np.zeros(3))
+    evaluator = model.evaluator(Supercell.from_matrix(BCC, [1, 1, 2]))
+    with pytest.raises(InputError, match="2 sites"):
+        evaluator.energies(np.zeros((1, 3), dtype=np.int8))
+    with pytest.raises(InputError, match="labels run from 0 to 3"):
+        evaluator.energies(np.array([[0, 3]], dtype=np.int8))
