@@ -7,10 +7,15 @@ from scipy.optimize import least_squares
 from latticesearch.errors import InputError
 from latticesearch.lattice import Labelings, ParentLattice, Supercell
 from latticesearch.potential.mtp.basis import MtpBasis
-from latticesearch.potential.mtp.environments import LatticeEnvironments, RadialCoordinates
+from latticesearch.potential.mtp.environments import (
+    LatticeEnvironments,
+    RadialCoordinates,
+    _multiplicities,
+)
 from latticesearch.potential.mtp.training import LabelledBatch, Regularisation, TrainingSet, fit
 from latticesearch.potential.mtp.varpro import SeparableProblem, solve
 from tests.fake_comm import run_ranks
+from tests.reference import mtp_lattice as reference
 
 SHELLS = 3.2 * np.sqrt([0.75, 1.0, 2.0])  # of bcc with a = 3.2 Å
 
@@ -86,6 +91,35 @@ def test_design_slopes_are_those_of_the_evaluator(environments):
     np.testing.assert_allclose(
         design.slopes(state, linear), expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max()
     )
+
+
+def test_design_against_the_definition(bcc):
+    small = Supercell.from_matrix(bcc, [[1, 0, 0], [0, 1, 1], [0, 0, 3]])
+    potential = MtpBasis(8, ("Ta", "Mo"), cutoff=3.3, radial_size=2).potential(seed=3)
+    radial = RadialCoordinates.at(SHELLS[:2], np.ones(2), potential)
+    batch = Labelings(small, random_labels(small, 4, 5))
+    design = LatticeEnvironments.of(potential, radial, [batch])
+    start = radial.of(potential.radial_coeffs)
+    columns, state = design.columns(start)
+    expected = [reference.basis_row(potential, small, labels) for labels in batch.labels]
+    np.testing.assert_allclose(columns[:, 2:], expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(columns[:, :2], [[0, 1], [1, 0], *columns[2:, :2]], atol=1e-15)
+    linear = np.random.default_rng(1).normal(size=columns.shape[1])
+    numeric = [
+        (design.columns(start + step)[0] - design.columns(start - step)[0]) @ linear / 2e-5
+        for step in 1e-5 * np.eye(len(start))
+    ]
+    slopes = design.slopes(state, linear)
+    np.testing.assert_allclose(slopes, np.transpose(numeric), atol=1e-8 * np.abs(slopes).max())
+
+
+def test_equivalent_sites_are_worked_out_once(cell):
+    batch = Labelings(cell, random_labels(cell, 40, 3))
+    counts = _multiplicities(batch)
+    for row, labels in zip(counts, batch.labels, strict=True):
+        smallest = reference.equivalent_sites(cell, labels)
+        np.testing.assert_array_equal(row, np.bincount(smallest, minlength=16))
+    assert (counts > 0).sum() < 0.6 * counts.size
 
 
 def test_coordinates_are_the_values_at_the_shells():

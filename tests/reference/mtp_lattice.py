@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -72,3 +73,26 @@ def site_energies(potential, supercell, labels):
     """Return the site energies, (n_sites,), of one labeling."""
     occupations = np.eye(supercell.parent.n_species)[labels]
     return mean_field_site_energies(potential, supercell, occupations)
+
+
+def basis_row(potential, supercell, labels):
+    """Return the mean over all sites of every basis function, (n_scalars,), of one labeling."""
+    row = []
+    for k in range(len(potential.moment_coeffs)):
+        alone = replace(
+            potential,
+            species_coeffs=np.zeros(potential.n_species),
+            moment_coeffs=np.eye(len(potential.moment_coeffs))[k],
+        )
+        row.append(site_energies(alone, supercell, labels).mean())
+    return np.array(row)
+
+
+def equivalent_sites(supercell, labels):
+    """Return for every site the smallest one that a symmetry of the labeling maps it onto."""
+    smallest = list(range(supercell.n_sites))
+    for permutation in supercell.site_permutations:
+        if all(labels[permutation[i]] == labels[i] for i in range(supercell.n_sites)):
+            for i in range(supercell.n_sites):
+                smallest[i] = min(smallest[i], permutation[i])
+    return smallest

@@ -7,17 +7,17 @@ the coordinates of training: fewer than the radial coefficients, independent, an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
+from latticesearch.potential.mtp import _training_kernels as kernels
 from latticesearch.potential.mtp.lattice import radial_interval, species_order, unique_powers
 from latticesearch.potential.mtp.radial import chebyshev_basis
 from latticesearch.potential.mtp.tables import lattice_geometry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 RELEVANT = 1e-4
 """Directions of radial coefficients with less effect than this, relative to the largest, are kept
 fixed: the data cannot tell."""
+
+LARGEST_GROUP = 200_000
+"""Entries of a table of site permutations up to which equivalent sites are looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,26 +93,24 @@ class RadialCoordinates:
 class LatticeEnvironments:
     """A `Design` for the energies per site of labelings: species fractions, then basis functions.
 
-    Environments are the sites of all labelings, ordered by the species of the centre. The
+    Environments are the sites of all labelings that symmetry does not make equivalent. The
     coordinates are those of `RadialCoordinates`.
 
     Parameters
     ----------
     potential
         The form; its coefficients are not used.
-    geometry
-        Per species of the centre (n_species * n_coordinates, n_powers, n_environments): sums over
-        the neighbours of one species of the functions behind one coordinate times the powers.
-    averages
-        Per species of the centre the matrix that averages over the sites of each labeling,
-        (n_labelings, n_environments).
+    blocks
+        The environments.
+    lists
+        The potential's index lists.
     fractions
         Species fractions of the labelings, (n_labelings, n_species).
     """
 
     potential: MtpPotential
-    geometry: tuple[Floats, ...]
-    averages: tuple[sparse.csr_array, ...]
+    blocks: kernels.Blocks
+    lists: kernels.Lists
     fractions: Floats
 
     @classmethod
@@ -117,105 +118,132 @@ class LatticeEnvironments:
         cls, potential: MtpPotential, coordinates: RadialCoordinates, batches: Sequence[Labelings]
     ) -> LatticeEnvironments:
         """Collect the environments of all sites of all labelings."""
-        parts = [_neighbour_sums(potential, coordinates, batch) for batch in batches]
-        species = np.concatenate([labels.ravel() for labels, _ in parts])
-        sums = np.concatenate([sums for _, sums in parts])
-        sizes = np.concatenate([np.full(len(labels), labels.shape[1]) for labels, _ in parts])
-        owners = np.repeat(np.arange(len(sizes)), sizes)
-        geometry, averages = [], []
-        for z in range(potential.n_species):
-            mine = np.flatnonzero(species == z)
-            geometry.append(np.ascontiguousarray(np.moveaxis(sums[mine], 0, 2)))
-            shares = (1.0 / sizes[owners[mine]], (owners[mine], np.arange(len(mine))))
-            averages.append(sparse.csr_array(shares, shape=(len(sizes), len(mine))))
-        counts: Floats = np.stack([matrix.sum(axis=1) for matrix in averages], axis=1)
-        return cls(potential, tuple(geometry), tuple(averages), counts)
+        parts = [_environments(potential, coordinates, batch) for batch in batches]
+        starts = np.cumsum([0, *map(len, batches)])
+        owners = np.concatenate([p.owners + start for p, start in zip(parts, starts, strict=False)])
+        centres = np.concatenate([part.centres for part in parts])
+        shares = np.concatenate([part.shares for part in parts])
+        sums = np.concatenate([part.sums for part in parts])
+        fractions = np.zeros((starts[-1], potential.n_species))
+        np.add.at(fractions, (owners, centres), shares)
+        blocks = _blocks(_Environments(owners, centres, shares, sums), potential.n_species)
+        return cls(potential, blocks, _lists(potential), fractions)
 
     @property
     def seen_pairs(self) -> npt.NDArray[np.bool_]:
         """``seen_pairs[a, b]``: some a has a neighbour b, (n_species, n_species)."""
-        n_species = len(self.geometry)
-        return np.stack([g.reshape(n_species, -1).any(axis=1) for g in self.geometry])
+        n_species = self.potential.n_species
+        present = self.blocks.present.reshape(-1, n_species, self._shape[2] // n_species)
+        seen = np.zeros((n_species, n_species), dtype=bool)
+        np.logical_or.at(seen, self.blocks.centres, present.any(axis=2))
+        return seen
 
     @property
     def _shape(self) -> tuple[int, int, int]:
-        """Centre, mu, neighbour and coordinate: the shape of the coordinates."""
+        """Centre, mu, and neighbour with coordinate: the shape of the coordinates."""
         shape = self.potential.radial_coeffs.shape
-        return shape[0], shape[2], self.geometry[0].shape[0]
+        return shape[0], shape[2], self.blocks.present.shape[1]
 
     def columns(self, coordinates: Floats) -> tuple[Floats, Floats]:
-        """Return the design matrix, (n_labelings, n_species + n_scalars), and all moments."""
-        coordinates = coordinates.reshape(self._shape)
-        mu, power = self._basic
-        moments = np.zeros((self.potential.n_moments, sum(m.shape[1] for m in self.averages)))
-        for z, block in self._blocks():
-            geometry = self.geometry[z]
-            sums = coordinates[z] @ geometry.reshape(len(geometry), -1)
-            moments[: len(mu), block] = sums.reshape(-1, *geometry.shape[1:])[mu, power]
-        for a, b, factor, c in self.potential.alpha_index_times.tolist():
-            moments[c] += factor * moments[a] * moments[b]
-        scalars = moments[self.potential.alpha_moment_mapping]
-        means = sum(self.averages[z] @ scalars[:, block].T for z, block in self._blocks())
-        return np.hstack([self.fractions, means]), moments
+        """Return the design matrix, (n_labelings, n_species + n_scalars), and the coordinates."""
+        coordinates = np.ascontiguousarray(coordinates).reshape(self._shape)
+        rows = np.zeros((len(self.fractions), len(self.lists.scalars)))
+        kernels.basis_rows(self.blocks, self.lists, coordinates, rows)
+        return np.hstack([self.fractions, rows]), coordinates
 
     def slopes(self, state: Floats, linear: Floats) -> Floats:
         """Return the derivatives of the energies, (n_labelings, n_coordinates of all functions)."""
-        derivatives = self._moment_derivatives(state, linear[self.potential.n_species :])
-        mu, power = self._basic
-        n_species, n_radial, width = self._shape
-        result = np.empty((len(self.fractions), n_species, n_radial, width))
-        for z, block in self._blocks():
-            geometry = self.geometry[z]
-            for radial in range(n_radial):
-                chosen = np.flatnonzero(mu == radial)
-                # Within one radial function each power occurs once.
-                part = np.einsum(
-                    "vpe,pe->ve", geometry[:, power[chosen]], derivatives[chosen, block]
-                )
-                result[:, z, radial] = self.averages[z] @ part.T
-        return result.reshape(len(result), -1)
-
-    @property
-    def _basic(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
-        """Radial index and index of the powers of each basic moment."""
-        return self.potential.alpha_index_basic[:, 0], unique_powers(self.potential)[1]
-
-    def _blocks(self) -> Iterator[tuple[int, slice]]:
-        """Yield the species of the centre and its environments' columns among all."""
-        stop = 0
-        for z, matrix in enumerate(self.averages):
-            start, stop = stop, stop + matrix.shape[1]
-            yield z, slice(start, stop)
-
-    def _moment_derivatives(self, moments: Floats, scalar_coeffs: Floats) -> Floats:
-        """Return d(site energy)/d(moments), (n_moments, n_environments), in reverse mode."""
-        derivatives = np.zeros_like(moments)
-        derivatives[self.potential.alpha_moment_mapping] = scalar_coeffs[:, None]
-        for a, b, factor, c in reversed(self.potential.alpha_index_times.tolist()):
-            outer = factor * derivatives[c]
-            derivatives[a] += outer * moments[b]
-            derivatives[b] += outer * moments[a]
-        return derivatives
+        rows = np.zeros((len(self.fractions), *self._shape))
+        coeffs = np.ascontiguousarray(linear[self.potential.n_species :])
+        kernels.slope_rows(self.blocks, self.lists, state, coeffs, rows)
+        return rows.reshape(len(rows), -1)
 
 
-def _neighbour_sums(
-    potential: MtpPotential, coordinates: RadialCoordinates, batch: Labelings
-) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Return the species, (n, n_sites), and sums of the neighbours of all sites of a batch.
+class _Environments(NamedTuple):
+    """Some environments, in the order of their labelings.
 
-    The sums, (n * n_sites, n_species * n_coordinates, n_powers), are site by site, labeling by
-    labeling.
+    ``owners`` says which labeling each belongs to, ``shares`` which fraction of its sites it
+    stands for, both (n,); ``sums`` is (n, n_species * n_coordinates, n_powers).
     """
+
+    owners: npt.NDArray[np.int64]
+    centres: npt.NDArray[np.int64]
+    shares: Floats
+    sums: Floats
+
+
+def _environments(
+    potential: MtpPotential, coordinates: RadialCoordinates, batch: Labelings
+) -> _Environments:
+    """Return the environments of a batch with the sums over the neighbours of each."""
     supercell = batch.supercell
     powers, _ = unique_powers(potential)
     geometry = lattice_geometry(supercell, radial_interval(potential), powers)
     values = np.einsum("uqp,qv->uvp", geometry.values, coordinates.to_coeffs) * potential.scaling
     labels = species_order(potential.species, supercell.parent)[batch.labels]
-    occupied = np.eye(potential.n_species)[labels]
-    n, n_sites = labels.shape
-    sums = np.zeros((n, n_sites, potential.n_species, values[:1].size))
-    for site in range(n_sites):
+    multiplicities = _multiplicities(batch)
+    owners, sites = np.nonzero(multiplicities)
+    sums = np.zeros((len(owners), potential.n_species, *values.shape[1:]))
+    for site in range(supercell.n_sites):
+        mine = np.flatnonzero(sites == site)
         rows = geometry.rows[site] >= 0
-        seen = occupied[:, geometry.neighbours[site, rows]].transpose(0, 2, 1)
-        sums[:, site] = seen @ values[geometry.rows[site, rows]].reshape(rows.sum(), -1)
-    return labels, sums.reshape(n * n_sites, -1, len(powers))
+        seen = zip(geometry.neighbours[site, rows], geometry.rows[site, rows], strict=True)
+        for neighbour, row in seen:
+            sums[mine, labels[owners[mine], neighbour]] += values[row]
+    shares = multiplicities[owners, sites] / supercell.n_sites
+    sums = sums.reshape(len(owners), -1, len(powers))
+    return _Environments(owners, labels[owners, sites], shares, sums)
+
+
+def _multiplicities(batch: Labelings) -> npt.NDArray[np.int64]:
+    """Return how many sites the first site of each set of equivalent ones stands for.
+
+    (n, n_sites); zero for the others. Sites are equivalent if a symmetry of the labeling maps one
+    onto the other; in large cells, where there are hardly any, every site stands for itself.
+    """
+    supercell, labels = batch.supercell, batch.labels
+    n, n_sites = labels.shape
+    if n_sites**2 * len(supercell.point_operations) > LARGEST_GROUP:
+        return np.ones((n, n_sites), dtype=np.int64)
+    permutations = supercell.site_permutations
+    counts = np.zeros((n, n_sites), dtype=np.int64)
+    step = max(LARGEST_GROUP // permutations.size, 1)
+    for start in range(0, n, step):
+        some = labels[start : start + step]
+        fixed = (some[:, permutations] == some[:, None]).all(axis=2)
+        first = np.where(fixed[:, :, None], permutations, n_sites).min(axis=1)
+        np.add.at(counts[start : start + step], (np.arange(len(some))[:, None], first), 1)
+    return counts
+
+
+def _blocks(environments: _Environments, n_species: int) -> kernels.Blocks:
+    """Pack environments into blocks by the species of the centre."""
+    chosen = []
+    for z in range(n_species):
+        mine = np.flatnonzero(environments.centres == z)
+        padding = np.full(-len(mine) % kernels.WIDTH, -1)
+        chosen.append(np.concatenate([mine, padding]).reshape(-1, kernels.WIDTH))
+    index = np.concatenate(chosen)
+    sums = environments.sums[index]
+    sums[index < 0] = 0.0
+    geometry = np.ascontiguousarray(np.moveaxis(sums, 1, 3))
+    return kernels.Blocks(
+        geometry=geometry,
+        present=np.asarray(geometry.any(axis=(2, 3))),
+        centres=environments.centres[index[:, 0]],
+        owners=environments.owners[index],
+        shares=np.where(index < 0, 0.0, environments.shares[index]),
+    )
+
+
+def _lists(potential: MtpPotential) -> kernels.Lists:
+    """Return a potential's index lists for the kernels."""
+    times = potential.alpha_index_times
+    return kernels.Lists(
+        mu=np.ascontiguousarray(potential.alpha_index_basic[:, 0]),
+        power=unique_powers(potential)[1].astype(np.int64),
+        times=np.ascontiguousarray(times[:, [0, 1, 3]], dtype=np.int64),
+        factors=np.ascontiguousarray(times[:, 2], dtype=np.float64),
+        scalars=np.ascontiguousarray(potential.alpha_moment_mapping, dtype=np.int64),
+        n_moments=int(potential.n_moments),
+    )
