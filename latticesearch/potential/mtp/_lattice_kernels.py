@@ -7,6 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numba import njit
 
+from latticesearch.potential.mtp._contraction import (
+    LEAN,
+    Contraction,
+    aligned,
+    contract_rows,
+    differentiate,
+    fill_lanes,
+    multiply,
+    space,
+)
+from latticesearch.potential.mtp._lanes import LANES, load, plus, splat, store, times_plus
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -14,32 +26,38 @@ if TYPE_CHECKING:
 class LatticeTables(NamedTuple):
     """Everything a site energy depends on but the labels.
 
+    The basic moments of a centre z_i are the sums over its neighbours of the rows
+    ``moments[u, z_i, z_j]``, which begin ``offsets + (z_i * n_species + z_j) * width`` doubles
+    behind the beginning of `moments`.
+
     Parameters
     ----------
-    neighbours, rows, seers, seer_rows
-        As in `LatticeGeometry`.
+    n_neighbours, neighbours
+        Site i sees at least one image of each site ``neighbours[i, : n_neighbours[i]]``,
+        (n_sites,) and (n_sites, n_rows).
+    offsets
+        Position in `moments` of the row u of each of these pairs, (n_sites, n_rows).
+    n_seers, seers, seer_offsets
+        The same lists read the other way: sites that see site j, and where their rows are,
+        (n_sites,) and (n_sites, n_seers).
     moments
-        ``moments[u, z_i, z_j, k]``: what one neighbour z_j in row u adds to the basic moment k of
-        a centre z_i, (n_unique, n_species, n_species, n_basic).
-    times
-        (n_times, 3): a, b, c of ``m[c] += factors * m[a] * m[b]``.
-    factors
-        (n_times,).
+        What one neighbour z_j in row u adds to the basic moments of a centre z_i, filled up with
+        zeros to whole vectors, (n_unique, n_species, n_species, width).
     species_coeffs
         (n_species,), eV.
-    scalar_coeffs
-        Coefficient of every moment, zero for those that are no basis functions, (n_moments,), eV.
+    contraction
+        From the basic moments to the energy.
     """
 
-    neighbours: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
-    seers: npt.NDArray[np.int64]
-    seer_rows: npt.NDArray[np.int64]
+    n_neighbours: npt.NDArray[np.int64]
+    neighbours: npt.NDArray[np.uint32]
+    offsets: npt.NDArray[np.int64]
+    n_seers: npt.NDArray[np.int64]
+    seers: npt.NDArray[np.uint32]
+    seer_offsets: npt.NDArray[np.int64]
     moments: npt.NDArray[np.float64]
-    times: npt.NDArray[np.int64]
-    factors: npt.NDArray[np.float64]
     species_coeffs: npt.NDArray[np.float64]
-    scalar_coeffs: npt.NDArray[np.float64]
+    contraction: Contraction
 
 
 class GradientTables(NamedTuple):
@@ -47,6 +65,13 @@ class GradientTables(NamedTuple):
 
     Parameters
     ----------
+    contraction
+        With every moment stored.
+    scalars
+        Where the basis functions stand among the moments, (n_scalars,); their parameters end the
+        row.
+    rows
+        Row of `values` of each pair of sites, (n_sites, n_rows).
     values
         Those of `LatticeGeometry`, times the scaling, (n_unique, n_powers * radial_size).
     power
@@ -56,92 +81,94 @@ class GradientTables(NamedTuple):
         (n_species, n_species, n_basic).
     species
         Index of the parameter xi_0(z), (n_species,).
-    scalars
-        Moments that are basis functions, (n_scalars,); their parameters end the row.
     radial_size
         Number of radial basis functions.
-    n_parameters
-        Length of a row.
     """
 
+    contraction: Contraction
+    scalars: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.uint32]
     values: npt.NDArray[np.float64]
     power: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
     species: npt.NDArray[np.int64]
-    scalars: npt.NDArray[np.int64]
     radial_size: int
-    n_parameters: int
 
 
-@njit(cache=True)
-def add_row(m: npt.NDArray[np.float64], row: npt.NDArray[np.float64], weight: float) -> None:
-    for k in range(row.size):
-        m[k] += weight * row[k]
-
-
-@njit(cache=True)
-def _contract(tables: LatticeTables, m: npt.NDArray[np.float64]) -> float:
-    """Fill the products behind the basic moments of `m` and return the energy they give, eV."""
-    for k in range(tables.moments.shape[3], m.size):
-        m[k] = 0.0
-    for t in range(tables.factors.size):
-        a, b, c = tables.times[t]
-        m[c] += tables.factors[t] * m[a] * m[b]
-    energy = 0.0
-    for k in range(m.size):
-        energy += tables.scalar_coeffs[k] * m[k]
-    return energy
-
-
-@njit(cache=True)
-def basic_moments(
-    tables: LatticeTables, labels: npt.NDArray[np.int8], site: int, m: npt.NDArray[np.float64]
-) -> None:
-    """Write the basic moments of `site` to the beginning of `m`."""
-    for k in range(tables.moments.shape[3]):
-        m[k] = 0.0
-    for r in range(tables.neighbours.shape[1]):
-        j = tables.neighbours[site, r]
-        if j < 0:
-            break
-        add_row(m, tables.moments[tables.rows[site, r], labels[site], labels[j]], 1.0)
-
-
-@njit(cache=True)
-def contract_rows(
+@njit(**LEAN)
+def sum_rows(
     tables: LatticeTables,
-    rows: npt.NDArray[np.float64],
-    n_rows: int,
-    work: npt.NDArray[np.float64],
-    energies: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int8],
+    site: int,
+    m: npt.NDArray[np.float64],
 ) -> None:
-    """Write what the first rows of basic moments give, eV, without the species' own energies.
+    """Write the basic moments of `site` to `m`, (width,)."""
+    width = tables.moments.shape[3]
+    own = labels[site] * tables.moments.shape[2] * width
+    for first in range(0, width, LANES):
+        total = splat(0.0)
+        for r in range(tables.n_neighbours[site]):
+            other = labels[tables.neighbours[site, r]] * width
+            row = load(tables.moments, tables.offsets[site, r] + own + other + first)
+            total = plus(total, row)
+        store(m, first, total)
 
-    Parameters
-    ----------
-    rows
-        (at least n_rows, n_basic).
-    work
-        (n_moments,), overwritten.
-    energies
-        (at least n_rows,), written.
+
+@njit(**LEAN)
+def mean_rows(
+    tables: LatticeTables,
+    occupations: npt.NDArray[np.float64],
+    site: int,
+    species: int,
+    m: npt.NDArray[np.float64],
+) -> None:
+    """Write the basic moments of `site` as `species` among `occupations` to `m`, (width,).
+
+    `occupations` are those of all sites, (n_sites, n_species).
     """
-    for n in range(n_rows):
-        for k in range(rows.shape[1]):
-            work[k] = rows[n, k]
-        energies[n] = _contract(tables, work)
+    n_species, width = tables.moments.shape[2:]
+    for first in range(0, width, LANES):
+        total = splat(0.0)
+        for r in range(tables.n_neighbours[site]):
+            weights = occupations[tables.neighbours[site, r]]
+            row = tables.offsets[site, r] + species * n_species * width + first
+            for other in range(n_species):
+                if weights[other] != 0.0:
+                    moments = load(tables.moments, row + other * width)
+                    total = times_plus(splat(weights[other]), moments, total)
+        store(m, first, total)
 
 
 @njit(cache=True)
-def site_energies(tables: LatticeTables, labels: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
-    """Return the energies of the sites, (n, n_sites), eV, of `labels`, (n, n_sites)."""
-    energies = np.empty(labels.shape)
-    m = np.empty(tables.scalar_coeffs.size)
-    for n in range(labels.shape[0]):
-        for i in range(labels.shape[1]):
-            basic_moments(tables, labels[n], i, m)
-            energies[n, i] = tables.species_coeffs[labels[n, i]] + _contract(tables, m)
-    return energies
+def site_energies(
+    tables: LatticeTables, labels: npt.NDArray[np.int8], energies: npt.NDArray[np.float64]
+) -> None:
+    """Write the energies of the sites, eV, of `labels`; both (n, n_sites)."""
+    n_sites = labels.shape[1]
+    flat = energies.reshape(energies.size)
+    m = aligned(LANES * tables.moments.shape[3]).reshape(LANES, tables.moments.shape[3])
+    work = space(tables.contraction)
+    for first in range(0, flat.size, LANES):
+        block = flat[first : first + LANES]
+        for lane in range(block.size):
+            n, site = divmod(first + lane, n_sites)
+            sum_rows(tables, labels[n], site, m[lane])
+        contract_rows(tables.contraction, m, block.size, work, block)
+        for lane in range(block.size):
+            n, site = divmod(first + lane, n_sites)
+            block[lane] += tables.species_coeffs[labels[n, site]]
+
+
+@njit(cache=True)
+def mean_energies(site_energies: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the means, (n,), of `site_energies`, (n, n_sites), always summed in one order."""
+    means = np.empty(site_energies.shape[0])
+    for n in range(means.size):
+        total = 0.0
+        for i in range(site_energies.shape[1]):
+            total += site_energies[n, i]
+        means[n] = total / site_energies.shape[1]
+    return means
 
 
 @njit(cache=True)
@@ -150,43 +177,34 @@ def mean_field_energies(
 ) -> npt.NDArray[np.float64]:
     """Return the energies per site, (n,), eV, of `occupations`, (n, n_sites, n_species)."""
     n_labelings, n_sites, n_species = occupations.shape
+    width = tables.moments.shape[3]
+    m = aligned(LANES * width).reshape(LANES, width)
+    work = space(tables.contraction)
+    found = np.empty(LANES)
+    kept = np.zeros((LANES, 2), dtype=np.int64)
     energies = np.zeros(n_labelings)
-    m = np.empty(tables.scalar_coeffs.size)
+    n_kept = 0
+    for row in range(n_labelings * n_sites * n_species):
+        n, rest = divmod(row, n_sites * n_species)
+        i, z = divmod(rest, n_species)
+        if occupations[n, i, z] != 0.0:
+            mean_rows(tables, occupations[n], i, z, m[n_kept])
+            kept[n_kept, 0] = n
+            kept[n_kept, 1] = rest
+            n_kept += 1
+        if n_kept == LANES or row == occupations.size - 1:
+            contract_rows(tables.contraction, m, n_kept, work, found)
+            for lane in range(n_kept):
+                n = kept[lane, 0]
+                i, z = divmod(kept[lane, 1], n_species)
+                energies[n] += occupations[n, i, z] * (tables.species_coeffs[z] + found[lane])
+            n_kept = 0
     for n in range(n_labelings):
-        for i in range(n_sites):
-            for z in range(n_species):
-                if occupations[n, i, z] == 0.0:
-                    continue
-                for k in range(tables.moments.shape[3]):
-                    m[k] = 0.0
-                for r in range(tables.neighbours.shape[1]):
-                    j = tables.neighbours[i, r]
-                    if j < 0:
-                        break
-                    for other in range(n_species):
-                        weight = occupations[n, j, other]
-                        if weight != 0.0:
-                            add_row(m, tables.moments[tables.rows[i, r], z, other], weight)
-                energy = tables.species_coeffs[z] + _contract(tables, m)
-                energies[n] += occupations[n, i, z] * energy
         energies[n] /= n_sites
     return energies
 
 
-@njit(cache=True)
-def _differentiate(
-    tables: LatticeTables, m: npt.NDArray[np.float64], d: npt.NDArray[np.float64]
-) -> None:
-    """Write d(site energy)/d(moments) to `d`, (n_moments,), given all moments `m`."""
-    for k in range(m.size):
-        d[k] = tables.scalar_coeffs[k]
-    for t in range(tables.factors.size - 1, -1, -1):
-        a, b, c = tables.times[t]
-        d[a] += tables.factors[t] * d[c] * m[b]
-        d[b] += tables.factors[t] * d[c] * m[a]
-
-
-@njit(cache=True)
+@njit(**LEAN)
 def _neighbour_sums(
     tables: LatticeTables,
     gradient: GradientTables,
@@ -195,41 +213,67 @@ def _neighbour_sums(
     sums: npt.NDArray[np.float64],
 ) -> None:
     """Write the sums of `values` over the neighbours of each species to `sums`."""
+    sums[:] = 0.0
+    for r in range(tables.n_neighbours[site]):
+        total = sums[labels[tables.neighbours[site, r]]]
+        row = gradient.values[gradient.rows[site, r]]
+        for s in range(row.size):
+            total[s] += row[s]
+
+
+@njit(**LEAN)
+def _add_gradient(
+    gradient: GradientTables,
+    species: int,
+    lane: int,
+    spaces: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    row: npt.NDArray[np.float64],
+) -> None:
+    """Add the derivatives of one site energy to `row`, (n_parameters,).
+
+    `spaces` are the moments, their adjoints (both in lanes) and the neighbour sums of the site.
+    """
+    m, d, sums = spaces
+    size = gradient.radial_size
+    row[gradient.species[species]] += 1.0
+    for s in range(gradient.scalars.size):
+        row[row.size - gradient.scalars.size + s] += m[gradient.scalars[s] * LANES + lane]
     for other in range(sums.shape[0]):
-        for s in range(sums.shape[1]):
-            sums[other, s] = 0.0
-    for r in range(tables.neighbours.shape[1]):
-        j = tables.neighbours[site, r]
-        if j < 0:
-            break
-        add_row(sums[labels[j]], gradient.values[tables.rows[site, r]], 1.0)
+        for k in range(gradient.power.size):
+            first = gradient.first[species, other, k]
+            values = sums[other, gradient.power[k] * size : (gradient.power[k] + 1) * size]
+            slope = d[k * LANES + lane]
+            for q in range(size):
+                row[first + q] += slope * values[q]
 
 
 @njit(cache=True)
-def site_gradients(
-    tables: LatticeTables, gradient: GradientTables, labels: npt.NDArray[np.int8]
-) -> npt.NDArray[np.float64]:
-    """Return d(site energy)/d(parameters), (n_sites, n_parameters), of `labels`, (n_sites,).
+def add_gradients(
+    tables: LatticeTables,
+    gradient: GradientTables,
+    labels: npt.NDArray[np.int8],
+    rows: npt.NDArray[np.float64],
+) -> None:
+    """Add d(site energy)/d(parameters) of `labels`, (n, n_sites), to `rows`.
 
-    Reverse mode through the list of products: one pass forward, one backward.
+    `rows` have one row per site, (n * n_sites, n_parameters), or the sum of these rows for each
+    labeling, (n, n_parameters).
     """
-    rows = np.zeros((labels.size, gradient.n_parameters))
-    n_scalars, size = gradient.scalars.size, gradient.radial_size
+    n_sites, width = labels.shape[1], tables.moments.shape[3]
+    per_row = labels.size // rows.shape[0]
+    basic = aligned(LANES * width).reshape(LANES, width)
+    m, d = space(gradient.contraction), space(gradient.contraction)
     sums = np.empty((tables.species_coeffs.size, gradient.values.shape[1]))
-    m = np.empty(tables.scalar_coeffs.size)
-    d = np.empty(m.size)
-    for i in range(labels.size):
-        z = labels[i]
-        basic_moments(tables, labels, i, m)
-        _contract(tables, m)
-        rows[i, gradient.species[z]] = 1.0
-        for s in range(n_scalars):
-            rows[i, gradient.n_parameters - n_scalars + s] = m[gradient.scalars[s]]
-        _differentiate(tables, m, d)
-        _neighbour_sums(tables, gradient, labels, i, sums)
-        for other in range(sums.shape[0]):
-            for k in range(gradient.power.size):
-                first = gradient.first[z, other, k]
-                for q in range(size):
-                    rows[i, first + q] += d[k] * sums[other, gradient.power[k] * size + q]
-    return rows
+    for first in range(0, labels.size, LANES):
+        n_lanes = min(LANES, labels.size - first)
+        for lane in range(n_lanes):
+            n, site = divmod(first + lane, n_sites)
+            sum_rows(tables, labels[n], site, basic[lane])
+        fill_lanes(gradient.contraction.n_basic, basic, 0, n_lanes, m)
+        multiply(gradient.contraction, m)
+        differentiate(gradient.contraction, m, d)
+        for lane in range(n_lanes):
+            n, site = divmod(first + lane, n_sites)
+            _neighbour_sums(tables, gradient, labels[n], site, sums)
+            row = rows[(first + lane) // per_row]
+            _add_gradient(gradient, labels[n, site], lane, (m, d, sums), row)

@@ -15,11 +15,12 @@ from numba import njit, types
 from numba.extending import overload
 
 from latticesearch.potential import _walk
+from latticesearch.potential.mtp._contraction import LEAN, contract_rows
+from latticesearch.potential.mtp._lanes import LANES, load, minus, plus, splat, store, times_plus
 from latticesearch.potential.mtp._lattice_kernels import (
     LatticeTables,
-    add_row,
-    basic_moments,
-    contract_rows,
+    mean_rows,
+    sum_rows,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class WalkState(NamedTuple):
     energy
         Energy of the cell, (1,), eV.
     moments
-        Basic moments, (n_sites, n_basic).
+        Basic moments as wide as the table rows, (n_sites, width).
     energies
         Energies of the sites, (n_sites,), eV.
     changed, species
@@ -51,7 +52,7 @@ class WalkState(NamedTuple):
     slots
         ``touched[slots[i]] == i`` while the change is worked out, else -1, (n_sites,).
     trial_moments, trial_energies
-        What the touched sites have after the change, (n_touched_max, n_basic), (n_touched_max,).
+        What the touched sites have after the change, (n_touched_max, width), (n_touched_max,).
     change
         The answer last given, (1,), eV.
     counts
@@ -88,7 +89,7 @@ class PartialState(NamedTuple):
         Expected occupation of each site, (n_sites, n_species).
     moments
         Basic moments of site i as species z in the averaged neighbourhood; meaningful where
-        ``occupations[i, z]`` is not zero, (n_sites, n_species, n_basic).
+        ``occupations[i, z]`` is not zero, (n_sites, n_species, width).
     energies
         What these moments give with the species' own energy, (n_sites, n_species), eV.
     decision
@@ -96,7 +97,7 @@ class PartialState(NamedTuple):
     row_site, row_species
         Site and species of each touched row, (n_rows_max,); the deciding site comes last.
     trial_moments, trial_energies
-        What these rows have after the decision, (n_rows_max, n_basic), (n_rows_max,).
+        What these rows have after the decision, (n_rows_max, width), (n_rows_max,).
     change
         The answer last given, (1,), eV.
     saved
@@ -120,11 +121,21 @@ class PartialState(NamedTuple):
     work: npt.NDArray[np.float64]
 
 
-@njit(cache=True)
+@njit(**LEAN)
+def copy_row(
+    source: npt.NDArray[np.float64], row: int, target: npt.NDArray[np.float64], into: int
+) -> None:
+    """Copy one row of whole vectors to the row `into` of an array of the same last dimension."""
+    width = source.shape[-1]
+    for k in range(0, width, LANES):
+        store(target, into * width + k, load(source, row * width + k))
+
+
+@njit(**LEAN)
 def _begin(tables: LatticeTables, state: WalkState) -> None:
     for i in range(state.labels.size):
-        basic_moments(tables, state.labels, i, state.moments[i])
-    contract_rows(tables, state.moments, state.labels.size, state.work, state.energies)
+        sum_rows(tables, state.labels, i, state.moments[i])
+    contract_rows(tables.contraction, state.moments, state.labels.size, state.work, state.energies)
     total = 0.0
     for i in range(state.labels.size):
         state.energies[i] += tables.species_coeffs[state.labels[i]]
@@ -134,35 +145,39 @@ def _begin(tables: LatticeTables, state: WalkState) -> None:
     state.counts[:] = 0
 
 
-@njit(cache=True)
+@njit(**LEAN)
 def _touch(state: WalkState, site: int) -> int:
-    """Return where the trial moments of a site stand, and put its present ones there if new."""
-    slot: int = state.slots[site]
-    if slot < 0:
-        slot = state.counts[0]
-        state.counts[0] += 1
-        state.slots[site] = slot
-        state.touched[slot] = site
-        for k in range(state.moments.shape[1]):
-            state.trial_moments[slot, k] = state.moments[site, k]
+    """Return where the trial moments of a site not yet touched are to stand."""
+    slot: int = state.counts[0]
+    state.counts[0] = slot + 1
+    state.slots[site] = slot
+    state.touched[slot] = site
     return slot
 
 
-@njit(cache=True)
+@njit(**LEAN)
 def _move_seers(tables: LatticeTables, state: WalkState, site: int, after: int) -> None:
     """Move the trial moments of all sites that see `site`, which becomes the species `after`."""
+    n_species, width = tables.moments.shape[2:]
     before = state.labels[site]
-    for s in range(tables.seers.shape[1]):
+    for s in range(tables.n_seers[site]):
         j = tables.seers[site, s]
-        if j < 0:
-            break
-        slot = _touch(state, j)
-        rows = tables.moments[tables.seer_rows[site, s], state.labels[j]]
-        for k in range(rows.shape[1]):
-            state.trial_moments[slot, k] += rows[after, k] - rows[before, k]
+        rows = tables.seer_offsets[site, s] + state.labels[j] * n_species * width
+        slot = state.slots[j]
+        is_new = slot < 0
+        if is_new:
+            slot = _touch(state, j)
+        for k in range(0, width, LANES):
+            new = load(tables.moments, rows + after * width + k)
+            old = load(tables.moments, rows + before * width + k)
+            if is_new:
+                present = load(state.moments, j * width + k)
+            else:
+                present = load(state.trial_moments, slot * width + k)
+            store(state.trial_moments, slot * width + k, plus(present, minus(new, old)))
 
 
-@njit(cache=True)
+@njit(**LEAN)
 def _exchange(state: WalkState) -> None:
     """Exchange the species of the changed sites before and after the change."""
     for c in range(state.counts[1]):
@@ -172,7 +187,7 @@ def _exchange(state: WalkState) -> None:
         state.species[c] = before
 
 
-@njit(cache=True)
+@njit(**LEAN)
 def _change(tables: LatticeTables, state: WalkState) -> float:
     """Work out the change of the first ``counts[1]`` sites of `changed` to their `species`."""
     state.counts[0] = 0
@@ -181,9 +196,14 @@ def _change(tables: LatticeTables, state: WalkState) -> float:
     _exchange(state)
     for c in range(state.counts[1]):
         site = state.changed[c]
-        basic_moments(tables, state.labels, site, state.trial_moments[_touch(state, site)])
+        slot = state.slots[site]
+        if slot < 0:
+            slot = _touch(state, site)
+        sum_rows(tables, state.labels, site, state.trial_moments[slot])
     n_touched = state.counts[0]
-    contract_rows(tables, state.trial_moments, n_touched, state.work, state.trial_energies)
+    contract_rows(
+        tables.contraction, state.trial_moments, n_touched, state.work, state.trial_energies
+    )
     total = 0.0
     for n in range(n_touched):
         site = state.touched[n]
@@ -195,7 +215,7 @@ def _change(tables: LatticeTables, state: WalkState) -> float:
     return total
 
 
-@njit(cache=True)
+@njit(**LEAN)
 def _flip_change(tables: LatticeTables, state: WalkState, site: int, species: int) -> float:
     state.counts[1] = 0
     if state.labels[site] == species:
@@ -207,7 +227,7 @@ def _flip_change(tables: LatticeTables, state: WalkState, site: int, species: in
     return change
 
 
-@njit(cache=True)
+@njit(**LEAN)
 def _swap_change(tables: LatticeTables, state: WalkState, one: int, other: int) -> float:
     state.counts[1] = 0
     if state.labels[one] == state.labels[other]:
@@ -221,14 +241,13 @@ def _swap_change(tables: LatticeTables, state: WalkState, one: int, other: int) 
     return change
 
 
-@njit(cache=True)
+@njit(**LEAN)
 def _accept(tables: LatticeTables, state: WalkState) -> None:
     if state.counts[1] == 0:
         return
     for n in range(state.counts[0]):
         site = state.touched[n]
-        for k in range(state.moments.shape[1]):
-            state.moments[site, k] = state.trial_moments[n, k]
+        copy_row(state.trial_moments, n, state.moments, site)
         state.energies[site] = state.trial_energies[n]
     for c in range(state.counts[1]):
         state.labels[state.changed[c]] = state.species[c]
@@ -239,52 +258,31 @@ def _accept(tables: LatticeTables, state: WalkState) -> None:
         _begin(tables, state)
 
 
-@njit(cache=True)
-def _mean_moments(
-    tables: LatticeTables,
-    occupations: npt.NDArray[np.float64],
-    site: int,
-    species: int,
-    m: npt.NDArray[np.float64],
-) -> None:
-    """Write the basic moments of `site` as `species` in its averaged neighbourhood to `m`."""
-    m[: tables.moments.shape[3]] = 0.0
-    for r in range(tables.neighbours.shape[1]):
-        j = tables.neighbours[site, r]
-        if j < 0:
-            break
-        for other in range(occupations.shape[1]):
-            if occupations[j, other] != 0.0:
-                row = tables.moments[tables.rows[site, r], species, other]
-                add_row(m, row, occupations[j, other])
-
-
-@njit(cache=True)
+@njit(**LEAN)
 def _contract_trials(tables: LatticeTables, state: PartialState, n_rows: int) -> None:
     """Work out the trial energies of the first rows."""
-    contract_rows(tables, state.trial_moments, n_rows, state.work, state.trial_energies)
+    contract_rows(tables.contraction, state.trial_moments, n_rows, state.work, state.trial_energies)
     for row in range(n_rows):
         state.trial_energies[row] += tables.species_coeffs[state.row_species[row]]
 
 
-@njit(cache=True)
+@njit(**LEAN)
 def _keep_trials(state: PartialState, n_rows: int) -> None:
     """Copy the first trial rows to where they belong."""
     for row in range(n_rows):
         i, z = state.row_site[row], state.row_species[row]
-        for k in range(state.moments.shape[2]):
-            state.moments[i, z, k] = state.trial_moments[row, k]
+        copy_row(state.trial_moments, row, state.moments, i * state.energies.shape[1] + z)
         state.energies[i, z] = state.trial_energies[row]
 
 
-@njit(cache=True)
+@njit(**LEAN)
 def _begin_partial(tables: LatticeTables, state: PartialState) -> None:
     n_sites, n_species = state.occupations.shape
     n = 0
     for i in range(n_sites):
         for z in range(n_species):
             if state.occupations[i, z] != 0.0:
-                _mean_moments(tables, state.occupations, i, z, state.trial_moments[n])
+                mean_rows(tables, state.occupations, i, z, state.trial_moments[n])
                 state.row_site[n] = i
                 state.row_species[n] = z
                 n += 1
@@ -300,40 +298,61 @@ def _begin_partial(tables: LatticeTables, state: PartialState) -> None:
     state.decision[:] = -1
 
 
-@njit(cache=True)
+@njit(**LEAN)
+def _move_average(
+    tables: LatticeTables,
+    state: PartialState,
+    n: int,
+    rows: int,
+    change: npt.NDArray[np.float64],
+) -> None:
+    """Fill the trial row n: the present moments and the change of an occupation, (n_species,).
+
+    `rows` is where the table rows of the pair and of the row's species begin.
+    """
+    width = tables.moments.shape[3]
+    present = state.row_site[n] * tables.moments.shape[1] + state.row_species[n]
+    for k in range(0, width, LANES):
+        moved = load(state.moments, present * width + k)
+        for other in range(change.size):
+            if change[other] != 0.0:
+                row = load(tables.moments, rows + other * width + k)
+                moved = times_plus(splat(change[other]), row, moved)
+        store(state.trial_moments, n * width + k, moved)
+
+
+@njit(**LEAN)
 def _move_averages(tables: LatticeTables, state: PartialState, site: int, species: int) -> int:
     """Fill the trial rows of all sites that see `site`, and return how many rows these are."""
+    n_species, width = tables.moments.shape[2:]
+    change = state.saved
+    for z in range(n_species):
+        change[z] = -state.occupations[site, z]
+    change[species] += 1.0
     n = 0
-    for s in range(tables.seers.shape[1]):
+    for s in range(tables.n_seers[site]):
         j = tables.seers[site, s]
-        if j < 0:
-            break
-        if j == site:
-            continue
-        for z in range(state.occupations.shape[1]):
-            if state.occupations[j, z] == 0.0:
-                continue
-            rows = tables.moments[tables.seer_rows[site, s], z]
-            for k in range(rows.shape[1]):
-                state.trial_moments[n, k] = state.moments[j, z, k] + rows[species, k]
-            for other in range(rows.shape[0]):
-                if state.occupations[site, other] != 0.0:
-                    add_row(state.trial_moments[n], rows[other], -state.occupations[site, other])
-            state.row_site[n] = j
-            state.row_species[n] = z
-            n += 1
+        for z in range(n_species):
+            if j != site and state.occupations[j, z] != 0.0:
+                state.row_site[n] = j
+                state.row_species[n] = z
+                rows = tables.seer_offsets[site, s] + z * n_species * width
+                _move_average(tables, state, n, rows, change)
+                n += 1
     return n
 
 
-@njit(cache=True)
+@njit(**LEAN)
 def _decide_change(tables: LatticeTables, state: PartialState, site: int, species: int) -> float:
     n = _move_averages(tables, state, site, species)
-    state.saved[:] = state.occupations[site]
+    for z in range(state.saved.size):
+        state.saved[z] = state.occupations[site, z]
     # A site of a small cell sees its own images, which are decided with it.
     state.occupations[site] = 0.0
     state.occupations[site, species] = 1.0
-    _mean_moments(tables, state.occupations, site, species, state.trial_moments[n])
-    state.occupations[site] = state.saved
+    mean_rows(tables, state.occupations, site, species, state.trial_moments[n])
+    for z in range(state.saved.size):
+        state.occupations[site, z] = state.saved[z]
     state.row_site[n] = site
     state.row_species[n] = species
     _contract_trials(tables, state, n + 1)
@@ -351,7 +370,7 @@ def _decide_change(tables: LatticeTables, state: PartialState, site: int, specie
     return float(total)
 
 
-@njit(cache=True)
+@njit(**LEAN)
 def _decide(tables: LatticeTables, state: PartialState, site: int, species: int) -> None:
     if state.decision[0] != site or state.decision[1] != species:
         _decide_change(tables, state, site, species)
@@ -388,13 +407,13 @@ def swap_changes(
     return changes
 
 
-@njit(cache=True)
+@njit(**LEAN)
 def begin(tables: LatticeTables, state: WalkState) -> None:
     """Work out a state from its labels; see `latticesearch.potential._walk.begin`."""
     _begin(tables, state)
 
 
-@njit(cache=True)
+@njit(**LEAN)
 def begin_partial(tables: LatticeTables, state: PartialState) -> None:
     """Work out a partial state; see `latticesearch.potential._walk.begin_partial`."""
     _begin_partial(tables, state)
@@ -408,7 +427,7 @@ def _is_ours(tables: Any) -> bool:
 # the arguments with those of the implementation, so all of them stand there.
 
 
-@overload(_walk.begin)
+@overload(_walk.begin, jit_options=LEAN)
 def _overload_begin(tables: Any, state: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any) -> Any:
         _begin(tables, state)
@@ -416,7 +435,7 @@ def _overload_begin(tables: Any, state: Any) -> Callable[..., Any] | None:
     return carry_out if _is_ours(tables) else None
 
 
-@overload(_walk.accept)
+@overload(_walk.accept, jit_options=LEAN)
 def _overload_accept(tables: Any, state: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any) -> Any:
         _accept(tables, state)
@@ -424,7 +443,7 @@ def _overload_accept(tables: Any, state: Any) -> Callable[..., Any] | None:
     return carry_out if _is_ours(tables) else None
 
 
-@overload(_walk.begin_partial)
+@overload(_walk.begin_partial, jit_options=LEAN)
 def _overload_begin_partial(tables: Any, state: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any) -> Any:
         _begin_partial(tables, state)
@@ -432,7 +451,7 @@ def _overload_begin_partial(tables: Any, state: Any) -> Callable[..., Any] | Non
     return carry_out if _is_ours(tables) else None
 
 
-@overload(_walk.flip_change)
+@overload(_walk.flip_change, jit_options=LEAN)
 def _overload_flip(tables: Any, state: Any, site: Any, species: Any) -> Callable[..., Any] | None:
     def ask(tables: Any, state: Any, site: Any, species: Any) -> Any:
         return _flip_change(tables, state, site, species)
@@ -440,7 +459,7 @@ def _overload_flip(tables: Any, state: Any, site: Any, species: Any) -> Callable
     return ask if _is_ours(tables) else None
 
 
-@overload(_walk.swap_change)
+@overload(_walk.swap_change, jit_options=LEAN)
 def _overload_swap(tables: Any, state: Any, one: Any, other: Any) -> Callable[..., Any] | None:
     def ask(tables: Any, state: Any, one: Any, other: Any) -> Any:
         return _swap_change(tables, state, one, other)
@@ -448,7 +467,7 @@ def _overload_swap(tables: Any, state: Any, one: Any, other: Any) -> Callable[..
     return ask if _is_ours(tables) else None
 
 
-@overload(_walk.decide_change)
+@overload(_walk.decide_change, jit_options=LEAN)
 def _overload_decide_change(
     tables: Any, state: Any, site: Any, species: Any
 ) -> Callable[..., Any] | None:
@@ -458,7 +477,7 @@ def _overload_decide_change(
     return ask if _is_ours(tables) else None
 
 
-@overload(_walk.decide)
+@overload(_walk.decide, jit_options=LEAN)
 def _overload_decide(tables: Any, state: Any, site: Any, species: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any, site: Any, species: Any) -> Any:
         _decide(tables, state, site, species)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -9,7 +11,10 @@ import numpy as np
 from latticesearch.errors import InputError
 from latticesearch.potential.mtp import _lattice_kernels as kernels
 from latticesearch.potential.mtp import _walk_kernels as walk_kernels
-from latticesearch.potential.mtp.tables import RadialInterval, lattice_geometry
+from latticesearch.potential.mtp._contraction import aligned, space
+from latticesearch.potential.mtp._lanes import LANES
+from latticesearch.potential.mtp.products import energy_contraction, full_contraction
+from latticesearch.potential.mtp.tables import PADDING, RadialInterval, lattice_geometry
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -45,7 +50,12 @@ class MtpLatticeEvaluator:
         powers, power = unique_powers(potential)
         geometry = lattice_geometry(supercell, radial_interval(potential), powers)
         self._tables = _lattice_tables(potential, geometry, power, order)
-        self._gradient = _gradient_tables(potential, geometry, power, order)
+        # Only fits and grades need gradients, and most supercells see neither.
+        self._make_gradient = partial(_gradient_tables, potential, geometry, power, order)
+
+    @cached_property
+    def _gradient(self) -> kernels.GradientTables:
+        return self._make_gradient()
 
     @property
     def supercell(self) -> Supercell:
@@ -59,12 +69,14 @@ class MtpLatticeEvaluator:
 
     def energies(self, labels: Labels) -> Floats:
         """Return the energies per site, (n,), eV, of `labels`, (n, n_sites)."""
-        mean: Floats = self.site_energies(labels).mean(axis=1)
+        mean: Floats = kernels.mean_energies(self.site_energies(labels))
         return mean
 
     def site_energies(self, labels: Labels) -> Floats:
         """Return the energies of the sites, (n, n_sites), eV, of `labels`, (n, n_sites)."""
-        energies: Floats = kernels.site_energies(self._tables, self._checked(labels, 2))
+        labels = self._checked(labels, 2)
+        energies = np.empty(labels.shape)
+        kernels.site_energies(self._tables, labels, energies)
         return energies
 
     def mean_field_energies(self, occupations: Floats) -> Floats:
@@ -126,22 +138,22 @@ class MtpLatticeEvaluator:
     def walk_state(self, labels: Labels) -> walk_kernels.WalkState:
         """Return a new state of `labels`, (n_sites,), worked out, for the same functions."""
         labels = self._checked(labels, 1)
-        n_sites, n_basic = len(labels), self._tables.moments.shape[3]
+        n_sites, width = len(labels), self._tables.moments.shape[3]
         n_touched = min(n_sites, 2 * (self._tables.seers.shape[1] + 1))
         state = walk_kernels.WalkState(
             labels=labels.copy(),
             energy=np.zeros(1),
-            moments=np.empty((n_sites, n_basic)),
+            moments=_rows(n_sites, width),
             energies=np.empty(n_sites),
             changed=np.zeros(2, dtype=np.int64),
             species=np.zeros(2, dtype=np.int8),
             touched=np.empty(n_touched, dtype=np.int64),
             slots=np.empty(n_sites, dtype=np.int64),
-            trial_moments=np.empty((n_touched, n_basic)),
+            trial_moments=_rows(n_touched, width),
             trial_energies=np.empty(n_touched),
             change=np.zeros(1),
             counts=np.zeros(3, dtype=np.int64),
-            work=np.empty(len(self._tables.scalar_coeffs)),
+            work=space(self._tables.contraction),
         )
         walk_kernels.begin(self._tables, state)
         return state
@@ -161,21 +173,21 @@ class MtpLatticeEvaluator:
         self._checked(np.maximum(labels, 0), 1)
         n_sites, n_species = occupations.shape
         n_rows = (self._tables.seers.shape[1] + 1) * n_species
-        n_basic = self._tables.moments.shape[3]
+        width = self._tables.moments.shape[3]
         state = walk_kernels.PartialState(
             labels=labels,
             energy=np.zeros(1),
             occupations=occupations.copy(),
-            moments=np.zeros((n_sites, n_species, n_basic)),
+            moments=_rows(n_sites, n_species, width),
             energies=np.zeros((n_sites, n_species)),
             decision=np.zeros(3, dtype=np.int64),
             row_site=np.empty(n_rows, dtype=np.int64),
             row_species=np.empty(n_rows, dtype=np.int64),
-            trial_moments=np.empty((n_rows, n_basic)),
+            trial_moments=_rows(n_rows, width),
             trial_energies=np.empty(n_rows),
             change=np.zeros(1),
             saved=np.empty(n_species),
-            work=np.empty(len(self._tables.scalar_coeffs)),
+            work=space(self._tables.contraction),
         )
         walk_kernels.begin_partial(self._tables, state)
         return state
@@ -183,15 +195,16 @@ class MtpLatticeEvaluator:
     def gradient_rows(self, labels: Labels) -> Floats:
         """Return d(energy per site)/d(parameters), (n, n_parameters), of `labels`, (n, n_sites)."""
         labels = self._checked(labels, 2)
-        rows = np.empty((len(labels), self._n_parameters))
-        for row, labeling in zip(rows, labels, strict=True):
-            row[:] = kernels.site_gradients(self._tables, self._gradient, labeling).mean(axis=0)
+        rows = np.zeros((len(labels), self._n_parameters))
+        kernels.add_gradients(self._tables, self._gradient, labels, rows)
+        rows /= self._supercell.n_sites
         return rows
 
     def site_gradient_rows(self, labels: Labels) -> Floats:
         """Return d(site energy)/d(parameters), (n_sites, n_parameters), of one labeling."""
         labels = self._checked(labels, 1)
-        rows: Floats = kernels.site_gradients(self._tables, self._gradient, labels)
+        rows = np.zeros((len(labels), self._n_parameters))
+        kernels.add_gradients(self._tables, self._gradient, labels[None], rows)
         return rows
 
     def _checked_occupations(self, occupations: Floats) -> Floats:
@@ -254,6 +267,13 @@ def species_order(species: tuple[str, ...], parent: ParentLattice) -> npt.NDArra
     return np.array([species.index(symbol) for symbol in parent.species], dtype=np.int64)
 
 
+def _rows(*shape: int) -> Floats:
+    """Return zeros whose rows begin where cache lines begin; see `aligned`."""
+    rows: Floats = aligned(math.prod(shape)).reshape(shape)
+    rows[:] = 0.0
+    return rows
+
+
 def _lattice_tables(
     potential: MtpPotential,
     geometry: LatticeGeometry,
@@ -263,20 +283,20 @@ def _lattice_tables(
     """Contract the geometry with the radial coefficients."""
     mu = potential.alpha_index_basic[:, 0]
     coeffs = potential.scaling * potential.radial_coeffs[np.ix_(order, order)][:, :, mu]
-    moments = np.einsum("uqk,ijkq->uijk", geometry.values[:, :, power], coeffs, optimize=True)
-    scalar_coeffs = np.zeros(potential.n_moments)
-    np.add.at(scalar_coeffs, potential.alpha_moment_mapping, potential.moment_coeffs)
-    times = potential.alpha_index_times
+    rows = np.einsum("uqk,ijkq->uijk", geometry.values[:, :, power], coeffs, optimize=True)
+    moments = _rows(*rows.shape[:3], -(-len(mu) // LANES) * LANES)
+    moments[..., : len(mu)] = rows
+    stride = math.prod(moments.shape[1:])
     return kernels.LatticeTables(
-        geometry.neighbours,
-        geometry.rows,
-        geometry.seers,
-        geometry.seer_rows,
-        np.ascontiguousarray(moments),
-        np.ascontiguousarray(times[:, [0, 1, 3]], dtype=np.int64),
-        np.ascontiguousarray(times[:, 2], dtype=np.float64),
+        (geometry.neighbours != PADDING).sum(axis=1),
+        geometry.neighbours.astype(np.uint32),
+        geometry.rows * stride,
+        (geometry.seers != PADDING).sum(axis=1),
+        geometry.seers.astype(np.uint32),
+        geometry.seer_rows * stride,
+        moments,
         np.ascontiguousarray(potential.species_coeffs[order]),
-        scalar_coeffs,
+        energy_contraction(potential),
     )
 
 
@@ -291,12 +311,14 @@ def _gradient_tables(
     shape = potential.radial_coeffs.shape
     index = np.arange(potential.radial_coeffs.size, dtype=np.int64).reshape(shape)[..., 0]
     values = np.ascontiguousarray(geometry.values.swapaxes(1, 2))
+    contraction, scalars = full_contraction(potential)
     return kernels.GradientTables(
+        contraction,
+        scalars,
+        geometry.rows.astype(np.uint32),
         potential.scaling * values.reshape(len(values), values.shape[1] * values.shape[2]),
         power.astype(np.int64),
         np.ascontiguousarray(index[np.ix_(order, order)][:, :, mu]),
         potential.radial_coeffs.size + order,
-        np.ascontiguousarray(potential.alpha_moment_mapping, dtype=np.int64),
         shape[3],
-        potential.n_parameters,
     )

@@ -1,0 +1,137 @@
+"""Vectors of a fixed number of doubles for compiled loops that treat as many sites at once.
+
+Numba has no type for a vector, and whether LLVM finds one in a loop depends on what it can prove
+about the arrays. Here the vectors are asked for: each operation is one LLVM instruction on all
+lanes, so a lane's result depends on that lane alone, wherever in a batch it stands. Processors
+with narrower registers take several instructions for one.
+
+Products and sums are fused where the processor can do that (``llvm.fmuladd``). There is no check
+of bounds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, models, register_model
+
+if TYPE_CHECKING:
+    Lanes = Any
+
+LANES = 16
+"""Doubles in a vector: two registers of 512 bits, so that two sums run beside each other."""
+
+_DOUBLE = ir.DoubleType()
+_VECTOR = ir.VectorType(_DOUBLE, LANES)
+
+
+class LanesType(types.Type):  # type: ignore[misc]  # numba has no types
+    """Numba's type of a vector."""
+
+    def __init__(self) -> None:
+        super().__init__(name=f"Lanes({LANES})")
+
+
+@register_model(LanesType)
+class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, kind: LanesType) -> None:
+        super().__init__(manager, kind, _VECTOR)
+
+
+_LANES_TYPE = LanesType()
+
+
+def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    """Return the address of LANES doubles of a contiguous array, counted in doubles."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
+
+
+def _splat(builder: Any, value: Any) -> Any:
+    first = builder.insert_element(
+        ir.Constant(_VECTOR, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)
+    )
+    pattern = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(first, ir.Constant(_VECTOR, ir.Undefined), pattern)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load(_typing: Any, array: Any, index: Any) -> Any:
+    """Return ``array[index : index + LANES]`` of a contiguous array of doubles."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        position = context.cast(builder, values[1], signature.args[1], types.intp)
+        return builder.load(
+            _address(context, builder, signature.args[0], values[0], position), align=8
+        )
+
+    return _LANES_TYPE(array, index), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store(_typing: Any, array: Any, index: Any, vector: Any) -> Any:
+    """Write a vector to ``array[index : index + LANES]`` of a contiguous array of doubles."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        position = context.cast(builder, values[1], signature.args[1], types.intp)
+        address = _address(context, builder, signature.args[0], values[0], position)
+        builder.store(values[2], address, align=8)
+        return context.get_dummy_value()
+
+    return types.void(array, index, vector), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def splat(_typing: Any, value: Any) -> Any:
+    """Return the vector whose lanes all hold one double."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        double = context.cast(builder, values[0], signature.args[0], types.float64)
+        return _splat(builder, double)
+
+    return _LANES_TYPE(value), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def times(_typing: Any, one: Any, other: Any) -> Any:
+    """Return ``one * other``."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        return builder.fmul(*values)
+
+    return _LANES_TYPE(one, other), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def plus(_typing: Any, one: Any, other: Any) -> Any:
+    """Return ``one + other``."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        return builder.fadd(*values)
+
+    return _LANES_TYPE(one, other), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def minus(_typing: Any, one: Any, other: Any) -> Any:
+    """Return ``one - other``."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        return builder.fsub(*values)
+
+    return _LANES_TYPE(one, other), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def times_plus(_typing: Any, one: Any, other: Any, summand: Any) -> Any:
+    """Return ``one * other + summand``, rounded once where the processor can."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        name = f"llvm.fmuladd.v{LANES}f64"
+        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        return builder.call(function, values)
+
+    return _LANES_TYPE(one, other, summand), generate
