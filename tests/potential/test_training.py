@@ -279,7 +279,7 @@ def test_pairs_never_seen_are_reported(bcc):
     part = LabelledBatch(Labelings(supercell, labels), -np.arange(5.0))
     _, report = fit(basis, TrainingSet((part,)))
     assert [w for w in report.warnings if "no Ta within 3 Å of any W" in w]
-    assert len(report.warnings) == 2
+    assert len([w for w in report.warnings if "interaction is a guess" in w]) == 2
 
 
 def broken(cell, **changes):

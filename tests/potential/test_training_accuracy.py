@@ -61,6 +61,7 @@ def test_error_of_unseen_energies(cell, relaxed, n, expected):
         potential, report = fit(MtpBasis(8, SPECIES, cutoff=6.0), TrainingSet((part,)))
         error = potential.evaluator(cell).energies(labels[unknown]) - energies[unknown]
         errors.append(1e3 * np.sqrt(np.mean(error**2)))
-        estimates.append(report.left_out_rmse)
+        # No other datum says much of the pure metals, and the unknown ones are alloys.
+        estimates.append(np.sqrt(np.mean(np.square(report.left_out_errors[2:]))))
     assert np.median(errors) < expected
     assert 0.5 < np.median(estimates) / np.median(errors) < 2.0

@@ -8,11 +8,13 @@ of the ridges suits any alloy.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from latticesearch.errors import InputError
+from latticesearch.lattice.labelings import Labelings
+from latticesearch.parallel import block_range, collective_errors
 from latticesearch.potential.mtp.environments import LatticeEnvironments, RadialCoordinates
 from latticesearch.potential.mtp.structures import StructureRows, prepared
 from latticesearch.potential.mtp.tables import parent_neighbours
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from latticesearch.parallel import Communicator
     from latticesearch.potential.mtp.model import MtpPotential
     from latticesearch.potential.mtp.offlattice import OffLatticeStructure
     from latticesearch.potential.mtp.training import (
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from latticesearch.potential.mtp.varpro import Solution
 
     Floats = npt.NDArray[np.float64]
+
+T = TypeVar("T")
 
 SPECIES_RIDGE = 1e-8
 """Ridge of the species' energies: only decides where the compositions leave them open."""
@@ -54,6 +59,9 @@ DISTANCE_BINS = 64
 
 CONSTANT, TINY = 1e-3, 1e-12
 """Smallest scale of a column relative to its largest entry, and at all."""
+
+COMPARED = 0.92
+"""Part of the left-out errors, the smaller ones, by which solutions are compared."""
 
 CONVERGED = 1e-5
 """Relative decrease of the cost by the last step of a fit."""
@@ -86,25 +94,62 @@ class Trial(NamedTuple):
     scales: Floats
 
 
-class _WeightedLabelings:
-    """The rows of labelings, each multiplied by the root of its weight."""
+class _LabelingRows:
+    """The rows of labelings: energies per site."""
 
-    def __init__(self, environments: LatticeEnvironments, batches: Sequence[LabelledBatch]) -> None:
-        weights = [np.ones(len(p.batch)) if p.weights is None else p.weights for p in batches]
-        self.environments = environments
-        self.energy_weights: Floats = np.sqrt(np.concatenate(weights))
-        self.energy_weights /= np.sqrt(np.mean(self.energy_weights**2))
-        energies = np.concatenate([part.energies for part in batches])
-        self.targets: Floats = self.energy_weights * energies
+    def __init__(self, environments: LatticeEnvironments, energies: Floats) -> None:
+        self.environments, self.targets = environments, energies
+        self.energy_weights: Floats = np.ones(len(energies))
         self.is_energy = np.ones(len(energies), dtype=bool)
         self.seen_pairs = environments.seen_pairs
 
     def columns(self, coordinates: Floats) -> tuple[Floats, Floats]:
-        matrix, state = self.environments.columns(coordinates)
-        return self.energy_weights[:, None] * matrix, state
+        return self.environments.columns(coordinates)
 
     def slopes(self, state: Floats, linear: Floats) -> Floats:
-        return self.energy_weights[:, None] * self.environments.slopes(state, linear)
+        return self.environments.slopes(state, linear)
+
+
+class _Gathered:
+    """The rows of all ranks, each of which works out its own."""
+
+    def __init__(self, own: Rows, comm: Communicator) -> None:
+        self.own, self.comm = own, comm
+        self.targets: Floats = np.concatenate(comm.allgather(own.targets))
+        self.energy_weights: Floats = np.concatenate(comm.allgather(own.energy_weights))
+        self.is_energy = np.concatenate(comm.allgather(own.is_energy))
+        self.seen_pairs: npt.NDArray[np.bool_] = np.any(comm.allgather(own.seen_pairs), axis=0)
+
+    def columns(self, coordinates: Floats) -> tuple[Floats, Any]:
+        with collective_errors(self.comm):
+            matrix, state = self.own.columns(coordinates)
+        return np.concatenate(self.comm.allgather(matrix)), state
+
+    def slopes(self, state: Any, linear: Floats) -> Floats:
+        with collective_errors(self.comm):
+            matrix: Floats = self.own.slopes(state, linear)
+        return np.concatenate(self.comm.allgather(matrix))
+
+
+class _Weighted:
+    """Rows multiplied by the root of the weight of their configuration, (n_configurations,)."""
+
+    def __init__(self, part: Rows, weights: Floats) -> None:
+        self.part = part
+        roots = np.sqrt(weights)
+        # The first row of each configuration is its energy.
+        self.factors = roots[np.cumsum(part.is_energy) - 1]
+        self.targets: Floats = self.factors * part.targets
+        self.energy_weights: Floats = roots * part.energy_weights
+        self.is_energy, self.seen_pairs = part.is_energy, part.seen_pairs
+
+    def columns(self, coordinates: Floats) -> tuple[Floats, Any]:
+        matrix, state = self.part.columns(coordinates)
+        return self.factors[:, None] * matrix, state
+
+    def slopes(self, state: Any, linear: Floats) -> Floats:
+        matrix: Floats = self.factors[:, None] * self.part.slopes(state, linear)
+        return matrix
 
 
 class _Stack:
@@ -177,21 +222,30 @@ class TrainingProblem:
     seen_pairs: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, form: MtpPotential, training: TrainingSet) -> TrainingProblem:
-        """Prepare a training set that has been checked."""
-        known = prepared(training.structures, form)
+    def of(
+        cls, form: MtpPotential, training: TrainingSet, weights: Floats, comm: Communicator
+    ) -> TrainingProblem:
+        """Prepare a training set that has been checked; `weights` are (n_configurations,).
+
+        Every rank works out the rows of its share of the labelings and of the structures.
+        """
         parts = [part for part in training.labelings if len(part.batch)]
-        distances, counts = _distances(parts, [s for _, s in known], form.max_dist)
+        with collective_errors(comm):
+            known = prepared(share(training.structures, comm), form)
+        distances, counts = _distances(parts, [s for _, s in known], form.max_dist, comm)
         strength = np.sqrt(counts) * (distances / distances.min()) ** DECAY
         radial = RadialCoordinates.at(distances, strength, form)
+        n_labelings = sum(len(part.batch) for part in parts)
+        weights = weights / weights.mean()
         rows: list[Rows] = []
         if parts:
-            batches = [part.batch for part in parts]
-            rows.append(_WeightedLabelings(LatticeEnvironments.of(form, radial, batches), parts))
-        if known:
-            rows.append(
-                StructureRows.of(form, radial, known, training.force_weight, training.stress_weight)
+            labelings = _Gathered(_own_labelings(form, radial, parts, comm), comm)
+            rows.append(_Weighted(labelings, weights[:n_labelings]))
+        if training.structures:
+            own = StructureRows.of(
+                form, radial, known, training.force_weight, training.stress_weight
             )
+            rows.append(_Weighted(_Gathered(own, comm), weights[n_labelings:]))
         design = _Stack(rows)
         is_energy = np.concatenate([part.is_energy for part in rows])
         energy_weights = np.concatenate([part.energy_weights for part in rows])
@@ -233,17 +287,19 @@ class TrainingProblem:
         coordinates: Floats = values @ self.radial.from_values.T / np.sqrt(n)
         return coordinates.ravel()
 
-    def solve(self, start: Floats, ridges: Regularisation, max_iterations: int) -> Trial:
-        """Fit from one start, which the radial ridge pulls to."""
+    def solve(
+        self, centre: Floats, start: Floats, ridges: Regularisation, max_iterations: int
+    ) -> Trial:
+        """Fit from `start`, while the radial ridge pulls to `centre`."""
         n_species = self.form.n_species
-        columns = self.design.columns(start)[0][self.is_energy]
+        columns = self.design.columns(centre)[0][self.is_energy]
         # A basis function that is constant over the data must not be blown up to unit spread.
         scales = columns.std(axis=0) + CONSTANT * np.abs(columns).max(axis=0) + TINY
         scales[:n_species] = 1.0
-        ridge = np.full(len(scales), ridges.linear)
-        ridge[:n_species] = SPECIES_RIDGE
+        ridge = np.full(len(scales), SPECIES_RIDGE)
+        ridge[n_species:] = ridges.linear * ridges.growth ** (_moments_of_scalars(self.form) - 1.0)
         design = _Scaled(self.design, scales)
-        problem = SeparableProblem(design, self.targets, ridge, ridges.radial, start)
+        problem = SeparableProblem(design, self.targets, ridge, ridges.radial, centre)
         solution = solve(problem, start, max_iterations=max_iterations, tolerance=CONVERGED)
         return Trial(solution, scales)
 
@@ -260,9 +316,14 @@ class TrainingProblem:
         errors: Floats = left_out * self.spread / self.energy_weights
         return errors
 
-    def left_out_rmse(self, trial: Trial) -> float:
-        """Return the root mean square of `left_out_errors`, eV per site."""
-        return float(np.sqrt(np.mean(self.left_out_errors(trial) ** 2)))
+    def typical_left_out_error(self, trial: Trial) -> float:
+        """Return the root mean square of the smaller left-out errors, eV per site.
+
+        By this solutions are compared: what is far from all other data, such as the end members,
+        cannot be predicted by any of them, and how badly it is not says little about the rest.
+        """
+        errors = np.sort(np.abs(self.left_out_errors(trial)))
+        return float(np.sqrt(np.mean(errors[: max(int(COMPARED * len(errors)), 1)] ** 2)))
 
     def potential(self, trial: Trial) -> MtpPotential:
         """Return the potential that a solution stands for."""
@@ -273,15 +334,57 @@ class TrainingProblem:
         return self.form.with_parameters(np.concatenate([radial.ravel(), linear]))
 
 
+def _moments_of_scalars(form: MtpPotential) -> npt.NDArray[np.float64]:
+    """Return how many moments each basis function is a product of, (n_scalars,)."""
+    counts = np.zeros(form.n_moments)
+    counts[: len(form.alpha_index_basic)] = 1.0
+    for a, b, _, c in form.alpha_index_times.tolist():
+        counts[c] = counts[a] + counts[b]
+    return counts[form.alpha_moment_mapping]
+
+
+def _own_labelings(
+    form: MtpPotential,
+    radial: RadialCoordinates,
+    parts: Sequence[LabelledBatch],
+    comm: Communicator,
+) -> _LabelingRows:
+    """Return the rows of this rank's block of all labelings."""
+    own = block_range(sum(len(part.batch) for part in parts), comm)
+    batches, energies, start = [], [], 0
+    for part in parts:
+        stop = start + len(part.batch)
+        mine = slice(max(own.start, start) - start, max(min(own.stop, stop) - start, 0))
+        batches.append(Labelings(part.batch.supercell, part.batch.labels[mine]))
+        energies.append(part.energies[mine])
+        start = stop
+    with collective_errors(comm):
+        environments = LatticeEnvironments.of(form, radial, batches)
+    return _LabelingRows(environments, np.concatenate(energies))
+
+
+def share(items: Sequence[T], comm: Communicator) -> Sequence[T]:
+    """Return this rank's block of `items`."""
+    own = block_range(len(items), comm)
+    return items[own.start : own.stop]
+
+
 def _distances(
-    parts: Sequence[LabelledBatch], structures: Sequence[OffLatticeStructure], cutoff: float
+    parts: Sequence[LabelledBatch],
+    structures: Sequence[OffLatticeStructure],
+    cutoff: float,
+    comm: Communicator,
 ) -> tuple[Floats, Floats]:
     """Return the distances between neighbours and how many an average site has at each."""
     distances, counts = _shells(parts, cutoff)
-    pairs = [1.0 / structure.inverses for structure in structures]
-    if pairs and sum(map(len, pairs)):
-        n_atoms = sum(structure.n_atoms for structure in structures)
-        found, edges = np.histogram(np.concatenate(pairs), DISTANCE_BINS)
+    pairs = np.concatenate([np.zeros(0), *(1.0 / s.inverses for s in structures)])
+    ends = comm.allgather((pairs.min(), pairs.max()) if len(pairs) else None)
+    if any(ends):
+        known = [end for end in ends if end is not None]
+        interval = (min(low for low, _ in known), max(high for _, high in known))
+        own, edges = np.histogram(pairs, DISTANCE_BINS, interval)
+        found = np.sum(comm.allgather(own), axis=0)
+        n_atoms = sum(comm.allgather(sum(structure.n_atoms for structure in structures)))
         middles = 0.5 * (edges[1:] + edges[:-1])
         distances = np.concatenate([distances, middles[found > 0]])
         counts = np.concatenate([counts, found[found > 0] / n_atoms])

@@ -78,6 +78,8 @@ class Solution:
         ``A(v) x - y``, (n_rows,).
     leverages
         Diagonal of the hat matrix of the problem linearised in v and x, (n_rows,).
+    singular_values
+        Of A(v), without the ridge, descending, (min(n_rows, n_linear),).
     iterations
         Number of accepted steps.
     """
@@ -86,6 +88,7 @@ class Solution:
     linear: Floats
     residuals: Floats
     leverages: Floats
+    singular_values: Floats
     iterations: int
 
     @property
@@ -140,8 +143,14 @@ def solve(
         if finished:
             break
     residuals = point.extended_residuals[: len(problem.targets)]
+    singular_values = np.linalg.svd(point.matrix, compute_uv=False).astype(np.float64)
     return Solution(
-        point.coordinates, point.linear, residuals, _leverages(problem, point), iterations
+        coordinates=point.coordinates,
+        linear=point.linear,
+        residuals=residuals,
+        leverages=_leverages(problem, point),
+        singular_values=singular_values,
+        iterations=iterations,
     )
 
 
