@@ -7,6 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
+from ase.neighborlist import neighbor_list
 
 from latticesearch.errors import InputError
 from latticesearch.potential.mtp import _kernels
@@ -158,6 +159,43 @@ def test_supercell_has_the_energies_of_the_primitive_cell():
     many = evaluate(potential, bulk("Nb", "bcc", 3.3) * (2, 3, 2))
     np.testing.assert_allclose(many.site_energies, one.site_energies[0], rtol=1e-13)
     np.testing.assert_allclose(many.stress, one.stress, atol=1e-15)
+
+
+def test_atoms_beyond_one_vector_have_the_forces_of_the_small_cell():
+    potential, atoms = random_potential(level=10, species=("Nb", "Mo", "Ta")), rattled()
+    atoms.symbols[3] = "Mo"
+    one, many = evaluate(potential, atoms), evaluate(potential, atoms * (3, 3, 1))
+    np.testing.assert_allclose(many.site_energies, np.tile(one.site_energies, 9), rtol=1e-12)
+    np.testing.assert_allclose(many.forces, np.tile(one.forces, (9, 1)), atol=1e-12)
+    np.testing.assert_allclose(many.stress, one.stress, atol=1e-14)
+
+
+def test_pairs_are_those_of_ase_ordered_by_centre_and_species():
+    potential = random_potential(species=("Nb", "Mo", "Ta"))
+    atoms = rattled() * (2, 1, 1)
+    atoms.symbols[5] = "Mo"
+    atoms.positions[4] += 7 * atoms.cell.array[2]
+    structure = OffLatticeStructure.from_atoms(atoms, potential)
+    i, j, vectors = neighbor_list("ijD", atoms, 5.0)
+
+    def rows(*parts):
+        return sorted(map(tuple, np.round(np.column_stack(parts), 9).tolist()))
+
+    found = rows(structure.centres, structure.neighbours, structure.vectors)
+    assert found == rows(i, j, vectors)
+    order = structure.centres * 3 + structure.types[structure.neighbours]
+    assert (np.diff(order) >= 0).all()
+    assert np.array_equal(structure.starts, np.searchsorted(structure.centres, np.arange(9)))
+    np.testing.assert_allclose(
+        structure.distances, np.linalg.norm(structure.vectors, axis=1), rtol=1e-15
+    )
+
+
+def test_neighbours_of_another_cutoff_are_refused():
+    structure = OffLatticeStructure.from_atoms(rattled(), random_potential())
+    other = MtpBasis(8, ("Nb", "Ta"), 5.5).potential(seed=0)
+    with pytest.raises(InputError, match=r"max_dist=5\.0.*max_dist=5\.5.*find them anew"):
+        evaluate(other, structure)
 
 
 def test_molecules_and_lone_atoms_have_no_stress():

@@ -135,3 +135,24 @@ def times_plus(_typing: Any, one: Any, other: Any, summand: Any) -> Any:
         return builder.call(function, values)
 
     return _LANES_TYPE(one, other, summand), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def total(_typing: Any, vector: Any) -> Any:
+    """Return the sum of all lanes, added in halves."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        part, size = values[0], LANES
+        while size > 1:
+            size //= 2
+            index = ir.VectorType(ir.IntType(32), size)
+            halves = [
+                builder.shuffle_vector(
+                    part, part, ir.Constant(index, list(range(first, first + size)))
+                )
+                for first in (0, size)
+            ]
+            part = builder.fadd(*halves)
+        return builder.extract_element(part, ir.Constant(ir.IntType(32), 0))
+
+    return types.float64(vector), generate

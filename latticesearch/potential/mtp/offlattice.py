@@ -7,14 +7,20 @@ made once and used for every set of coefficients. Everything else is a sum over 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import vesin
 
 from latticesearch.errors import InputError
+from latticesearch.potential.mtp import _force_kernels as force_kernels
 from latticesearch.potential.mtp import _kernels
+from latticesearch.potential.mtp.lattice import radial_interval, unique_powers
+from latticesearch.potential.mtp.products import energy_contraction
 from latticesearch.potential.mtp.radial import chebyshev_basis
+from latticesearch.potential.mtp.tables import RadialInterval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,6 +31,8 @@ if TYPE_CHECKING:
     from latticesearch.potential.mtp.model import MtpPotential
 
     Floats = npt.NDArray[np.float64]
+
+_TABLES: WeakKeyDictionary[MtpPotential, force_kernels.ForceTables] = WeakKeyDictionary()
 
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
@@ -61,31 +69,26 @@ class OffLatticeStructure:
         Species of the atoms, (n_atoms,).
     volume
         Å³; NaN unless the structure is periodic in all directions.
-    min_distance
-        Shortest distance, Å; infinite without neighbours.
+    interval
+        Of the radial basis functions, which are zero from its max_dist on.
     starts
         (n_atoms + 1,): the pairs of atom i are ``starts[i]`` to ``starts[i + 1]``.
     centres, neighbours
-        Atoms of each pair, (n_pairs,).
+        Atoms of each pair, (n_pairs,); the neighbours of one atom in the order of their species.
     vectors
         From the centre to the neighbour, (n_pairs, 3), Å.
-    units, inverses
-        Unit vectors, (n_pairs, 3), and inverse distances, (n_pairs,), 1/Å.
-    radial, radial_slopes
-        Radial basis functions with the cutoff and their derivatives, (n_pairs, radial_size).
+    distances
+        (n_pairs,), Å.
     """
 
-    types: npt.NDArray[np.intp]
+    types: npt.NDArray[np.int64]
     volume: float
-    min_distance: float
+    interval: RadialInterval
     starts: npt.NDArray[np.int64]
-    centres: npt.NDArray[np.intp]
-    neighbours: npt.NDArray[np.intp]
+    centres: npt.NDArray[np.int64]
+    neighbours: npt.NDArray[np.int64]
     vectors: Floats
-    units: Floats
-    inverses: Floats
-    radial: Floats
-    radial_slopes: Floats
+    distances: Floats
 
     @classmethod
     def from_atoms(cls, atoms: Atoms, potential: MtpPotential) -> OffLatticeStructure:
@@ -100,30 +103,56 @@ class OffLatticeStructure:
             An unknown species, positions that are not finite, or two atoms at one place.
         """
         types = species_indices(atoms.get_chemical_symbols(), potential.species)
-        centres, neighbours, vectors = _neighbours(atoms, potential.max_dist)
-        distances = np.linalg.norm(vectors, axis=1)
-        if len(distances) and distances.min() == 0.0:
-            pair = int(np.argmin(distances))
+        found = _neighbours(atoms, types, potential)
+        if len(found.distances) and found.distances.min() == 0.0:
+            pair = int(np.argmin(found.distances))
             raise InputError(
-                f"{atoms.get_chemical_formula()}: atoms {centres[pair]} and {neighbours[pair]} "
-                "are at the same place"
+                f"{atoms.get_chemical_formula()}: atoms {found.centres[pair]} and "
+                f"{found.neighbours[pair]} are at the same place"
             )
-        radial, slopes = chebyshev_basis(
-            distances, potential.min_dist, potential.max_dist, potential.radial_coeffs.shape[3]
-        )
+        size = potential.radial_coeffs.shape[3]
         return cls(
             types=types,
             volume=float(atoms.get_volume()) if all(atoms.pbc) else np.nan,
-            min_distance=float(distances.min(initial=np.inf)),
-            starts=np.searchsorted(centres, np.arange(len(atoms) + 1)),
-            centres=centres,
-            neighbours=neighbours,
-            vectors=vectors,
-            units=vectors / distances[:, None],
-            inverses=1.0 / distances,
-            radial=radial,
-            radial_slopes=slopes,
+            interval=RadialInterval(potential.min_dist, potential.max_dist, size),
+            starts=found.starts,
+            centres=found.centres,
+            neighbours=found.neighbours,
+            vectors=found.vectors,
+            distances=found.distances,
         )
+
+    @property
+    def min_distance(self) -> float:
+        """Shortest distance, Å; infinite without neighbours."""
+        return float(self.distances.min(initial=np.inf))
+
+    @cached_property
+    def inverses(self) -> Floats:
+        """Inverse distances, (n_pairs,), 1/Å."""
+        inverses: Floats = 1.0 / self.distances
+        return inverses
+
+    @cached_property
+    def units(self) -> Floats:
+        """Unit vectors from the centre to the neighbour, (n_pairs, 3)."""
+        units: Floats = self.vectors / self.distances[:, None]
+        return units
+
+    @property
+    def radial(self) -> Floats:
+        """Radial basis functions with the cutoff, (n_pairs, radial_size)."""
+        return self._basis[0]
+
+    @property
+    def radial_slopes(self) -> Floats:
+        """Derivatives of `radial`, (n_pairs, radial_size)."""
+        return self._basis[1]
+
+    @cached_property
+    def _basis(self) -> tuple[Floats, Floats]:
+        size = self.interval.size
+        return chebyshev_basis(self.distances, self.interval.min_dist, self.interval.max_dist, size)
 
     @property
     def n_atoms(self) -> int:
@@ -147,7 +176,7 @@ class OffLatticeStructure:
         )
 
 
-def species_indices(symbols: Sequence[str], species: tuple[str, ...]) -> npt.NDArray[np.intp]:
+def species_indices(symbols: Sequence[str], species: tuple[str, ...]) -> npt.NDArray[np.int64]:
     """Return the index of each symbol in `species`.
 
     Raises
@@ -161,22 +190,28 @@ def species_indices(symbols: Sequence[str], species: tuple[str, ...]) -> npt.NDA
             f"the potential knows {', '.join(species)}, but the structure contains "
             f"{', '.join(unknown)}"
         )
-    return np.array([species.index(symbol) for symbol in symbols], dtype=np.intp)
+    return np.array([species.index(symbol) for symbol in symbols], dtype=np.int64)
 
 
 def _neighbours(
-    atoms: Atoms, cutoff: float
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]:
-    """Return centres, neighbours (n_pairs,) and vectors (n_pairs, 3), sorted by centre."""
+    atoms: Atoms, types: npt.NDArray[np.int64], potential: MtpPotential
+) -> force_kernels.Neighbours:
+    """Return all pairs of atoms closer than the cutoff."""
     positions, cell = np.asarray(atoms.positions), np.asarray(atoms.cell.array)
     if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
         raise InputError(f"{atoms.get_chemical_formula()}: positions or cell are not finite")
-    found = vesin.NeighborList(cutoff=cutoff, full_list=True)
-    i, j, shifts = found.compute(positions, cell, periodic=np.array(atoms.pbc), quantities="ijS")
-    order = np.lexsort((*shifts.T, j, i))
-    centres, neighbours = i[order].astype(np.intp), j[order].astype(np.intp)
-    vectors = positions[neighbours] - positions[centres] + shifts[order] @ cell
-    return centres, neighbours, vectors
+    # The order of the pairs of several threads would be another one each time.
+    finder = vesin.NeighborList(cutoff=potential.max_dist, full_list=True, n_threads=1)
+    pairs = finder.compute(positions, cell, periodic=np.array(atoms.pbc), quantities="ijS")
+    i, j, shifts = (np.ascontiguousarray(part, dtype=np.int64) for part in pairs)
+    found: force_kernels.Neighbours = force_kernels.sorted_neighbours(
+        (i, j, shifts.reshape(-1, 3)),
+        np.ascontiguousarray(positions),
+        np.ascontiguousarray(cell),
+        types,
+        potential.n_species,
+    )
+    return found
 
 
 def kernel_lists(potential: MtpPotential) -> _kernels.Lists:
@@ -189,25 +224,54 @@ def kernel_lists(potential: MtpPotential) -> _kernels.Lists:
     )
 
 
+def force_tables(potential: MtpPotential) -> force_kernels.ForceTables:
+    """Return `potential` as the kernels need it; made once and kept while it lives."""
+    if potential not in _TABLES:
+        powers, power = unique_powers(potential)
+        order = np.argsort(power, kind="stable")
+        counts = np.bincount(power, minlength=len(powers))
+        _TABLES[potential] = force_kernels.ForceTables(
+            energy_contraction(potential),
+            powers,
+            np.concatenate([[0], np.cumsum(counts)]),
+            order,
+            np.ascontiguousarray(potential.alpha_index_basic[order, 0], dtype=np.int64),
+            potential.scaling * potential.radial_coeffs,
+            potential.species_coeffs,
+            float(potential.min_dist),
+            float(potential.max_dist),
+            int(powers.max()),
+        )
+    return _TABLES[potential]
+
+
 def evaluate(potential: MtpPotential, structure: Atoms | OffLatticeStructure) -> Evaluation:
     """Return energy, forces, stress and site energies of one structure.
 
     Raises
     ------
     InputError
-        See `OffLatticeStructure.from_atoms`.
+        See `OffLatticeStructure.from_atoms`; or the neighbours of a prepared structure are those
+        of another cutoff.
     """
     structure = _prepared(potential, structure)
-    basis_values, gradients, _ = _site_derivatives(potential, structure)
-    site_energies = potential.species_coeffs[structure.types]
-    site_energies = site_energies + basis_values @ potential.moment_coeffs
+    if structure.interval != radial_interval(potential):
+        raise InputError(
+            f"the structure's neighbours were found for radial functions {structure.interval}, "
+            f"but the potential has {radial_interval(potential)}: find them anew"
+        )
+    found = force_kernels.Neighbours(
+        structure.types,
+        structure.starts,
+        structure.centres,
+        structure.neighbours,
+        structure.vectors,
+        structure.distances,
+    )
     forces = np.zeros((structure.n_atoms, 3))
-    for axis in range(3):
-        by_pair = gradients[:, axis]
-        forces[:, axis] += np.bincount(structure.centres, by_pair, structure.n_atoms)
-        forces[:, axis] -= np.bincount(structure.neighbours, by_pair, structure.n_atoms)
-    stress = stresses(structure, (structure.vectors.T @ gradients)[:, :, None])[:, 0]
-    return Evaluation(float(site_energies.sum()), forces, stress, site_energies)
+    energies, strain = force_kernels.energies_and_forces(force_tables(potential), found, forces)
+    stress = stresses(structure, strain[:, :, None])[:, 0]
+    return Evaluation(float(energies.sum()), forces, stress, energies)
 
 
 def site_gradient_rows(
