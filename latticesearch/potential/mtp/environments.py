@@ -6,6 +6,7 @@ the coordinates of training: fewer than the radial coefficients, independent, an
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -156,7 +157,7 @@ class LatticeEnvironments:
         rows = np.zeros((len(self.fractions), *self._shape))
         coeffs = np.ascontiguousarray(linear[self.potential.n_species :])
         kernels.slope_rows(self.blocks, self.lists, state, coeffs, rows)
-        return rows.reshape(len(rows), -1)
+        return rows.reshape(len(rows), math.prod(self._shape))
 
 
 class _Environments(NamedTuple):
@@ -191,7 +192,7 @@ def _environments(
         for neighbour, row in seen:
             sums[mine, labels[owners[mine], neighbour]] += values[row]
     shares = multiplicities[owners, sites] / supercell.n_sites
-    sums = sums.reshape(len(owners), -1, len(powers))
+    sums = sums.reshape(len(owners), potential.n_species * coordinates.n_coordinates, len(powers))
     return _Environments(owners, labels[owners, sites], shares, sums)
 
 

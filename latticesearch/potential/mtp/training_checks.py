@@ -106,8 +106,8 @@ def check_all(training: TrainingSet, species: tuple[str, ...]) -> None:
         raise InputError(
             f"structures have no vacancies ({VACANCY}) as a species: train on labelings alone"
         )
-    _check_duplicates(training.labelings)
     _check_per_site(training, species)
+    _check_duplicates(training.labelings)
 
 
 def _symbols(batch: Labelings) -> list[str]:
