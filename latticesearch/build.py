@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.enumeration import count_labelings, enumerate_labelings, superlattices
+from latticesearch.enumeration import (
+    LARGEST_INDEX,
+    Restrictions,
+    count_labelings,
+    enumerate_labelings,
+    require_possible,
+    superlattices,
+)
 from latticesearch.errors import InputError
 from latticesearch.labelling import LabellingOptions
 from latticesearch.lattice import Labelings, ParentLattice, Supercell
@@ -20,13 +27,14 @@ from latticesearch.potential import MtpBasis, read_mtp
 from latticesearch.search import search
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from latticesearch.hull import Hull
     from latticesearch.lattice import Configuration
     from latticesearch.oracles import Oracle
     from latticesearch.parallel import Communicator
     from latticesearch.potential import MtpPotential
+    from latticesearch.progress import Progress
     from latticesearch.search import CandidatePool
     from latticesearch.settings import Settings
 
@@ -44,12 +52,15 @@ class CandidatePlan:
         Numbers of labelings of the cells that are enumerated, by number of parent cells.
     greedy
         Numbers of labelings of the cells left to the greedy search, by number of parent cells.
+    wanted
+        Which labelings compete.
     supercell
         The one supercell, where the campaign names one.
     """
 
     exhaustive: Mapping[int, int]
     greedy: Mapping[int, int]
+    wanted: Restrictions
     supercell: Supercell | None = None
 
     @property
@@ -61,6 +72,28 @@ class CandidatePlan:
     def n_enumerated(self) -> int:
         """Number of structures to enumerate."""
         return sum(self.exhaustive.values())
+
+    def labelings(
+        self,
+        parent: ParentLattice,
+        sizes: Mapping[int, int],
+        comm: Communicator | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[Labelings]:
+        """Yield this rank's labelings of some of the plan's sizes; see `enumerate_labelings`."""
+        present = [n for n, count in sizes.items() if count]
+        if not present:
+            return iter(())
+        return enumerate_labelings(
+            parent,
+            min(present),
+            max(present),
+            self.wanted.composition,
+            supercell=self.supercell,
+            comm=comm,
+            progress=progress,
+            **self.wanted.rules,
+        )
 
 
 def parent_lattice(settings: Settings) -> ParentLattice:
@@ -177,73 +210,116 @@ def candidate_plan(settings: Settings, parent: ParentLattice) -> CandidatePlan:
             "every site of the parent lattice allows one species only "
             f"({', '.join(parent.species)}): there is nothing to search; give at least two"
         )
-    _check_composition(settings, parent)
+    wanted = restrictions(settings, parent)
     if chosen.supercell is not None:
         supercell = Supercell.from_matrix(parent, _supercell_matrix(settings, parent))
         n = supercell.n_cells
+        require_possible(parent, [n], wanted)
         count = count_labelings(
-            parent,
-            composition=chosen.composition or None,
-            superperiodic=True,
-            supercell=supercell,
+            parent, None, wanted.composition, supercell=supercell, **wanted.rules
         )
         split = ({n: count}, {}) if count <= chosen.exhaustive_limit else ({}, {n: count})
-        return CandidatePlan(*split, supercell)
+        return CandidatePlan(*split, wanted, supercell)
     assert chosen.max_sites is not None
     largest = chosen.max_sites // parent.n_basis
+    smallest = -(-chosen.min_sites // parent.n_basis)
     if largest == 0:
         raise InputError(
             f"candidates.max_sites = {chosen.max_sites} is less than the {parent.n_basis} sites "
             "of the parent lattice's cell"
         )
-    return _plan_sizes(settings, parent, largest)
+    if largest > LARGEST_INDEX:
+        raise InputError(
+            f"candidates.max_sites = {chosen.max_sites} asks for superlattices of up to {largest} "
+            f"primitive cells; they go from 1 to {LARGEST_INDEX}"
+        )
+    if smallest > largest:
+        raise InputError(
+            f"no multiple of the {parent.n_basis} sites of the parent lattice's cell lies between "
+            f"candidates.min_sites = {chosen.min_sites} and max_sites = {chosen.max_sites}"
+        )
+    return _plan_sizes(chosen.exhaustive_limit, parent, range(smallest, largest + 1), wanted)
 
 
-def _plan_sizes(settings: Settings, parent: ParentLattice, largest: int) -> CandidatePlan:
-    """Enumerate sizes from the smallest on, as long as the limit allows."""
+def restrictions(settings: Settings, parent: ParentLattice) -> Restrictions:
+    """Return which labelings compete."""
     chosen = settings.candidates
+    if len(chosen.sublattices) not in {0, len(parent.sublattices)}:
+        there = ", ".join(
+            "/".join(parent.species[s] for s in np.flatnonzero(parent.allowed[sites[0]]))
+            for sites in parent.sublattices
+        )
+        raise InputError(
+            f"candidates.sublattices has {len(chosen.sublattices)} tables; this parent lattice has "
+            f"{len(parent.sublattices)} sublattice(s): {there}; give one table for each, {{}} for "
+            "any composition"
+        )
+    superperiodic = chosen.superperiodic
+    return Restrictions(
+        composition=chosen.composition or None,
+        sublattices={n: c for n, c in enumerate(chosen.sublattices) if c} or None,
+        complete=chosen.complete,
+        exchange=chosen.exchange,
+        layer_axis=chosen.layer_axis,
+        superperiodic=chosen.supercell is not None if superperiodic is None else superperiodic,
+    )
+
+
+def _plan_sizes(
+    limit: int, parent: ParentLattice, sizes: range, wanted: Restrictions
+) -> CandidatePlan:
+    """Enumerate sizes from the smallest on, as long as the limit allows."""
+    require_possible(parent, sizes, wanted)
     exhaustive: dict[int, int] = {}
     greedy: dict[int, int] = {}
-    for n in range(1, largest + 1):
-        count = _count(parent, n, settings)
-        fits = not greedy and sum(exhaustive.values()) + count <= chosen.exhaustive_limit
+    for n in sizes:
+        count = count_labelings(parent, n, wanted.composition, **wanted.rules)
+        fits = not greedy and sum(exhaustive.values()) + count <= limit
         (exhaustive if fits else greedy)[n] = count
     if sum(exhaustive.values()) + sum(greedy.values()) == 0:
         raise InputError(
-            f"candidates.composition = {_text(chosen.composition)}: no cell up to "
-            f"{chosen.max_sites} sites can have it; widen the ranges or allow larger cells"
+            f"no cell of {sizes[0]} to {sizes[-1]} primitive cells has a structure of its own with "
+            f"{wanted}; widen the ranges or allow larger cells"
         )
-    return CandidatePlan(exhaustive, greedy)
+    return CandidatePlan(exhaustive, greedy, wanted)
 
 
-def _count(parent: ParentLattice, index: int, settings: Settings) -> int:
-    """Count the labelings of one size; a composition this size cannot have counts as none."""
-    try:
-        return count_labelings(parent, index, settings.candidates.composition or None)
-    except InputError:
-        return 0
+def require_searchable(plan: CandidatePlan) -> None:
+    """Refuse restrictions that make sense for counting and enumerating, but not for a campaign.
 
-
-def _check_composition(settings: Settings, parent: ParentLattice) -> None:
-    """Refuse ranges of unknown species, and ranges that no mixture can satisfy."""
-    ranges = settings.candidates.composition
-    for symbol in ranges:
-        if symbol not in parent.species:
-            raise InputError(
-                f"candidates.composition: {symbol} is not among the species "
-                f"{', '.join(parent.species)}"
-            )
-    low = sum(r if isinstance(r, float) else r[0] for r in ranges.values())
-    if low > 1.0 + 1e-9:
+    Raises
+    ------
+    InputError
+        Exchanged species, superperiodic structures of many sizes, or restrictions that the greedy
+        search does not know while structures are left to it.
+    """
+    wanted = plan.wanted
+    if wanted.exchange:
         raise InputError(
-            f"candidates.composition = {_text(ranges)}: the fractions sum to {low:g}, more than one"
+            "candidates.exchange: structures with exchanged species differ in energy; it is for "
+            "count and enumerate only, leave it out of a campaign"
         )
-
-
-def _text(ranges: Mapping[str, float | tuple[float, float]]) -> str:
-    """Return ranges of composition as they stand in a campaign file."""
-    parts = (f"{s} = {list(r) if isinstance(r, tuple) else r}" for s, r in ranges.items())
-    return "{" + ", ".join(parts) + "}"
+    if wanted.superperiodic and plan.supercell is None:
+        raise InputError(
+            "candidates.superperiodic: structures with a smaller cell are those of smaller sizes "
+            "once more; leave it out, or name a supercell"
+        )
+    unknown = [
+        name
+        for name, there in (
+            ("sublattices", bool(wanted.sublattices)),
+            ("complete", wanted.complete),
+            ("superperiodic = false", plan.supercell is not None and not wanted.superperiodic),
+        )
+        if there
+    ]
+    left = sum(plan.greedy.values())
+    if unknown and left:
+        raise InputError(
+            f"candidates.{unknown[0]}: the greedy search, to which {left} structures are left, "
+            "does not know this restriction; leave it out, or set exhaustive_limit = "
+            f"{plan.n_possible}"
+        )
 
 
 def _supercell_matrix(settings: Settings, parent: ParentLattice) -> list[list[int]]:
@@ -258,26 +334,16 @@ def _supercell_matrix(settings: Settings, parent: ParentLattice) -> list[list[in
 
 
 def candidate_set(
-    settings: Settings,
     parent: ParentLattice,
     plan: CandidatePlan,
     comm: Communicator | None = None,
+    progress: Progress | None = None,
 ) -> CandidateSet:
     """Enumerate the candidates: the end members and everything the plan calls exhaustive."""
     comm = comm or SerialComm()
     candidates = CandidateSet(parent)
     candidates.add(end_members(parent), "end member")
-    composition = settings.candidates.composition or None
-    found: list[Labelings] = []
-    if plan.supercell is not None and plan.exhaustive:
-        found += enumerate_labelings(
-            parent, supercell=plan.supercell, composition=composition, superperiodic=True, comm=comm
-        )
-    elif plan.supercell is None:
-        for n in [n for n, count in plan.exhaustive.items() if count]:
-            found += enumerate_labelings(
-                parent, min_index=n, max_index=n, composition=composition, comm=comm
-            )
+    found = list(plan.labelings(parent, plan.exhaustive, comm, progress))
     # Which rank found what must not show: the order is that of the cells and labels themselves.
     batches = gather_blocks(found, comm)
     n_found = sum(len(batch) for batch in batches)
@@ -332,7 +398,8 @@ def search_supercells(plan: CandidatePlan, parent: ParentLattice, shapes: int) -
         return [plan.supercell]
     cells = []
     for n in [n for n, count in plan.greedy.items() if count]:
-        of_size = [Supercell(parent, hnf) for hnf in superlattices(parent, n)]
+        forms = superlattices(parent, n, layer_axis=plan.wanted.layer_axis)
+        of_size = [Supercell(parent, hnf) for hnf in forms]
         of_size.sort(key=lambda s: (round(_skewness(s), 9), s.hnf.ravel().tolist()))
         cells += of_size[:shapes]
     return cells

@@ -142,6 +142,7 @@ class Campaign:
         parent = build.parent_lattice(self.settings)
         basis = build.mtp_basis(self.settings, parent)
         plan = build.candidate_plan(self.settings, parent)
+        build.require_searchable(plan)
         start = build.start_potential(self.settings, basis)
         keeper = kept_on_root(
             comm, self._open, parent, comm.size, resume=resume, progress=progress or NoProgress()
@@ -149,7 +150,7 @@ class Campaign:
         try:
             # One process fills the compiler's disk cache; many at once would get in their way.
             first_on_root(comm, lambda: build.warm_up(parent, basis, plan))
-            candidates = build.candidate_set(self.settings, parent, plan, comm)
+            candidates = build.candidate_set(parent, plan, comm, progress)
             if comm.rank == 0:
                 log.info("%s", _announcement(candidates, plan))
             given = start if self.settings.potential.file else None

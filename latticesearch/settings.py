@@ -70,9 +70,13 @@ class LatticeSettings(_Section):
         return self
 
 
+Composition = dict[Symbol, Fraction | tuple[Fraction, Fraction]]
+
+
 class CandidateSettings(_Section):
     """Which structures compete."""
 
+    min_sites: Count = Field(1, description="only supercells of at least this many sites")
     max_sites: Count | None = Field(None, description="all supercells up to this many sites")
     supercell: Vector | list[Vector] | None = Field(
         None, description="this supercell only: three multiples or a 3x3 integer matrix"
@@ -80,7 +84,22 @@ class CandidateSettings(_Section):
     cell: Literal["primitive", "conventional"] = Field(
         "primitive", description="what the supercell multiplies"
     )
-    composition: dict[Symbol, Fraction | tuple[Fraction, Fraction]] = Field(default_factory=dict)
+    composition: Composition = Field(default_factory=dict)
+    sublattices: list[Composition] = Field(
+        default_factory=list,
+        description="fractions of the sites of each sublattice, in the order of the parent's",
+    )
+    complete: bool = Field(default=False, description="only structures that hold every species")
+    exchange: bool = Field(
+        default=False, description="count and enumerate exchanged species as one structure"
+    )
+    layer_axis: int | None = Field(
+        None, ge=0, le=2, description="lattice vector along which nothing is stacked"
+    )
+    superperiodic: bool | None = Field(
+        None,
+        description="structures with a smaller cell, too; default for a supercell only",
+    )
     exhaustive_limit: int = Field(
         20_000, ge=0, description="sizes with more labelings than this go to the greedy search"
     )
@@ -96,10 +115,17 @@ class CandidateSettings(_Section):
         if self.supercell is not None and len(self.supercell) != 3:
             message = f"supercell has {len(self.supercell)} rows; three are needed"
             raise ValueError(message)
-        for element, bounds in self.composition.items():
-            if isinstance(bounds, tuple) and bounds[0] > bounds[1]:
-                message = f"composition of {element}: {bounds[0]} is larger than {bounds[1]}"
-                raise ValueError(message)
+        if self.max_sites is not None and self.min_sites > self.max_sites:
+            message = f"min_sites = {self.min_sites} is larger than max_sites = {self.max_sites}"
+            raise ValueError(message)
+        if self.supercell is not None and (self.min_sites > 1 or self.layer_axis is not None):
+            message = "min_sites and layer_axis choose among supercells; leave them out with one"
+            raise ValueError(message)
+        for composition in (self.composition, *self.sublattices):
+            for element, bounds in composition.items():
+                if isinstance(bounds, tuple) and bounds[0] > bounds[1]:
+                    message = f"composition of {element}: {bounds[0]} is larger than {bounds[1]}"
+                    raise ValueError(message)
         return self
 
 
@@ -213,7 +239,9 @@ REPEATABLE = (
 """Settings that may differ when a campaign goes on in its run directory."""
 
 
-def read_settings(path: Path, overrides: Iterable[str] = ()) -> Settings:
+def read_settings(
+    path: Path, overrides: Iterable[str] = (), *, needs_oracle: bool = True
+) -> Settings:
     """Read and check a campaign file.
 
     Parameters
@@ -223,6 +251,9 @@ def read_settings(path: Path, overrides: Iterable[str] = ()) -> Settings:
     overrides
         Texts ``section.key=value`` that replace values of the file; values in TOML syntax,
         a bare word is a string.
+    needs_oracle
+        The file must say where true energies come from; what only counts and enumerates asks
+        for none.
 
     Raises
     ------
@@ -238,6 +269,8 @@ def read_settings(path: Path, overrides: Iterable[str] = ()) -> Settings:
         raise InputError(f"{path} is not valid TOML: {error}") from error
     for text in overrides:
         _override(data, text)
+    if not needs_oracle:
+        data.setdefault("oracle", {"kind": "emt"})
     return parse_settings(data, base=path.parent, origin=str(path))
 
 

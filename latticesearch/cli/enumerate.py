@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import sys
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latticesearch.cli.run import add_campaign
+from latticesearch.errors import InputError
+from latticesearch.parallel import on_root
+from latticesearch.progress import NoProgress, StreamProgress
 
 if TYPE_CHECKING:
     import argparse
@@ -17,8 +21,17 @@ if TYPE_CHECKING:
     from latticesearch.parallel import Communicator
     from latticesearch.settings import Settings
 
+log = logging.getLogger(__name__)
+
 FORMATS = {"poscar": ("vasp", ".vasp"), "cif": ("cif", ".cif"), "extxyz": ("extxyz", ".xyz")}
 """Structure formats: their names in ASE and their file endings."""
+
+
+HOLD_NOTHING = {"extxyz"}
+"""Formats that can hold a cell without atoms."""
+
+OUR_FILES = re.compile(r"part-\d{4}\.(parquet|unfinished)|\d+-\d{7}-s[\w.-]+\.(vasp|cif|xyz)")
+"""Names of the files that this verb writes."""
 
 
 def add_verbs(verbs: Any) -> None:
@@ -37,42 +50,53 @@ def add_verbs(verbs: Any) -> None:
 def write_all(options: argparse.Namespace, comm: Communicator) -> int:
     """Write the structures; each rank its share, compared with the exact number at the end."""
     from latticesearch import build
-    from latticesearch.enumeration import enumerate_labelings
     from latticesearch.settings import read_settings
 
-    settings = read_settings(Path(options.config), options.overrides)
+    settings = read_settings(Path(options.config), options.overrides, needs_oracle=False)
     parent = build.parent_lattice(settings)
     plan = build.candidate_plan(settings, parent)
-    composition = settings.candidates.composition or None
-    if plan.supercell is not None:
-        rules: dict[str, Any] = {"supercell": plan.supercell, "superperiodic": True}
-        sizes = [rules]
-    else:
-        counts = {**plan.exhaustive, **plan.greedy}
-        sizes = [{"min_index": n, "max_index": n} for n in sorted(counts) if counts[n]]
-    batches = chain.from_iterable(
-        enumerate_labelings(parent, composition=composition, comm=comm, **size) for size in sizes
-    )
+    expected = plan.n_possible
     target = _target(options, settings)
-    target.mkdir(parents=True, exist_ok=True)
+    on_root(comm, _make_room, target)
+    log.info("%d structures to write to %s", expected, target)
+    progress = StreamProgress() if comm.rank == 0 else NoProgress()
+    batches = plan.labelings(parent, {**plan.exhaustive, **plan.greedy}, comm, progress)
     if options.format == "parquet":
-        written = _write_table(batches, target / f"part-{comm.rank:04d}.parquet")
+        written = _write_table(batches, target / f"part-{comm.rank:04d}.parquet"), 0
     else:
         written = _write_files(batches, target, options.format, comm.rank)
-    shares = comm.allgather(written)
-    expected = plan.n_possible
-    if sum(shares) != expected:
+    counts, empty = zip(*comm.allgather(written), strict=True)
+    if sum(counts) != expected:
         raise RuntimeError(
-            f"internal error: wrote {sum(shares)} structures, but there are {expected} "
+            f"internal error: wrote {sum(counts)} structures, but there are {expected} "
             "by Burnside's lemma; please report this"
         )
+    if sum(empty):
+        log.warning("no file for %d structure(s) with a vacancy on every site", sum(empty))
     if comm.rank == 0:
-        imbalance = max(shares) * len(shares) / max(1, sum(shares))
-        sys.stdout.write(f"wrote {sum(shares)} structures to {target}")
-        sys.stdout.write(
-            f"; largest share {imbalance:.2f} of the mean\n" if comm.size > 1 else "\n"
-        )
+        sys.stdout.write(f"wrote {sum(counts)} structures to {target}")
+        share = max(counts) * len(counts) / max(1, sum(counts))
+        sys.stdout.write(f"; largest share {share:.2f} of the mean\n" if comm.size > 1 else "\n")
     return 0
+
+
+def _make_room(target: Path) -> None:
+    """Make the folder; take out what this verb wrote there before, perhaps on more ranks.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be made or changed.
+    """
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        old = [path for path in target.iterdir() if OUR_FILES.fullmatch(path.name)]
+        for path in old:
+            path.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write to {target}: {error.strerror}") from error
+    if old:
+        log.info("removed %d files of an earlier enumeration from %s", len(old), target)
 
 
 def _target(options: argparse.Namespace, settings: Settings) -> Path:
@@ -122,20 +146,28 @@ def _write_table(batches: Iterable[Labelings], path: Path) -> int:
     return written
 
 
-def _write_files(batches: Iterable[Labelings], target: Path, kind: str, rank: int) -> int:
-    """Write one file per structure, named by rank, number and key; return how many.
+def _write_files(
+    batches: Iterable[Labelings], target: Path, kind: str, rank: int
+) -> tuple[int, int]:
+    """Write one file per structure, named by rank, number and key.
+
+    Returns the number of structures, and how many of them have no atoms and so no file.
 
     In a given supercell several labelings may be one crystal in different orientations, so the
     key alone is no name.
     """
     from ase.io import write
 
-    written = 0
+    number = empty = 0
     name, ending = FORMATS[kind]
     options: dict[str, Any] = {"sort": True, "direct": True} if kind == "poscar" else {}
     for batch in batches:
         for key, configuration in zip(batch.keys(), batch, strict=True):
-            path = target / f"{rank}-{written:07d}-{key}{ending}"
-            write(path, configuration.to_atoms(), format=name, **options)
-            written += 1
-    return written
+            path = target / f"{rank}-{number:07d}-{key}{ending}"
+            if configuration.n_atoms or kind in HOLD_NOTHING:
+                # Under MPI ase.io would write on one rank only.
+                write(path, configuration.to_atoms(), format=name, parallel=False, **options)
+            else:
+                empty += 1
+            number += 1
+    return number, empty

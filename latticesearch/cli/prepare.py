@@ -55,6 +55,7 @@ def check(options: argparse.Namespace, comm: Communicator) -> int:
     parent = build.parent_lattice(settings)
     basis = build.mtp_basis(settings, parent)
     plan = build.candidate_plan(settings, parent)
+    build.require_searchable(plan)
     build.oracle(settings, parent, 1).close()
     answer = {
         "system": "-".join(parent.species),
@@ -77,7 +78,7 @@ def count(options: argparse.Namespace, comm: Communicator) -> int:
     from latticesearch import build
     from latticesearch.settings import read_settings
 
-    settings = read_settings(Path(options.config), options.overrides)
+    settings = read_settings(Path(options.config), options.overrides, needs_oracle=False)
     parent = build.parent_lattice(settings)
     plan = build.candidate_plan(settings, parent)
     counts = {**plan.exhaustive, **plan.greedy}

@@ -191,7 +191,7 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
             continue
         if decided == tree.share[0]:
             cursor.position[1] += 1
-            if (cursor.position[1] - 1) % tree.share[1] != tree.share[2]:
+            if _owner(cursor.position[1], tree.share[1]) != tree.share[2]:
                 continue
         if decided == n_sites - tree.together:
             if tree.together:
@@ -209,6 +209,17 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
         depth = decided
     cursor.position[0] = depth
     return n_found
+
+
+@numba.njit(cache=True)
+def _owner(branch: int, n_ranks: int) -> int:
+    """Return the rank that has a branch of a split tree: an even, fixed, pattern-free choice.
+
+    Branches dealt in turn would give one rank all those that end with the first species, which
+    are the larger ones. Multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4).
+    """
+    mixed = branch * -7046029254386353131
+    return ((mixed ^ (mixed >> 32)) & 0x7FFFFFFF) % n_ranks
 
 
 @numba.njit(cache=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
@@ -10,7 +12,7 @@ import numpy as np
 from latticesearch.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     import numpy.typing as npt
 
@@ -20,6 +22,20 @@ if TYPE_CHECKING:
 
 FRACTION_TOLERANCE = 5e-4
 """Difference of site fractions that counts as none: people write 0.333 for a third."""
+
+
+def whole_number(name: str, value: object) -> int:
+    """Return an integer argument as an int.
+
+    Raises
+    ------
+    InputError
+        It is not an integer.
+    """
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise InputError(f"{name} is a whole number; got {value!r}") from error
 
 
 def fraction_bounds(
@@ -44,13 +60,21 @@ def fraction_bounds(
         Unknown species, fractions outside 0 to 1, or fractions that cannot add up to one.
     """
     bounds = np.tile([0.0, 1.0], (parent.n_species, 1))
+    if not isinstance(composition, Mapping | None):
+        raise InputError(
+            f"a composition maps species to fractions, like {{{parent.species[0]!r}: 0.5}}; got "
+            f"{composition!r}"
+        )
     for symbol, wanted in (composition or {}).items():
         if symbol not in parent.species:
             raise InputError(
                 f"composition names {symbol}, which this parent lattice does not hold; its "
                 f"species are {', '.join(parent.species)}"
             )
-        pair = np.asarray(wanted, dtype=float).reshape(-1)
+        try:
+            pair = np.asarray(wanted, dtype=float).reshape(-1)
+        except (TypeError, ValueError):
+            pair = np.array([])
         low, high = (pair[0], pair[-1]) if len(pair) in {1, 2} else (np.nan, np.nan)
         if not 0 <= low <= high <= 1:
             raise InputError(
@@ -154,10 +178,25 @@ class Restrictions:
     exchange: bool = False
     layer_axis: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.layer_axis not in {None, 0, 1, 2}:
+            raise InputError(f"the layer axis is lattice vector 0, 1 or 2; got {self.layer_axis!r}")
+
     @property
     def restricts_counts(self) -> bool:
         """Whether some labelings are left out because of how many sites hold which species."""
         return bool(self.composition or self.sublattices or self.complete)
+
+    @property
+    def rules(self) -> Rules:
+        """All but the composition, as keywords."""
+        return {
+            "superperiodic": self.superperiodic,
+            "sublattices": self.sublattices,
+            "complete": self.complete,
+            "exchange": self.exchange,
+            "layer_axis": self.layer_axis,
+        }
 
     def limits(self, parent: ParentLattice, n_cells: int) -> Limits:
         """Return the bounds on the numbers of sites, all sites of a supercell counted.
@@ -172,6 +211,11 @@ class Restrictions:
             totals[:, 0] = totals[:, 0].clip(1)
         row = np.zeros(parent.n_basis, np.int64)
         bounds = [totals]
+        if not isinstance(self.sublattices, Mapping | None):
+            raise InputError(
+                "sublattices maps numbers of sublattices to compositions, like "
+                f"{{0: {{{parent.species[0]!r}: 0.5}}}}; got {self.sublattices!r}"
+            )
         for number, composition in (self.sublattices or {}).items():
             if number not in range(len(parent.sublattices)):
                 raise InputError(

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latticesearch.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
     from latticesearch.lattice import Supercell
+
+
+LARGEST_GROUP = 2**26
+"""Most entries, sites times operations, of the permutations of a supercell: half a gigabyte."""
 
 
 class ActiveGroup:
@@ -28,11 +34,24 @@ class ActiveGroup:
     supercell : Supercell
     sites : (n_active,) int
         The active sites in the order of the supercell; everything here counts along them.
+
+    Raises
+    ------
+    InputError
+        The supercell is too large.
     """
 
     def __init__(self, supercell: Supercell) -> None:
+        parent = supercell.parent
+        n_operations = supercell.n_cells * len(supercell.point_operations)
+        if n_operations * supercell.n_sites > LARGEST_GROUP:
+            raise InputError(
+                f"a supercell of {supercell.n_sites} sites with {n_operations} symmetry operations "
+                f"is too large to count or enumerate (sites times operations up to "
+                f"{LARGEST_GROUP}); choose a smaller one"
+            )
         self.supercell = supercell
-        self.sites = np.flatnonzero(supercell.parent.is_active[supercell.basis_index])
+        self.sites = np.flatnonzero(parent.is_active[supercell.basis_index])
 
     @cached_property
     def translations(self) -> npt.NDArray[np.intp]:

@@ -7,18 +7,20 @@ prune the search; nothing is made and then thrown away but superperiodic labelin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from latticesearch.enumeration._kernels import TOGETHER, Cursor, Tree, next_labelings
-from latticesearch.enumeration.composition import Restrictions, require_possible
+from latticesearch.enumeration.composition import Restrictions, require_possible, whole_number
 from latticesearch.enumeration.counting import Counter
 from latticesearch.enumeration.groups import ActiveGroup
-from latticesearch.enumeration.superlattices import superlattices
+from latticesearch.enumeration.shares import Share, shares
+from latticesearch.enumeration.superlattices import LARGEST_INDEX, superlattices
 from latticesearch.errors import InputError
 from latticesearch.lattice import Labelings, Supercell
 from latticesearch.parallel import SerialComm
+from latticesearch.progress import NoProgress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from latticesearch.enumeration.composition import Composition, Rules
     from latticesearch.lattice import ParentLattice
     from latticesearch.parallel import Communicator
+    from latticesearch.progress import Progress
+
+HELD = 2**22
+"""Entries of permutations that are kept from counting to enumeration."""
 
 
 def enumerate_labelings(
@@ -40,6 +46,7 @@ def enumerate_labelings(
     supercell: Supercell | npt.ArrayLike | None = None,
     comm: Communicator | None = None,
     batch_size: int = 10_000,
+    progress: Progress | None = None,
     **rules: Unpack[Rules],
 ) -> Iterator[Labelings]:
     """Yield all symmetrically distinct labelings, each once.
@@ -54,10 +61,16 @@ def enumerate_labelings(
     supercell : Supercell or integer matrix, optional
         The labelings of this supercell instead of all of some sizes.
     comm : Communicator, optional
-        Each rank yields its own share, without communication: whole superlattices in turn, or
-        branches of the tree of one supercell. The union is the same for any number of ranks.
+        Each rank yields its own share: whole superlattices, or branches of the tree of a large
+        one. The union is the same for any number of ranks. There is no communication but at the
+        end, where the numbers found are compared; a rank that stops early takes part in that
+        when its iterator is closed (in a for loop that is left, at once), and waits there for
+        the others. So all ranks should go through their iterators, to the end or not.
     batch_size : int
         Most labelings in one batch.
+    progress : Progress, optional
+        Is told the exact number of labelings of all ranks before the first one is made, and how
+        many are ready: on several ranks an estimate from this rank's share.
     **rules
         superperiodic, sublattices, complete, exchange and layer_axis; see `Restrictions`.
 
@@ -73,86 +86,135 @@ def enumerate_labelings(
     InputError
         Malformed sizes or composition, or a composition that no supercell can have.
     RuntimeError
-        After a supercell whose number of labelings is not the one that Burnside's lemma gives;
-        this would be a mistake in this package.
+        At the end, on all ranks, if the number of labelings of some supercell is not the one
+        that Burnside's lemma gives; this would be a mistake in this package.
     """
     comm = comm or SerialComm()
-    if batch_size < 1:
+    if whole_number("batch_size", batch_size) < 1:
         raise InputError(f"batch_size is 1 or more; got {batch_size}")
     wanted = Restrictions(composition, **rules)
     if supercell is not None:
         if not isinstance(supercell, Supercell):
             supercell = Supercell.from_matrix(parent, supercell)
-        require_possible(parent, [supercell.n_cells], wanted)
-        counter = Counter(parent, supercell.n_cells, wanted)
-        return _labelings_of(supercell, counter, batch_size, _tree_share(supercell, comm))
-    if max_index is None or not 1 <= min_index <= max_index:
+        ActiveGroup(supercell)  # refuses what is too large before anything is yielded
+        sizes = range(supercell.n_cells, supercell.n_cells + 1)
+    else:
+        sizes = _sizes(min_index, max_index)
+    require_possible(parent, sizes, wanted)
+    cells = None if supercell is None else [supercell]
+    return _labelings(parent, sizes, wanted, cells, batch_size, (comm, progress or NoProgress()))
+
+
+def _sizes(min_index: int, max_index: int | None) -> range:
+    """Return the sizes from the smallest to the largest.
+
+    Raises
+    ------
+    InputError
+        There are none.
+    """
+    smallest = whole_number("min_index", min_index)
+    largest = 0 if max_index is None else whole_number("max_index", max_index)
+    if not 1 <= smallest <= largest <= LARGEST_INDEX:
         raise InputError(
             f"supercell sizes run from min_index = {min_index} to max_index = {max_index}; give "
-            "1 <= min_index <= max_index, or a supercell"
+            f"1 <= min_index <= max_index <= {LARGEST_INDEX}, or a supercell"
         )
-    sizes = range(min_index, max_index + 1)
-    require_possible(parent, sizes, wanted)
-    return _labelings_of_sizes(parent, sizes, wanted, batch_size, comm)
+    return range(smallest, largest + 1)
 
 
-_WHOLE_TREE = (1, 1, 0)
-"""Share of a rank that has the whole tree: depth of the split, number of ranks, rank."""
+class _Item(NamedTuple):
+    """One supercell to decorate, with what is asked of it and the exact number of labelings."""
+
+    group: ActiveGroup
+    counter: Counter
+    number: int
 
 
-def _tree_share(supercell: Supercell, comm: Communicator) -> tuple[int, int, int]:
-    """Return a share that deals out the branches half-way down, many for each rank."""
-    n_active = int(np.count_nonzero(supercell.parent.is_active)) * supercell.n_cells
-    return max(1, n_active // 2), comm.size, comm.rank
+def _items(
+    parent: ParentLattice, sizes: range, wanted: Restrictions, cells: list[Supercell] | None
+) -> list[_Item]:
+    """Count the labelings of all supercells; nothing else is done with them yet."""
+    items = []
+    held = 0
+    for index in sizes:
+        counter = Counter(parent, index, wanted)
+        forms = [] if cells else superlattices(parent, index, layer_axis=wanted.layer_axis)
+        for cell in cells or [Supercell.from_matrix(parent, form) for form in forms]:
+            group = ActiveGroup(cell)
+            number = counter.number(group)
+            held += group.permutations.size
+            # Groups are made again where keeping them would cost much memory.
+            items.append(_Item(group if held < HELD else ActiveGroup(cell), counter, number))
+    return items
 
 
-def _labelings_of_sizes(
+def _labelings(
     parent: ParentLattice,
     sizes: range,
     wanted: Restrictions,
+    cells: list[Supercell] | None,
     batch_size: int,
-    comm: Communicator,
+    world: tuple[Communicator, Progress],
 ) -> Iterator[Labelings]:
-    item = 0
-    for index in sizes:
-        counter = Counter(parent, index, wanted)
-        for form in superlattices(parent, index, layer_axis=wanted.layer_axis):
-            if item % comm.size == comm.rank:
-                supercell = Supercell.from_matrix(parent, form)
-                yield from _labelings_of(supercell, counter, batch_size, _WHOLE_TREE)
-            item += 1
+    """Count, yield this rank's labelings, and compare; see `enumerate_labelings`."""
+    comm, progress = world
+    items = _items(parent, sizes, wanted, cells)
+    parts = shares([item.number for item in items], [len(i.group.sites) for i in items], comm)
+    total = sum(item.number for item in items)
+    expected = sum(i.number / p.size for i, p in zip(items, parts, strict=True) if p)
+    progress.start("enumeration", total)
+    found = [0] * len(items)
+    done = 0
+    try:
+        for k, (item, part) in enumerate(zip(items, parts, strict=True)):
+            if part is None:
+                continue
+            for batch in _labelings_of(item, batch_size, part):
+                found[k] += len(batch)
+                done += len(batch)
+                # Every rank is taken to be as far as this one.
+                progress.advance(min(total, int(done / expected * total)) if expected else 0)
+                yield batch
+            if comm.size == 1:
+                _check_number(item, found[k])
+    except GeneratorExit:
+        comm.allgather(None)
+        raise
+    finally:
+        progress.finish()
+    everywhere = comm.allgather(found)
+    if all(numbers is not None for numbers in everywhere):
+        for item, *numbers in zip(items, *everywhere, strict=True):
+            _check_number(item, sum(numbers))
 
 
-def _labelings_of(
-    supercell: Supercell, counter: Counter, batch_size: int, share: tuple[int, int, int]
-) -> Iterator[Labelings]:
-    group = ActiveGroup(supercell)
+def _labelings_of(item: _Item, batch_size: int, share: Share) -> Iterator[Labelings]:
+    """Yield the labelings of this rank's share of a supercell."""
+    group = item.group
+    supercell = group.supercell
     if not len(group.sites):
-        # The only labeling; a split tree has it on the first rank.
-        if share[2] == 0 and counter.number(group):
+        if item.number:
             yield Labelings(supercell, supercell.allowed.argmax(axis=1)[None])
         return
-    tree = _tree(group, counter, share, many=batch_size >= 1 << TOGETHER)
+    tree = _tree(group, item.counter, share, many=batch_size >= 1 << TOGETHER)
     cursor = _start(tree, group)
     fixed = supercell.allowed.argmax(axis=1).astype(np.int8)
-    total = 0
+    rows = min(batch_size, item.number + (1 << TOGETHER))
     while cursor.position[0] >= 0:
-        found = np.empty((batch_size, len(group.sites)), np.int8)
+        found = np.empty((rows, len(group.sites)), np.int8)
         n_found = next_labelings(tree, cursor, found)
-        total += n_found
         if len(group.sites) < supercell.n_sites:
             labels = np.tile(fixed, (n_found, 1))
             labels[:, group.sites] = found[:n_found]
         else:
             # A copy lets go of the unused part of a large buffer.
-            labels = found[:n_found] if 2 * n_found > batch_size else found[:n_found].copy()
+            labels = found[:n_found] if 2 * n_found > rows else found[:n_found].copy()
         if n_found:
             yield Labelings(supercell, labels)
-    if share[1] == 1:
-        _check_number(group, counter, total)
 
 
-def _check_number(group: ActiveGroup, counter: Counter, total: int) -> None:
+def _check_number(item: _Item, found: int) -> None:
     """Compare the number of labelings found with the exact one.
 
     Raises
@@ -160,18 +222,17 @@ def _check_number(group: ActiveGroup, counter: Counter, total: int) -> None:
     RuntimeError
         They differ.
     """
-    expected = counter.number(group)
-    if total != expected:
-        supercell = group.supercell
+    if found != item.number:
+        supercell = item.group.supercell
         raise RuntimeError(
-            f"internal error: found {total} labelings of the supercell {supercell.hnf.tolist()} "
+            f"internal error: found {found} labelings of the supercell {supercell.hnf.tolist()} "
             f"of {', '.join(supercell.parent.species)} on {supercell.parent.n_basis} site(s) per "
             f"primitive cell {supercell.parent.cell.tolist()}, but Burnside's lemma gives "
-            f"{expected}; please report this"
+            f"{item.number}; please report this"
         )
 
 
-def _tree(group: ActiveGroup, counter: Counter, share: tuple[int, int, int], *, many: bool) -> Tree:
+def _tree(group: ActiveGroup, counter: Counter, share: Share, *, many: bool) -> Tree:
     supercell = group.supercell
     limits = counter.limits
     row = limits.row[supercell.basis_index[group.sites]]
@@ -186,6 +247,8 @@ def _tree(group: ActiveGroup, counter: Counter, share: tuple[int, int, int], *, 
     bounded = bool((limits.smallest > 0).any() or (limits.largest < capacity[:, 0]).any())
     exchange = bool((limits.previous >= 0).any())
     simple = not (bounded or exchange) and bool((allowed.sum(axis=1) == 2).all())
+    # The tree must be deep enough to be split among ranks above the sites decided together.
+    wide = max(2 * TOGETHER, share.depth + TOGETHER)
     return Tree(
         allowed=allowed,
         lowest=allowed.argmax(axis=1).astype(np.int8),
@@ -204,8 +267,7 @@ def _tree(group: ActiveGroup, counter: Counter, share: tuple[int, int, int], *, 
         exchange=exchange,
         share=np.array(share, dtype=np.int64),
         keep_superperiodic=counter.wanted.superperiodic,
-        # The tree must be deep enough to be split among ranks above these sites.
-        together=TOGETHER if simple and len(row) >= 2 * TOGETHER and many else 0,
+        together=TOGETHER if simple and many and len(row) >= wide else 0,
     )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.enumeration.composition import Restrictions, require_possible
+from latticesearch.enumeration.composition import Restrictions, require_possible, whole_number
 from latticesearch.enumeration.counting import Counter, count_labelings
 from latticesearch.enumeration.filling import filling_tables
 from latticesearch.enumeration.groups import ActiveGroup
@@ -81,6 +81,7 @@ def sample_labelings(
         More samples than there are structures, `exchange`, `superperiodic` without a supercell,
         or what `count_labelings` refuses.
     """
+    n_samples = whole_number("n_samples", n_samples)
     total = count_labelings(parent, index, composition, supercell=supercell, **rules)
     wanted = Restrictions(composition, **rules)
     if wanted.exchange:

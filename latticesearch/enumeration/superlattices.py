@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latticesearch.enumeration.composition import whole_number
 from latticesearch.errors import InputError
 from latticesearch.lattice.normal_forms import (
     hermite_normal_forms,
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from latticesearch.lattice import ParentLattice
 
 
+LARGEST_INDEX = 500
+"""Beyond it there are millions of superlattices."""
+
+
 def all_superlattices(index: int) -> npt.NDArray[np.int64]:
     """Return the Hermite normal forms, (n, 3, 3), of all superlattices of one index.
 
@@ -31,10 +36,11 @@ def all_superlattices(index: int) -> npt.NDArray[np.int64]:
     Raises
     ------
     InputError
-        The index is below one.
+        The index is no whole number from 1 to `LARGEST_INDEX`.
     """
-    if index < 1:
-        raise InputError(f"the index of a superlattice is 1 or more; got {index}")
+    index = whole_number("the index of a superlattice", index)
+    if not 1 <= index <= LARGEST_INDEX:
+        raise InputError(f"the index of a superlattice is 1 to {LARGEST_INDEX}; got {index}")
     divisors = [d for d in range(1, index + 1) if index % d == 0]
     forms = [
         [[a, b, c], [0, d, e], [0, 0, index // (a * d)]]
@@ -72,7 +78,7 @@ def superlattices(
     Raises
     ------
     InputError
-        The index is below one, or there is no such axis.
+        The index is no whole number from 1 to `LARGEST_INDEX`, or there is no such axis.
     """
     if layer_axis not in {None, 0, 1, 2}:
         raise InputError(f"the layer axis is lattice vector 0, 1 or 2; got {layer_axis!r}")

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+LARGEST_ENTRY = 10**6
+"""Largest entry of a supercell matrix: determinants stay within 64 bits."""
+
+
 def hermite_normal_form(generators: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Return the Hermite normal form of the lattice that integer rows span.
 
@@ -79,15 +83,22 @@ def integer_matrix(matrix: npt.ArrayLike) -> npt.NDArray[np.int64]:
     Raises
     ------
     InputError
-        The shape is wrong, an entry is not an integer, or the determinant is zero.
+        The shape is wrong, an entry is not an integer or enormous, or the determinant is zero.
     """
-    array = np.asarray(matrix, dtype=float)
+    try:
+        array = np.asarray(matrix, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"a supercell matrix has 3 x 3 integers, or 3; got {matrix!r}") from error
     if array.shape == (3,):
         array = np.diag(array)
     if array.shape != (3, 3) or not np.isfinite(array).all():
         raise InputError(
             f"a supercell matrix has 3 x 3 integers, rows in units of the parent's rows; "
             f"got shape {array.shape}"
+        )
+    if np.abs(array).max() > LARGEST_ENTRY:
+        raise InputError(
+            f"the supercell matrix {array.tolist()} is too large: entries go up to {LARGEST_ENTRY}"
         )
     rounded: npt.NDArray[np.int64] = np.rint(array).astype(np.int64)
     if np.abs(array - rounded).max() > 1e-6:

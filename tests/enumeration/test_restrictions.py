@@ -202,3 +202,44 @@ def test_a_wrong_number_is_an_internal_error(monkeypatch):
     assert labelings.Counter is Counter
     with pytest.raises(RuntimeError, match=r"found \d+ labelings .*\[\[1, .*gives 17"):
         list(enumerate_labelings(parent, 4, 4))
+
+
+BAD = (
+    ({"index": 0}, "1 to 500; got 0"),
+    ({"index": -3}, "1 to 500; got -3"),
+    ({"index": 2.5}, "whole number; got 2.5"),
+    ({"index": 10**9}, "1 to 500"),
+    ({"supercell": (1.5, 1, 1)}, "no integers"),
+    ({"supercell": [[1, 0, 0], [2, 0, 0], [0, 0, 1]]}, "spans no volume"),
+    ({"supercell": (1, 1)}, r"got shape \(2,\)"),
+    ({"supercell": "2x2x2"}, "got '2x2x2'"),
+    ({"supercell": (1e20, 1, 1)}, "too large"),
+    ({"supercell": (300, 300, 300)}, "27000000 sites .* too large"),
+    ({"composition": {"Xe": 0.5}}, "names Xe"),
+    ({"composition": {"Nb": (0.7, 0.2)}}, "site fraction"),
+    ({"composition": {"Nb": "half"}}, "Nb is 'half'"),
+    ({"composition": [0.5, 0.5]}, r"like {'Nb': 0.5}; got \[0.5, 0.5\]"),
+    ({"sublattices": [{"Nb": 0.5}]}, "numbers of sublattices"),
+    ({"sublattices": {0: {"Xe": 0.5}}}, "names Xe"),
+    ({"layer_axis": 7}, "0, 1 or 2; got 7"),
+)
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD)
+def test_bad_input_gets_one_line(arguments, message):
+    parent = ParentLattice.from_prototype("bcc", 3.2, METALS[:2])
+    options = {"index": None if "supercell" in arguments else 4, **arguments}
+    index = options.pop("index")
+    with pytest.raises(InputError, match=message) as caught:
+        count_labelings(parent, index, **options)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError):
+        enumerate_labelings(parent, index if index is None else 1, index, **options)
+
+
+def test_the_sum_of_a_range_and_a_range_of_a_sublattice_may_be_impossible():
+    parent = ParentLattice.from_prototype("bcc", 3.2, METALS[:2])
+    rules = {"composition": {"Nb": (0.5, 0.6)}, "sublattices": {0: {"Nb": (0.1, 0.2)}}}
+    assert count_labelings(parent, 4, **rules) == 0
+    with pytest.raises(InputError, match="nearest possible: Nb 1/2, Mo 1/2"):
+        enumerate_labelings(parent, 1, 4, **rules)

@@ -31,5 +31,5 @@ def test_they_are_the_smallest_of_each_set(seed):
 
 
 def test_index_zero_is_refused():
-    with pytest.raises(InputError, match="1 or more; got 0"):
+    with pytest.raises(InputError, match="1 to 500; got 0"):
         superlattices(ParentLattice.from_prototype("sc", 3.0, ("Cu", "Au")), 0)
