@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -248,3 +249,20 @@ def test_occupations_that_do_not_fit_are_refused():
     evaluator = potential.evaluator(Supercell.from_matrix(parent, [1, 1, 2]))
     with pytest.raises(InputError, match=r"must be \(n, 2, 2\)"):
         evaluator.mean_field_energies(np.ones((1, 3, 2)))
+
+
+def test_cells_of_thousands_of_atoms_need_little_memory():
+    parent = ParentLattice.from_prototype("bcc", 3.25, ("Nb", "Mo", "Ta", "W"))
+    basis = MtpBasis(8, parent.species, cutoff=6.0)
+    potential = basis.potential(np.random.default_rng(0).normal(size=basis.n_parameters))
+    small = Supercell.from_matrix(parent, [2, 2, 2])
+    labels = np.arange(8, dtype=np.int8) % 4
+    expected = potential.evaluator(small).energies(labels[None])
+    large = Supercell.from_matrix(parent, [10, 20, 20])
+    repeated = labels[small.site_of(np.zeros(4000, int), large.cell_vectors)]
+    tracemalloc.start()
+    state = potential.evaluator(large).walk_state(repeated)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert state.energy / 4000 == pytest.approx(expected, rel=1e-12)
+    assert peak < 50e6  # one number per pair of sites would be 128 MB

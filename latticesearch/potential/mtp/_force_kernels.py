@@ -108,34 +108,38 @@ def sorted_neighbours(
 ) -> Neighbours:
     """Sort pairs by the first atom, then by the species of the second, and find their vectors.
 
-    `pairs` are the first atoms, the second atoms, (n_pairs,), and the cells, (n_pairs, 3), in
-    which the second ones are.
+    `pairs` are the first atoms, the second atoms, (n,), and the cells, (n, 3), in which the second
+    ones are. Each pair is given once and returned from both of its ends.
     """
     first, second, shifts = pairs
     n_pairs, n_atoms = first.size, types.size
     ends = np.zeros(n_atoms * n_species + 1, dtype=np.int64)
     for pair in range(n_pairs):
         ends[first[pair] * n_species + types[second[pair]] + 1] += 1
+        ends[second[pair] * n_species + types[first[pair]] + 1] += 1
     for bin_ in range(1, ends.size):
         ends[bin_] += ends[bin_ - 1]
     starts = ends[::n_species].copy()
-    centres = np.empty(n_pairs, dtype=np.int64)
-    neighbours = np.empty(n_pairs, dtype=np.int64)
-    vectors, distances = np.empty((n_pairs, 3)), np.empty(n_pairs)
+    centres = np.empty(2 * n_pairs, dtype=np.int64)
+    neighbours = np.empty(2 * n_pairs, dtype=np.int64)
+    vectors, distances = np.empty((2 * n_pairs, 3)), np.empty(2 * n_pairs)
     for pair in range(n_pairs):
         i, j = first[pair], second[pair]
-        bin_ = i * n_species + types[j]
-        at = ends[bin_]
-        ends[bin_] += 1
-        centres[at], neighbours[at] = i, j
+        there, back = i * n_species + types[j], j * n_species + types[i]
+        at = ends[there]
+        ends[there] += 1
+        other = ends[back]
+        ends[back] += 1
+        centres[at], neighbours[at], centres[other], neighbours[other] = i, j, j, i
         square = 0.0
         for axis in range(3):
             shift = 0.0
             for vector in range(3):
                 shift += shifts[pair, vector] * cell[vector, axis]
             vectors[at, axis] = positions[j, axis] - positions[i, axis] + shift
+            vectors[other, axis] = -vectors[at, axis]
             square += vectors[at, axis] ** 2
-        distances[at] = math.sqrt(square)
+        distances[at] = distances[other] = math.sqrt(square)
     return Neighbours(types, starts, centres, neighbours, vectors, distances)
 
 

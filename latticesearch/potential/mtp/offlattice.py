@@ -201,7 +201,7 @@ def _neighbours(
     if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
         raise InputError(f"{atoms.get_chemical_formula()}: positions or cell are not finite")
     # The order of the pairs of several threads would be another one each time.
-    finder = vesin.NeighborList(cutoff=potential.max_dist, full_list=True, n_threads=1)
+    finder = vesin.NeighborList(cutoff=potential.max_dist, full_list=False, n_threads=1)
     pairs = finder.compute(positions, cell, periodic=np.array(atoms.pbc), quantities="ijS")
     i, j, shifts = (np.ascontiguousarray(part, dtype=np.int64) for part in pairs)
     found: force_kernels.Neighbours = force_kernels.sorted_neighbours(
