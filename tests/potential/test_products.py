@@ -13,6 +13,7 @@ from latticesearch.lattice import ParentLattice, Supercell
 from latticesearch.potential.mtp import _contraction as kernels
 from latticesearch.potential.mtp._lanes import (
     LANES,
+    SQUARE,
     load,
     minus,
     plus,
@@ -20,6 +21,8 @@ from latticesearch.potential.mtp._lanes import (
     store,
     times,
     times_plus,
+    total,
+    transpose,
 )
 from latticesearch.potential.mtp.basis import MtpBasis
 from latticesearch.potential.mtp.products import energy_contraction, full_contraction
@@ -39,6 +42,35 @@ def in_lanes(contraction, basic):
     return work
 
 
+def padded_rows(basic):
+    """Return the moments (n_basic, LANES) as rows of whole vectors, (LANES, width)."""
+    rows = np.zeros((LANES, -(-len(basic) // LANES) * LANES))
+    rows[:, : len(basic)] = basic.T
+    return rows
+
+
+@njit
+def turn(source, stride, target):
+    transpose(source, 2, stride, target, 3)
+
+
+def test_squares_are_transposed():
+    source = np.random.default_rng(0).normal(size=(SQUARE, 11))
+    target = np.zeros((SQUARE, LANES))
+    turn(source.ravel(), 11, target.ravel())
+    assert np.array_equal(target[:, 3 : 3 + SQUARE], source[:, 2 : 2 + SQUARE].T)
+    assert not target[:, :3].any()
+
+
+@pytest.mark.parametrize("n_rows", [1, LANES - 1, LANES])
+def test_rows_fill_the_lanes(n_rows):
+    rows = np.random.default_rng(0).normal(size=(LANES + 2, 2 * LANES))
+    work = np.full((2 * LANES + SQUARE, LANES), np.nan)
+    kernels.fill_lanes(LANES + 3, rows, 1, n_rows, work.reshape(-1))
+    assert np.array_equal(work[: LANES + 3, :n_rows], rows[1 : n_rows + 1, : LANES + 3].T)
+    assert not work[: LANES + 3, n_rows:].any()
+
+
 @njit
 def arithmetic(a, b, c, out):
     x, y, z = load(a, 0), load(b, 0), load(c, 0)
@@ -48,13 +80,14 @@ def arithmetic(a, b, c, out):
     store(out, 3 * LANES, times_plus(x, y, z))
     store(out, 4 * LANES, splat(a[3]))
     store(out, 5 * LANES, load(a, 1))
+    return total(x)
 
 
 def test_vectors_calculate_like_numbers():
     rng = np.random.default_rng(0)
     a, b, c = rng.normal(size=(3, LANES + 1))
     out = np.zeros((6, LANES))
-    arithmetic(a, b, c, out)
+    assert arithmetic(a, b, c, out) == pytest.approx(a[:-1].sum(), rel=1e-14)
     x, y, z = a[:-1], b[:-1], c[:-1]
     expected = [x + y, x - y, x * y, x * y + z, np.full(LANES, a[3]), a[1:]]
     for k in (0, 1, 2, 4, 5):
@@ -80,7 +113,7 @@ def test_energies_and_basis_functions_equal_the_plain_list(level):
     np.testing.assert_allclose(moments[scalars].T, expected, rtol=1e-11, atol=1e-11)
     energies = np.empty(LANES)
     contraction = energy_contraction(potential)
-    rows = np.ascontiguousarray(basic.T)
+    rows = padded_rows(basic)
     kernels.contract_rows(contraction, rows, LANES, kernels.space(contraction), energies)
     expected = expected @ potential.moment_coeffs
     np.testing.assert_allclose(energies, expected, rtol=1e-11, atol=1e-10)
@@ -116,7 +149,7 @@ def test_zero_coefficients_shorten_the_way():
     assert contraction.n_stored < energy_contraction(potential).n_stored
     basic = np.random.default_rng(1).normal(size=(len(potential.alpha_index_basic), LANES))
     energies = np.empty(LANES)
-    rows = np.ascontiguousarray(basic.T)
+    rows = padded_rows(basic)
     kernels.contract_rows(contraction, rows, LANES, kernels.space(contraction), energies)
     expected = [reference.basis_values(few, m)[[0, 2]].sum() for m in basic.T]
     np.testing.assert_allclose(energies, expected, rtol=1e-12)

@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from latticesearch.potential.mtp._lanes import LANES, load, plus, splat, store, times, times_plus
+from latticesearch.potential.mtp._lanes import (
+    LANES,
+    SQUARE,
+    load,
+    plus,
+    splat,
+    store,
+    times,
+    times_plus,
+    transpose,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -80,7 +90,7 @@ def aligned(size: int) -> npt.NDArray[np.float64]:
 @njit(cache=True)
 def space(contraction: Contraction) -> npt.NDArray[np.float64]:
     """Return space for the moments of one vector of sites."""
-    doubles: npt.NDArray[np.float64] = aligned(contraction.n_stored * LANES)
+    doubles: npt.NDArray[np.float64] = aligned((contraction.n_stored + SQUARE) * LANES)
     return doubles
 
 
@@ -143,7 +153,17 @@ def fill_lanes(
     n_rows: int,
     work: npt.NDArray[np.float64],
 ) -> None:
-    """Put the moments of up to LANES rows from `first` on into the lanes, zeros behind them."""
+    """Put the moments of up to LANES rows from `first` on into the lanes, zeros behind them.
+
+    `rows` are as wide as whole vectors; up to SQUARE - 1 moments behind the basic ones are
+    overwritten.
+    """
+    if n_rows == LANES:
+        width = rows.shape[1]
+        for lane in range(0, LANES, SQUARE):
+            for k in range(0, n_basic, SQUARE):
+                transpose(rows, (first + lane) * width + k, width, work, k * LANES + lane)
+        return
     for lane in range(n_rows):
         for k in range(n_basic):
             work[k * LANES + lane] = rows[first + lane, k]
@@ -165,7 +185,7 @@ def contract_rows(
     Parameters
     ----------
     rows
-        (at least n_rows, at least n_basic).
+        (at least n_rows, width), as wide as whole vectors.
     work
         From `space`, overwritten.
     energies

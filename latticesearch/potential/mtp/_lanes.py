@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 LANES = 16
 """Doubles in a vector: two registers of 512 bits, so that two sums run beside each other."""
 
+SQUARE = 8
+"""Rows and columns of the blocks that `transpose` turns."""
+
 _DOUBLE = ir.DoubleType()
 _VECTOR = ir.VectorType(_DOUBLE, LANES)
 
@@ -156,3 +159,41 @@ def total(_typing: Any, vector: Any) -> Any:
         return builder.extract_element(part, ir.Constant(ir.IntType(32), 0))
 
     return types.float64(vector), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def transpose(_typing: Any, source: Any, index: Any, stride: Any, target: Any, at: Any) -> Any:
+    """Write ``source[index + i * stride + j]`` to ``target[at + j * LANES + i]``, i, j < SQUARE."""
+    row = ir.VectorType(_DOUBLE, SQUARE)
+    half = SQUARE // 2
+    picks = [
+        [first + i // 2 + i % 2 * SQUARE for i in range(SQUARE)] for first in (0, half)
+    ]  # of two rows: their first halves in turn, their second halves in turn
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        def place(number: int, position: Any, i: int, step: Any) -> Any:
+            data = context.make_array(signature.args[number])(context, builder, values[number]).data
+            offset = builder.add(position, builder.mul(ir.Constant(step.type, i), step))
+            return builder.bitcast(builder.gep(data, [offset]), row.as_pointer())
+
+        start, step, end = (
+            context.cast(builder, values[n], signature.args[n], types.intp) for n in (1, 2, 4)
+        )
+        lanes = ir.Constant(step.type, LANES)
+        rows = [builder.load(place(0, start, i, step), align=8) for i in range(SQUARE)]
+        # Each round moves the highest bit of the row to the lowest of the column.
+        for _ in range(SQUARE.bit_length() - 1):
+            rows = [
+                builder.shuffle_vector(
+                    rows[i],
+                    rows[i + half],
+                    ir.Constant(ir.VectorType(ir.IntType(32), SQUARE), pick),
+                )
+                for i in range(half)
+                for pick in picks
+            ]
+        for i in range(SQUARE):
+            builder.store(rows[i], place(3, end, i, lanes), align=8)
+        return context.get_dummy_value()
+
+    return types.void(source, index, stride, target, at), generate
