@@ -70,15 +70,18 @@ class GradientTables(NamedTuple):
     scalars
         Where the basis functions stand among the moments, (n_scalars,); their parameters end the
         row.
-    rows
-        Row of `values` of each pair of sites, (n_sites, n_rows).
+    offsets
+        Position in `values` of the row of each pair of sites, (n_sites, n_rows).
     values
-        Those of `LatticeGeometry`, times the scaling, (n_unique, n_powers * radial_size).
-    power
-        Index of each basic moment into the powers, (n_basic,).
+        Those of `LatticeGeometry`, times the scaling: position ``p * radial_size + q`` of a row has
+        the powers p and the radial function q; filled up with zeros to whole vectors,
+        (n_unique, depth).
+    starts, basic, power
+        The basic moments ``basic[e]`` with the powers ``power[e]`` and the radial function mu have
+        ``starts[mu] <= e < starts[mu + 1]``; (n_radial + 1,), (n_basic,), (n_basic,).
     first
-        ``first[z_i, z_j, k]``: index of the parameter c[z_i, z_j, mu_k, 0],
-        (n_species, n_species, n_basic).
+        ``first[z_i, z_j, mu]``: index of the parameter c[z_i, z_j, mu, 0],
+        (n_species, n_species, n_radial).
     species
         Index of the parameter xi_0(z), (n_species,).
     radial_size
@@ -87,8 +90,10 @@ class GradientTables(NamedTuple):
 
     contraction: Contraction
     scalars: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.uint32]
+    offsets: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
+    starts: npt.NDArray[np.int64]
+    basic: npt.NDArray[np.int64]
     power: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
     species: npt.NDArray[np.int64]
@@ -204,21 +209,92 @@ def mean_field_energies(
     return energies
 
 
+class _GradientSpace(NamedTuple):
+    """Space to differentiate one vector of sites.
+
+    Moments and their adjoints in lanes; `sums` of the rows of `values` over the neighbours of each
+    species, (n_species * depth + LANES,); positions of the neighbours' rows, (n_rows,), those of
+    species z between ``ends[z]`` and ``ends[z + 1]``.
+    """
+
+    moments: npt.NDArray[np.float64]
+    adjoints: npt.NDArray[np.float64]
+    sums: npt.NDArray[np.float64]
+    positions: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+
+
+@njit(cache=True)
+def _gradient_space(tables: LatticeTables, gradient: GradientTables) -> _GradientSpace:
+    n_species = tables.species_coeffs.size
+    return _GradientSpace(
+        space(gradient.contraction),
+        space(gradient.contraction),
+        aligned(n_species * gradient.values.shape[1] + LANES),
+        np.empty(gradient.offsets.shape[1], dtype=np.int64),
+        np.zeros(n_species + 2, dtype=np.int64),
+    )
+
+
 @njit(**LEAN)
-def _neighbour_sums(
+def _sort_neighbours(
     tables: LatticeTables,
     gradient: GradientTables,
     labels: npt.NDArray[np.int8],
     site: int,
-    sums: npt.NDArray[np.float64],
+    found: _GradientSpace,
 ) -> None:
-    """Write the sums of `values` over the neighbours of each species to `sums`."""
-    sums[:] = 0.0
+    """Fill `positions` and `ends`."""
+    for z in range(found.ends.size):
+        found.ends[z] = 0
     for r in range(tables.n_neighbours[site]):
-        total = sums[labels[tables.neighbours[site, r]]]
-        row = gradient.values[gradient.rows[site, r]]
-        for s in range(row.size):
-            total[s] += row[s]
+        found.ends[labels[tables.neighbours[site, r]] + 2] += 1
+    for z in range(2, found.ends.size):
+        found.ends[z] += found.ends[z - 1]
+    for r in range(tables.n_neighbours[site]):
+        z = labels[tables.neighbours[site, r]]
+        found.positions[found.ends[z + 1]] = gradient.offsets[site, r]
+        found.ends[z + 1] += 1
+
+
+@njit(**LEAN)
+def _sum_neighbours(gradient: GradientTables, found: _GradientSpace) -> None:
+    """Fill `sums`; `positions` and `ends` are known."""
+    depth = gradient.values.shape[1]
+    for z in range(found.ends.size - 2):
+        for at in range(0, depth, LANES):
+            total = splat(0.0)
+            for r in range(found.ends[z], found.ends[z + 1]):
+                total = plus(total, load(gradient.values, found.positions[r] + at))
+            store(found.sums, z * depth + at, total)
+
+
+@njit(**LEAN)
+def _add_radial(
+    gradient: GradientTables,
+    lane: int,
+    found: _GradientSpace,
+    first: npt.NDArray[np.int64],
+    row: npt.NDArray[np.float64],
+) -> None:
+    """Add the derivatives of one site energy by the radial coefficients to `row`.
+
+    `first`, (n_species, n_radial), are those of the site's species.
+    """
+    size, depth = gradient.radial_size, gradient.values.shape[1]
+    # The adjoints of products have served; the lanes of `out` beyond `size` mean nothing.
+    out = found.adjoints[gradient.contraction.n_basic * LANES :]
+    for other in range(first.shape[0]):
+        for mu in range(first.shape[1]):
+            for at in range(0, size, LANES):
+                slope = splat(0.0)
+                for e in range(gradient.starts[mu], gradient.starts[mu + 1]):
+                    adjoint = splat(found.adjoints[gradient.basic[e] * LANES + lane])
+                    position = other * depth + gradient.power[e] * size + at
+                    slope = times_plus(adjoint, load(found.sums, position), slope)
+                store(out, 0, slope)
+                for q in range(min(LANES, size - at)):
+                    row[first[other, mu] + at + q] += out[q]
 
 
 @njit(**LEAN)
@@ -226,25 +302,15 @@ def _add_gradient(
     gradient: GradientTables,
     species: int,
     lane: int,
-    spaces: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    found: _GradientSpace,
     row: npt.NDArray[np.float64],
 ) -> None:
-    """Add the derivatives of one site energy to `row`, (n_parameters,).
-
-    `spaces` are the moments, their adjoints (both in lanes) and the neighbour sums of the site.
-    """
-    m, d, sums = spaces
-    size = gradient.radial_size
+    """Add the derivatives of the site energy of one lane to `row`, (n_parameters,)."""
     row[gradient.species[species]] += 1.0
+    linear = row.size - gradient.scalars.size
     for s in range(gradient.scalars.size):
-        row[row.size - gradient.scalars.size + s] += m[gradient.scalars[s] * LANES + lane]
-    for other in range(sums.shape[0]):
-        for k in range(gradient.power.size):
-            first = gradient.first[species, other, k]
-            values = sums[other, gradient.power[k] * size : (gradient.power[k] + 1) * size]
-            slope = d[k * LANES + lane]
-            for q in range(size):
-                row[first + q] += slope * values[q]
+        row[linear + s] += found.moments[gradient.scalars[s] * LANES + lane]
+    _add_radial(gradient, lane, found, gradient.first[species], row)
 
 
 @njit(cache=True)
@@ -262,18 +328,18 @@ def add_gradients(
     n_sites, width = labels.shape[1], tables.moments.shape[3]
     per_row = labels.size // rows.shape[0]
     basic = aligned(LANES * width).reshape(LANES, width)
-    m, d = space(gradient.contraction), space(gradient.contraction)
-    sums = np.empty((tables.species_coeffs.size, gradient.values.shape[1]))
+    found = _gradient_space(tables, gradient)
     for first in range(0, labels.size, LANES):
         n_lanes = min(LANES, labels.size - first)
         for lane in range(n_lanes):
             n, site = divmod(first + lane, n_sites)
             sum_rows(tables, labels[n], site, basic[lane])
-        fill_lanes(gradient.contraction.n_basic, basic, 0, n_lanes, m)
-        multiply(gradient.contraction, m)
-        differentiate(gradient.contraction, m, d)
+        fill_lanes(gradient.contraction.n_basic, basic, 0, n_lanes, found.moments)
+        multiply(gradient.contraction, found.moments)
+        differentiate(gradient.contraction, found.moments, found.adjoints)
         for lane in range(n_lanes):
             n, site = divmod(first + lane, n_sites)
-            _neighbour_sums(tables, gradient, labels[n], site, sums)
+            _sort_neighbours(tables, gradient, labels[n], site, found)
+            _sum_neighbours(gradient, found)
             row = rows[(first + lane) // per_row]
-            _add_gradient(gradient, labels[n, site], lane, (m, d, sums), row)
+            _add_gradient(gradient, labels[n, site], lane, found, row)

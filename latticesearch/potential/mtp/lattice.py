@@ -307,18 +307,25 @@ def _gradient_tables(
     order: npt.NDArray[np.int64],
 ) -> kernels.GradientTables:
     """Find where each derivative goes in a row of parameters."""
+    n_radial, size = potential.radial_coeffs.shape[2:]
+    index = np.arange(potential.radial_coeffs.size, dtype=np.int64)
+    first = index.reshape(potential.radial_coeffs.shape)[np.ix_(order, order)][..., 0]
+    n_unique, _, n_powers = geometry.values.shape
+    values = _rows(n_unique, -(-n_powers * size // LANES) * LANES)
+    by_power = geometry.values.swapaxes(1, 2).reshape(n_unique, n_powers * size)
+    values[:, : n_powers * size] = potential.scaling * by_power
     mu = potential.alpha_index_basic[:, 0]
-    shape = potential.radial_coeffs.shape
-    index = np.arange(potential.radial_coeffs.size, dtype=np.int64).reshape(shape)[..., 0]
-    values = np.ascontiguousarray(geometry.values.swapaxes(1, 2))
+    by_radial = np.argsort(mu, kind="stable")
     contraction, scalars = full_contraction(potential)
     return kernels.GradientTables(
         contraction,
         scalars,
-        geometry.rows.astype(np.uint32),
-        potential.scaling * values.reshape(len(values), values.shape[1] * values.shape[2]),
-        power.astype(np.int64),
-        np.ascontiguousarray(index[np.ix_(order, order)][:, :, mu]),
+        geometry.rows * values.shape[1],
+        values,
+        np.searchsorted(mu[by_radial], np.arange(n_radial + 1)),
+        by_radial,
+        power[by_radial].astype(np.int64),
+        np.ascontiguousarray(first),
         potential.radial_coeffs.size + order,
-        shape[3],
+        size,
     )
