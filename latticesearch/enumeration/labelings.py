@@ -79,7 +79,8 @@ def enumerate_labelings(
     Labelings
         Of one supercell each; every labeling is the smallest of its equivalent ones, and for
         sizes without a given supercell the superlattice is canonical, too. Within a supercell
-        they come in lexicographic order.
+        they come in lexicographic order, which is found fastest where the most frequent species
+        of a dilute composition is the last one of the parent.
 
     Raises
     ------
