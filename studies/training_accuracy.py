@@ -110,26 +110,24 @@ def curves(data, results):
         "\nRMSE of unseen energies, meV/atom, after n energies (median of "
         f"{SEEDS} choices)\n\nbinary  level" + "".join(f"{f'n={n}':>8}" for n in SIZES)
     )
-    for name in BINARIES:
+    table = np.zeros((len(BINARIES), len(LEVELS), len(SIZES)))
+    for b, name in enumerate(BINARIES):
         case = refractory.binary(name, data)
-        for level in LEVELS:
-            row = [
-                np.median(
-                    [
-                        results.get(
-                            f"curve {name} {level} {n} {seed}",
-                            learning_error,
-                            level,
-                            n,
-                            *case,
-                            seed,
-                        )
-                        for seed in range(SEEDS)
-                    ]
-                )
-                for n in SIZES
-            ]
-            print(f"{name:8}{level:5}" + "".join(f"{value:8.2f}" for value in row), flush=True)
+        for k, level in enumerate(LEVELS):
+            table[b, k] = [curve_point(name, level, n, case, results) for n in SIZES]
+            print(f"{name:8}{level:5}" + "".join(f"{v:8.2f}" for v in table[b, k]), flush=True)
+    for k, row in enumerate(np.exp(np.log(table).mean(axis=0))):
+        print(f"{'mean':8}{LEVELS[k]:5}" + "".join(f"{value:8.2f}" for value in row))
+    print("mean: geometric, over the binaries")
+
+
+def curve_point(name, level, n, case, results):
+    return np.median(
+        [
+            results.get(f"curve {name} {level} {n} {seed}", learning_error, level, n, *case, seed)
+            for seed in range(SEEDS)
+        ]
+    )
 
 
 def all_binaries(data):

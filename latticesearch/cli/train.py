@@ -85,7 +85,7 @@ def train(options: argparse.Namespace, comm: Communicator) -> int:
             weights=None if near is None else near_hull_weights(training, width=near),
             initial=options.initial and read_mtp(options.initial, basis.species),
             seed=settings.campaign.seed if options.seed is None else options.seed,
-            folds=FOLDS if options.folds is None else options.folds,
+            folds=min(FOLDS, len(training)) if options.folds is None else options.folds,
             comm=comm,
         )
         path = on_root(comm, _write, options, potential)

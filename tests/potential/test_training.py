@@ -313,6 +313,8 @@ def test_what_the_data_do_not_tell_is_reported(cell):
     _, report = fit(level, TrainingSet((labelled(cell, 40, 2),)))
     assert report.undetermined > 0
     assert any("directions of the linear coefficients" in line for line in report.warnings)
+    _, report = fit(level, TrainingSet((labelled(cell, 40, 2),)), max_iterations=2)
+    assert any("stopped after 2 iterations" in line for line in report.warnings)
     weak = Regularisation(1e-9, 1e-9, growth=1.0)
     _, report = fit(level, TrainingSet((labelled(cell, 8, 2),)), regularisation=weak)
     assert any("coefficients follow 8 energies" in line for line in report.warnings)

@@ -253,6 +253,15 @@ def undetermined_directions(trial: Trial) -> int:
     return n_linear - int((values > DETERMINED * values.max()).sum())
 
 
+def unfinished(trial: Trial, max_iterations: int) -> Iterator[str]:
+    """Yield a line if the fit was stopped before it converged."""
+    if trial.solution.iterations >= max_iterations:
+        yield (
+            f"the fit was stopped after {max_iterations} iterations, still getting better: allow "
+            "more (max_iterations)"
+        )
+
+
 def unseen_pairs(problem: TrainingProblem) -> Iterator[str]:
     """Yield a line for each pair of species that are never neighbours."""
     species = problem.form.species

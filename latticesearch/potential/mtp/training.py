@@ -305,7 +305,10 @@ def _report(
         iterations=trial.solution.iterations,
         n_starts=1 if method.initial is not None else method.n_starts,
         seconds=0.0,
-        warnings=tuple(report.weaknesses(problem, trial, known, errors.left_out)),
+        warnings=(
+            *report.weaknesses(problem, trial, known, errors.left_out),
+            *report.unfinished(trial, method.max_iterations),
+        ),
     )
 
 
