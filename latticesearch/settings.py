@@ -345,12 +345,30 @@ def _absolute_paths(settings: Settings, base: Path) -> Settings:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Return "section.key: old != new" for all values that make another campaign."""
+    """Return "section.key: old != new" for all values that make another campaign.
+
+    A key that is not there has its default, also one that came to be after `old` was written.
+    """
     found = []
     for section in sorted({*old, *new}):
-        before, after = old.get(section, {}), new.get(section, {})
+        defaults = _defaults(section)
+        before = {**defaults, **old.get(section, {})}
+        after = {**defaults, **new.get(section, {})}
         for key in sorted({*before, *after}):
             same = before.get(key) == after.get(key)
             if not same and (section, key) not in REPEATABLE:
                 found.append(f"{section}.{key}: {before.get(key)!r} != {after.get(key)!r}")
     return found
+
+
+def _defaults(section: str) -> dict[str, Any]:
+    """Return the values of the keys of a section that need not be given."""
+    field = Settings.model_fields.get(section)
+    model = field.annotation if field else None
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return {}
+    return {
+        key: value.get_default(call_default_factory=True)
+        for key, value in model.model_fields.items()
+        if not value.is_required()
+    }

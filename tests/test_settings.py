@@ -106,4 +106,9 @@ def test_only_limits_may_differ_on_resume(tmp_path):
     longer = parse_settings(changed(learning__budget=999), base=tmp_path).resolved()
     other = parse_settings(changed(lattice__a=3.9), base=tmp_path).resolved()
     assert differences(old, longer) == []
+    assert differences({"lattice": old["lattice"], "oracle": old["oracle"]}, longer) == [
+        "candidates.max_sites: None != 4"
+    ]
+    older = {**old, "candidates": {"max_sites": 4}}
+    assert differences(older, old) == []
     assert differences(old, other) == ["lattice.a: 3.8 != 3.9"]
