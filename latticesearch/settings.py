@@ -279,7 +279,7 @@ def parse_settings(data: dict[str, Any], *, base: Path, origin: str = "settings"
     try:
         settings = Settings.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{origin}: {_explain(error.errors()[0])}") from error
+        raise InputError(f"{origin}: {_explain(_deepest(error.errors()))}") from error
     return _absolute_paths(settings, base)
 
 
@@ -297,6 +297,13 @@ def _override(data: dict[str, Any], text: str) -> None:
     if not isinstance(table, dict):
         raise InputError(f"--set {text}: {section} is not a section")
     table[key] = parsed
+
+
+def _deepest(errors: list[ErrorDetails]) -> ErrorDetails:
+    """Return the first complaint; where a key has several forms, the one that got furthest."""
+    key = errors[0]["loc"][:2]
+    alike = [details for details in errors if details["loc"][:2] == key]
+    return max(alike, key=lambda details: sum(not _is_branch(part) for part in details["loc"]))
 
 
 def _explain(details: ErrorDetails) -> str:

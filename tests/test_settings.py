@@ -48,6 +48,7 @@ def test_defaults_are_resolved_and_round_trip(tmp_path):
         ({"lattice__species": None}, "either species"),
         ({"candidates__max_sites": None}, "either max_sites"),
         ({"candidates__max_sites": 0}, "candidates.max_sites = 0"),
+        ({"candidates__supercell": [[1, 0, 0], [0, 1.5, 0], [0, 0, 1]]}, "supercell.1.1 = 1.5"),
         ({"candidates__composition": {"Cu": [0.6, 0.2]}}, "0.6 is larger than 0.2"),
         ({"candidates__composition": {"Cu": 1.5}}, "candidates.composition.Cu"),
         ({"oracle__kind": "dft"}, "oracle.kind = 'dft'"),
