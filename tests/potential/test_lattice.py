@@ -243,6 +243,28 @@ def test_labels_that_do_not_fit_are_refused(labels, message):
         evaluator.energies(np.array(labels, np.int8))
 
 
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda e, start: e.flip_energies(start, [2], [0]), "run from 2 to 2, but the supercell"),
+        (lambda e, start: e.flip_energies(start, [-1], [0]), "run from -1 to -1, but the superc"),
+        (lambda e, start: e.flip_energies(start, [1], [2]), "species run from 2 to 2"),
+        (lambda e, start: e.flip_energies(start, [0, 1], [1]), r"\(1,\) species for \(2,\) sites"),
+        (lambda e, start: e.swap_energies(start, [0, 1]), r"shape \(2,\), but \(m, 2\) is needed"),
+        (lambda e, start: e.swap_energies(start, [[0, 5]]), "run from 0 to 5"),
+        (lambda e, start: e.walk_state(start - 1), "labels run from -1"),
+        (lambda e, start: e.partial_state(start, np.ones((3, 2))), "occupations have the shape"),
+        (lambda e, start: e.partial_state(start + 2, np.ones((2, 2))), "labels run from 2"),
+    ],
+)
+def test_changes_that_do_not_fit_are_refused(ask, message):
+    parent = ParentLattice.from_prototype("fcc", 4.0, ("Ag", "Pd"))
+    potential = MtpBasis(6, ("Ag", "Pd"), cutoff=3.0).potential()
+    evaluator = potential.evaluator(Supercell.from_matrix(parent, [1, 1, 2]))
+    with pytest.raises(InputError, match=message):
+        ask(evaluator, np.zeros(2, np.int8))
+
+
 def test_occupations_that_do_not_fit_are_refused():
     parent = ParentLattice.from_prototype("fcc", 4.0, ("Ag", "Pd"))
     potential = MtpBasis(6, ("Ag", "Pd"), cutoff=3.0).potential()

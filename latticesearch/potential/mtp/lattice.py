@@ -109,8 +109,11 @@ class MtpLatticeEvaluator:
         sites, species
             (m,): flip k sets ``labels[sites[k]] = species[k]``.
         """
-        sites = np.ascontiguousarray(sites, dtype=np.int64)
+        sites = self._checked_sites(sites, (-1,))
         species = np.ascontiguousarray(species, dtype=np.int8)
+        if species.shape != sites.shape:
+            raise InputError(f"{species.shape} species for {sites.shape} sites: give one for each")
+        self._check_species("species", species)
         state = self.walk_state(labels)
         changes: Floats = walk_kernels.flip_changes(self._tables, state, sites, species)
         return changes
@@ -125,7 +128,7 @@ class MtpLatticeEvaluator:
         pairs
             (m, 2) distinct sites.
         """
-        pairs = np.ascontiguousarray(pairs, dtype=np.int64)
+        pairs = self._checked_sites(pairs, (-1, 2))
         state = self.walk_state(labels)
         changes: Floats = walk_kernels.swap_changes(self._tables, state, pairs)
         return changes
@@ -220,18 +223,37 @@ class MtpLatticeEvaluator:
     def _checked(self, labels: Labels, ndim: int) -> Labels:
         """Return `labels` fit for the kernels, which would read beyond their tables otherwise."""
         labels = np.ascontiguousarray(labels, dtype=np.int8)
-        n_species = len(self._tables.species_coeffs)
         if labels.ndim != ndim or labels.shape[-1] != self._supercell.n_sites:
             raise InputError(
                 f"labels have the shape {labels.shape}, but the supercell has "
                 f"{self._supercell.n_sites} sites and {ndim} dimension(s) are needed"
             )
+        self._check_species("labels", labels)
+        return labels
+
+    def _check_species(self, what: str, labels: Labels) -> None:
+        n_species = len(self._tables.species_coeffs)
         if labels.size and (labels.min() < 0 or labels.max() >= n_species):
             raise InputError(
-                f"labels run from {labels.min()} to {labels.max()}, but the parent lattice has "
+                f"{what} run from {labels.min()} to {labels.max()}, but the parent lattice has "
                 f"{n_species} species (0 to {n_species - 1})"
             )
-        return labels
+
+    def _checked_sites(
+        self, sites: npt.NDArray[np.intp], shape: tuple[int, ...]
+    ) -> npt.NDArray[np.int64]:
+        """Return sites fit for the kernels; `shape` has -1 where any length will do."""
+        checked = np.ascontiguousarray(sites, dtype=np.int64)
+        n_sites = self._supercell.n_sites
+        if checked.ndim != len(shape) or checked.shape[1:] != shape[1:]:
+            wanted = ", ".join("m" if length < 0 else str(length) for length in shape)
+            raise InputError(f"sites have the shape {checked.shape}, but ({wanted}) is needed")
+        if checked.size and (checked.min() < 0 or checked.max() >= n_sites):
+            raise InputError(
+                f"sites run from {checked.min()} to {checked.max()}, but the supercell has "
+                f"{n_sites} sites (0 to {n_sites - 1})"
+            )
+        return checked
 
 
 def radial_interval(potential: MtpPotential) -> RadialInterval:
