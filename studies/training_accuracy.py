@@ -5,13 +5,14 @@ Five refractory binaries, all 329 decorations of 16 bcc sites and the two pure m
 
 folds     5-fold cross-validation over the 329 decorations; the pure metals are always known, as in
           a search. Root mean square error, meV/atom, one number for each seed of the folds.
+cutoffs   the same for other cutoffs
 curves    the same error after training on n energies (the pure metals among them), median of
           SEEDS random choices
 together  one potential for all five binaries, 5 folds
 times     CPU seconds of a first fit and of a refit with 20 more structures from its result
 
-Run: python studies/training_accuracy.py [folds curves together times] [--results FILE]
-(15 minutes on one core). What is done stands in FILE and is not done again.
+Run: python studies/training_accuracy.py [folds cutoffs curves together times] [--results FILE]
+(20 minutes on one core). What is done stands in FILE and is not done again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from latticesearch.lattice import Labelings
 from latticesearch.potential import LabelledBatch, MtpBasis, TrainingSet, fit
 
 CUTOFF = 6.0
+CUTOFFS = (4.0, 5.0, 6.0, 7.0, 8.0)  # Å; two, three, five, six, nine shells
 FOLD_LEVELS = (8, 12, 16)
 LEVELS = (6, 8, 10, 12, 16)
 SIZES = (15, 25, 50, 100, 200)
@@ -57,18 +59,19 @@ def rmse(errors):
     return 1e3 * float(np.sqrt(np.mean(np.square(errors))))
 
 
-def trained(level, species, cell, labels, energies, **options):
+def trained(level, species, cell, labels, energies, *, cutoff=CUTOFF, **options):
     part = LabelledBatch(Labelings(cell, labels), energies)
-    return fit(MtpBasis(level, species, cutoff=CUTOFF), TrainingSet((part,)), **options)
+    return fit(MtpBasis(level, species, cutoff=cutoff), TrainingSet((part,)), **options)
 
 
-def cross_validated(level, cell, labels, energies, seed):
+def cross_validated(level, cell, labels, energies, seed, cutoff=CUTOFF):
     """Errors of all but the pure metals, (n,), eV per atom."""
     n_pure = len(cell.parent.species)
     errors = np.zeros(len(energies) - n_pure)
     for fold in refractory.random_folds(len(errors), 5, seed):
         seen = np.setdiff1d(np.arange(len(energies)), fold + n_pure)
-        potential, _ = trained(level, cell.parent.species, cell, labels[seen], energies[seen])
+        known = labels[seen], energies[seen]
+        potential, _ = trained(level, cell.parent.species, cell, *known, cutoff=cutoff)
         found = potential.evaluator(cell).energies(labels[fold + n_pure])
         errors[fold] = found - energies[fold + n_pure]
     return errors
@@ -95,6 +98,23 @@ def folds(data, results):
             ]
             row.append(" ".join(f"{value:.3f}" for value in found))
         print(f"{name:8}" + "".join(f"{text:<21}" for text in row), flush=True)
+
+
+def cutoffs(data, results):
+    print("\n5-fold RMSE at different cutoffs, meV/atom (first folds)\n")
+    print("binary  level" + "".join(f"{f'{cutoff:g} Å':>8}" for cutoff in CUTOFFS))
+    for name in BINARIES:
+        case = refractory.binary(name, data)
+        for level in (12, 16):
+            row = [
+                results.get(
+                    f"cutoff {name} {level} {cutoff}",
+                    lambda *a: rmse(cross_validated(*a)),
+                    *(level, *case, 0, cutoff),
+                )
+                for cutoff in CUTOFFS
+            ]
+            print(f"{name:8}{level:5}" + "".join(f"{value:8.3f}" for value in row), flush=True)
 
 
 def learning_error(level, n, cell, labels, energies, seed):
@@ -186,7 +206,13 @@ def times(data, results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parts = {"folds": folds, "curves": curves, "together": together, "times": times}
+    parts = {
+        "folds": folds,
+        "cutoffs": cutoffs,
+        "curves": curves,
+        "together": together,
+        "times": times,
+    }
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts) + " (all)")
     parser.add_argument("--results", type=Path, default=Path("training_accuracy.jsonl"))
     options = parser.parse_args()
