@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -66,7 +66,16 @@ class LatticeGeometry:
     powers: npt.NDArray[np.int64]
 
 
+class _ParentPairs(NamedTuple):
+    """Neighbours of one site of the parent, see `parent_neighbours`, and what each of them adds."""
+
+    basis: npt.NDArray[np.int64]
+    translations: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+
+
 _CACHE: WeakKeyDictionary[Supercell, dict[object, LatticeGeometry]] = WeakKeyDictionary()
+_PARENTS: WeakKeyDictionary[ParentLattice, dict[object, list[_ParentPairs]]] = WeakKeyDictionary()
 
 
 def parent_neighbours(
@@ -121,23 +130,38 @@ def lattice_geometry(
     kept = _CACHE.setdefault(supercell, {})
     key = (interval, powers.tobytes())
     if key not in kept:
-        kept[key] = _fold(supercell, interval, powers)
+        parents = _PARENTS.setdefault(supercell.parent, {})
+        if key not in parents:
+            parents[key] = [
+                _parent_pairs(supercell.parent, centre, interval, powers)
+                for centre in range(supercell.parent.n_basis)
+            ]
+        kept[key] = _fold(supercell, parents[key], powers)
     return kept[key]
 
 
+def _parent_pairs(
+    parent: ParentLattice,
+    centre: int,
+    interval: RadialInterval,
+    powers: npt.NDArray[np.int64],
+) -> _ParentPairs:
+    basis, translations, vectors = parent_neighbours(parent, centre, interval.max_dist)
+    return _ParentPairs(basis, translations, _pair_values(vectors, interval, powers))
+
+
 def _fold(
-    supercell: Supercell, interval: RadialInterval, powers: npt.NDArray[np.int64]
+    supercell: Supercell, pairs_of_centres: list[_ParentPairs], powers: npt.NDArray[np.int64]
 ) -> LatticeGeometry:
     sites: list[npt.NDArray[np.intp]] = []
     rows: list[npt.NDArray[np.intp]] = []
     blocks: list[npt.NDArray[np.float64]] = []
-    for centre in range(supercell.parent.n_basis):
-        basis, shifts, vectors = parent_neighbours(supercell.parent, centre, interval.max_dist)
+    for basis, shifts, summands in pairs_of_centres:
         seen, first, inverse = np.unique(
             supercell.site_of(basis, shifts), return_index=True, return_inverse=True
         )
-        block = np.zeros((len(seen), interval.size, len(powers)))
-        np.add.at(block, inverse, _pair_values(vectors, interval, powers))
+        block = np.zeros((len(seen), *summands.shape[1:]))
+        np.add.at(block, inverse, summands)
         moved = shifts[first] + supercell.cell_vectors[:, None]
         sites.extend(supercell.site_of(basis[first], moved))
         rows.extend([sum(map(len, blocks)) + np.arange(len(seen))] * supercell.n_cells)
