@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from latticesearch.potential.mtp.problem import TrainingProblem, Trial
+    from latticesearch.potential.mtp.model import MtpPotential
     from latticesearch.potential.mtp.training import Regularisation, TrainingSet
 
     Floats = npt.NDArray[np.float64]
@@ -135,6 +135,37 @@ class FitReport:
     by_height: tuple[GroupErrors, ...] = ()
 
 
+class Outcome(NamedTuple):
+    """What a fit, by whatever method, tells about itself.
+
+    Parameters
+    ----------
+    form
+        A potential of the form that was fitted.
+    seen_pairs
+        ``seen_pairs[a, b]``: some a has a neighbour b, (n_species, n_species).
+    spread
+        Scatter of the energies about the species' energies, eV per site.
+    n_rows, n_linear
+        Numbers of values fitted to and of linear coefficients.
+    energy_errors, left_out_errors
+        Of the fit, and estimated as if each were not fitted to, (n_configurations,), eV per site.
+    effective_parameters, undetermined, iterations
+        As in `FitReport`.
+    """
+
+    form: MtpPotential
+    seen_pairs: npt.NDArray[np.bool_]
+    spread: float
+    n_rows: int
+    n_linear: int
+    energy_errors: Floats
+    left_out_errors: Floats
+    effective_parameters: float
+    undetermined: int
+    iterations: int
+
+
 class Energies(NamedTuple):
     """What the configurations of a training set are, labelings first, then structures.
 
@@ -221,53 +252,48 @@ def errors_by_height(known: Energies, errors: Errors) -> Iterator[GroupErrors]:
             yield errors.group(f"{name} meV above the hull", members)
 
 
-def weaknesses(
-    problem: TrainingProblem, trial: Trial, known: Energies, left_out: Floats
-) -> Iterator[str]:
+def weaknesses(outcome: Outcome, known: Energies) -> Iterator[str]:
     """Yield one line for each reason to trust the fit less."""
-    yield from unseen_pairs(problem)
-    n_linear = len(trial.solution.linear)
-    if undetermined := undetermined_directions(trial):
+    yield from unseen_pairs(outcome)
+    if outcome.undetermined:
         yield (
-            f"the data leave {undetermined} of {n_linear} directions of the linear coefficients "
-            "open, the ridge sets them: larger or less symmetric cells would tell"
+            f"the data leave {outcome.undetermined} of {outcome.n_linear} directions of the linear "
+            "coefficients open, the ridge sets them: larger or less symmetric cells would tell"
         )
-    n_data, effective = len(known.energies), trial.solution.effective_parameters
-    if effective > INTERPOLATING * len(problem.targets):
+    n_data, effective = len(known.energies), outcome.effective_parameters
+    if effective > INTERPOLATING * outcome.n_rows:
         yield (
             f"{effective:.0f} coefficients follow {n_data} energies: the left-out error promises "
             "too much; lower the level or add data"
         )
-    if problem.spread > HIGHEST_SCATTER:
+    if outcome.spread > HIGHEST_SCATTER:
         yield (
-            f"the energies scatter by {problem.spread:.1f} eV per site about the species' "
+            f"the energies scatter by {outcome.spread:.1f} eV per site about the species' "
             "energies: are they per site?"
         )
-    yield from _outliers(known, left_out)
+    yield from _outliers(known, 1e3 * outcome.left_out_errors)
 
 
-def undetermined_directions(trial: Trial) -> int:
+def undetermined_directions(singular_values: Floats, n_linear: int) -> int:
     """Return the dimension of what the data do not tell of the linear coefficients."""
-    values = trial.solution.singular_values
-    n_linear = len(trial.solution.linear)
-    return n_linear - int((values > DETERMINED * values.max()).sum())
+    return n_linear - int((singular_values > DETERMINED * singular_values.max()).sum())
 
 
-def unfinished(trial: Trial, max_iterations: int) -> Iterator[str]:
+def unfinished(outcome: Outcome, max_iterations: int) -> Iterator[str]:
     """Yield a line if the fit was stopped before it converged."""
-    if trial.solution.iterations >= max_iterations:
+    if outcome.iterations >= max_iterations:
         yield (
             f"the fit was stopped after {max_iterations} iterations, still getting better: allow "
             "more (max_iterations)"
         )
 
 
-def unseen_pairs(problem: TrainingProblem) -> Iterator[str]:
+def unseen_pairs(outcome: Outcome) -> Iterator[str]:
     """Yield a line for each pair of species that are never neighbours."""
-    species = problem.form.species
-    for centre, neighbour in np.argwhere(~problem.seen_pairs):
+    species = outcome.form.species
+    for centre, neighbour in np.argwhere(~outcome.seen_pairs):
         yield (
-            f"no {species[neighbour]} within {problem.form.max_dist:g} Å of any "
+            f"no {species[neighbour]} within {outcome.form.max_dist:g} Å of any "
             f"{species[centre]} in the training set: their interaction is a guess"
         )
 

@@ -16,6 +16,7 @@ from latticesearch.errors import InputError
 from latticesearch.lattice.labelings import Labelings
 from latticesearch.parallel import block_range, collective_errors
 from latticesearch.potential.mtp.environments import LatticeEnvironments, RadialCoordinates
+from latticesearch.potential.mtp.fit_report import Outcome, undetermined_directions
 from latticesearch.potential.mtp.structures import StructureRows, prepared
 from latticesearch.potential.mtp.tables import parent_neighbours
 from latticesearch.potential.mtp.varpro import Design, SeparableProblem, solve
@@ -297,7 +298,7 @@ class TrainingProblem:
         scales = columns.std(axis=0) + CONSTANT * np.abs(columns).max(axis=0) + TINY
         scales[:n_species] = 1.0
         ridge = np.full(len(scales), SPECIES_RIDGE)
-        ridge[n_species:] = ridges.linear * ridges.growth ** (_moments_of_scalars(self.form) - 1.0)
+        ridge[n_species:] = ridges.linear * ridges.growth ** (moments_of_scalars(self.form) - 1.0)
         design = _Scaled(self.design, scales)
         problem = SeparableProblem(design, self.targets, ridge, ridges.radial, centre)
         solution = solve(problem, start, max_iterations=max_iterations, tolerance=CONVERGED)
@@ -325,6 +326,23 @@ class TrainingProblem:
         errors = np.sort(np.abs(self.left_out_errors(trial)))
         return float(np.sqrt(np.mean(errors[: max(int(COMPARED * len(errors)), 1)] ** 2)))
 
+    def outcome(self, trial: Trial) -> Outcome:
+        """Return what a report needs."""
+        solution = trial.solution
+        n_linear = len(solution.linear)
+        return Outcome(
+            form=self.form,
+            seen_pairs=self.seen_pairs,
+            spread=self.spread,
+            n_rows=len(self.targets),
+            n_linear=n_linear,
+            energy_errors=self.energy_errors(trial),
+            left_out_errors=self.left_out_errors(trial),
+            effective_parameters=solution.effective_parameters,
+            undetermined=undetermined_directions(solution.singular_values, n_linear),
+            iterations=solution.iterations,
+        )
+
     def potential(self, trial: Trial) -> MtpPotential:
         """Return the potential that a solution stands for."""
         linear = trial.solution.linear * self.spread / trial.scales
@@ -334,7 +352,7 @@ class TrainingProblem:
         return self.form.with_parameters(np.concatenate([radial.ravel(), linear]))
 
 
-def _moments_of_scalars(form: MtpPotential) -> npt.NDArray[np.float64]:
+def moments_of_scalars(form: MtpPotential) -> npt.NDArray[np.float64]:
     """Return how many moments each basis function is a product of, (n_scalars,)."""
     counts = np.zeros(form.n_moments)
     counts[: len(form.alpha_index_basic)] = 1.0

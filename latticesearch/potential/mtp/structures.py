@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.errors import InputError
 from latticesearch.potential.mtp.design import design_rows
 from latticesearch.potential.mtp.offlattice import OffLatticeStructure
 
@@ -134,24 +133,5 @@ class StructureRows:
 def prepared(
     structures: Sequence[Atoms], potential: MtpPotential
 ) -> list[tuple[Atoms, OffLatticeStructure]]:
-    """Return structures with their neighbours after checking their results.
-
-    Raises
-    ------
-    InputError
-        A structure has no energy, a result is not finite, a species is unknown.
-    """
-    known = []
-    for number, atoms in enumerate(structures):
-        name = f"training structure {number} ({atoms.get_chemical_formula()})"
-        results = {} if atoms.calc is None else atoms.calc.results
-        if results.get("energy") is None:
-            raise InputError(f"{name} has no energy: attach the results of a calculation")
-        for quantity in ("energy", "forces", "stress"):
-            value = results.get(quantity)
-            if value is not None and not np.isfinite(value).all():
-                raise InputError(
-                    f"the {quantity} of {name} is not finite: leave failed calculations out"
-                )
-        known.append((atoms, OffLatticeStructure.from_atoms(atoms, potential)))
-    return known
+    """Return structures, which have been checked, with their neighbours."""
+    return [(atoms, OffLatticeStructure.from_atoms(atoms, potential)) for atoms in structures]

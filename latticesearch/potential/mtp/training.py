@@ -1,9 +1,10 @@
-"""Training of moment tensor potentials from energies of labelings: robust with few data.
+"""Training of moment tensor potentials.
 
-The linear coefficients are solved for exactly inside (variable projection), the values of the
-radial functions at the shells of the lattice are iterated outside, both under a ridge in units in
-which everything is of the order of one. Several deterministic starts, each under a strong and a
-weak ridge; the solution that predicts left out energies best is kept.
+With few data, such as energies of labelings, robustness counts. The linear coefficients are solved
+for exactly inside (variable projection), the values of the radial functions at the shells of the
+lattice are iterated outside, both under a ridge in units in which everything is of the order of
+one. Several deterministic starts, each under a strong and a weak ridge; the solution that predicts
+left out energies best is kept. For many structures with forces see `streamed`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import time
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from latticesearch.potential.mtp import fit_report as report
 from latticesearch.potential.mtp.cross_validation import cross_validate
 from latticesearch.potential.mtp.offlattice import evaluate
 from latticesearch.potential.mtp.problem import TrainingProblem, share
+from latticesearch.potential.mtp.streamed import StreamedFit
 from latticesearch.potential.mtp.training_checks import check_all, checked, checked_weights
 
 if TYPE_CHECKING:
@@ -34,10 +36,11 @@ if TYPE_CHECKING:
     from latticesearch.parallel import Communicator
     from latticesearch.potential.mtp.basis import MtpBasis
     from latticesearch.potential.mtp.cross_validation import CrossValidated
-    from latticesearch.potential.mtp.fit_report import FitReport
+    from latticesearch.potential.mtp.fit_report import FitReport, Outcome
     from latticesearch.potential.mtp.model import MtpPotential
     from latticesearch.potential.mtp.problem import Trial
 
+    MethodName = Literal["auto", "dense", "streamed"]
     Floats = npt.NDArray[np.float64]
 
 log = logging.getLogger(__name__)
@@ -138,9 +141,14 @@ LENIENCE = 0.95
 """A weaker ridge is kept unless it predicts worse by more than this: in active learning a potential
 that follows its data predicts fewer structures below the hull that are not."""
 
+MOST_DENSE_ROWS = 10_000
+"""Energies, force and stress components that are still fitted with all rows in memory."""
+
 
 class _Method(NamedTuple):
     """How to fit, whatever the data."""
+
+    name: MethodName
 
     form: MtpPotential
     ridges: tuple[Regularisation, ...]
@@ -152,12 +160,11 @@ class _Method(NamedTuple):
 
 
 class _Fitted(NamedTuple):
-    """A fit with the problem it solves."""
+    """A potential and what its fit tells."""
 
-    problem: TrainingProblem
-    trial: Trial
-    regularisation: Regularisation
     potential: MtpPotential
+    outcome: Outcome
+    regularisation: Regularisation
 
 
 def fit(  # noqa: PLR0913 - two arguments and options that are given by name
@@ -171,6 +178,7 @@ def fit(  # noqa: PLR0913 - two arguments and options that are given by name
     seed: int = 0,
     max_iterations: int = 40,
     folds: int = 0,
+    method: MethodName = "auto",
     comm: Communicator | None = None,
 ) -> tuple[MtpPotential, FitReport]:
     """Train a moment tensor potential.
@@ -199,6 +207,11 @@ def fit(  # noqa: PLR0913 - two arguments and options that are given by name
     folds
         Number of folds of a cross-validation for the report, each as long as the fit itself;
         0 for none.
+    method
+        "dense" keeps all rows in memory and picks start and ridge by left-out errors: for few data.
+        "streamed" sums up normal equations, starts with a part of the data and picks the start by
+        the error there: for thousands of structures. "auto" takes the latter from some 10,000
+        energies, force and stress components on.
     comm
         Ranks that share the configurations; the same training set on all of them. The result is
         the same, to the last bit, for any number of them.
@@ -214,7 +227,10 @@ def fit(  # noqa: PLR0913 - two arguments and options that are given by name
     training = checked(training, basis.species)
     check_all(training, basis.species)
     every = checked_weights(training, weights)
-    method = _Method(
+    if method not in {"auto", "dense", "streamed"}:
+        raise InputError(f"method {method!r}: must be 'auto', 'dense' or 'streamed'")
+    how = _Method(
+        name=method,
         form=_form(basis, initial),
         ridges=AUTOMATIC if regularisation is None else (regularisation,),
         initial=initial,
@@ -223,20 +239,32 @@ def fit(  # noqa: PLR0913 - two arguments and options that are given by name
         max_iterations=max_iterations,
         comm=comm or SerialComm(),
     )
-    fitted = _train(method, training, every)
+    fitted = _train(how, training, every)
 
     def train(part: TrainingSet, indices: npt.NDArray[np.intp]) -> MtpPotential:
-        return _train(method, part, every[indices]).potential
+        return _train(how, part, every[indices]).potential
 
     validated = cross_validate(training, train, folds, seed) if folds else None
-    for line in report.unseen_pairs(fitted.problem):
+    for line in report.unseen_pairs(fitted.outcome):
         log.warning("%s", line)
-    figures = _report(method, fitted, training, validated)
+    figures = _report(how, fitted, training, validated)
     return fitted.potential, replace(figures, seconds=time.monotonic() - started)
 
 
 def _train(method: _Method, training: TrainingSet, weights: Floats) -> _Fitted:
     """Fit to data that have been checked."""
+    if method.name == "streamed" or (method.name == "auto" and _is_large(training)):
+        ridges = method.ridges[-1]  # many data need no strong ones
+        streamed = StreamedFit(
+            form=method.form,
+            warm=method.initial is not None,
+            ridges=ridges,
+            n_starts=method.n_starts,
+            seed=method.seed,
+            max_iterations=method.max_iterations,
+            comm=method.comm,
+        )
+        return _Fitted(*streamed.fit(training, weights), ridges)
     problem = TrainingProblem.of(method.form, training, weights, method.comm)
     if method.initial is None:
         starts = [problem.start(method.seed, index) for index in range(method.n_starts)]
@@ -250,7 +278,13 @@ def _train(method: _Method, training: TrainingSet, weights: Floats) -> _Fitted:
             tried.append((LENIENCE**k * problem.typical_left_out_error(trial), trial, ridges))
             coordinates = trial.solution.coordinates
     _, best, ridges = min(tried, key=itemgetter(0))
-    return _Fitted(problem, best, ridges, problem.potential(best))
+    return _Fitted(problem.potential(best), problem.outcome(best), ridges)
+
+
+def _is_large(training: TrainingSet) -> bool:
+    """Return whether there are too many rows to keep them."""
+    rows = (1 + 3 * len(a) * ("forces" in a.calc.results) for a in training.structures)
+    return sum(rows) > MOST_DENSE_ROWS
 
 
 def _form(basis: MtpBasis, initial: MtpPotential | None) -> MtpPotential:
@@ -278,20 +312,20 @@ def _report(
     method: _Method, fitted: _Fitted, training: TrainingSet, validated: CrossValidated | None
 ) -> FitReport:
     """Collect the figures of merit, all but the time."""
-    problem, trial = fitted.problem, fitted.trial
+    outcome = fitted.outcome
     species = method.form.species
     known = report.Energies.of(training, species)
     errors = report.Errors(
-        1e3 * problem.energy_errors(trial),
-        1e3 * problem.left_out_errors(trial),
+        1e3 * outcome.energy_errors,
+        1e3 * outcome.left_out_errors,
         None if validated is None else 1e3 * validated.energies,
     )
     force_rmse, stress_rmse = _other_errors(fitted.potential, training, method.comm)
     return report.FitReport(
         n_data=len(training),
         n_parameters=fitted.potential.n_parameters,
-        effective_parameters=trial.solution.effective_parameters,
-        undetermined=report.undetermined_directions(trial),
+        effective_parameters=outcome.effective_parameters,
+        undetermined=outcome.undetermined,
         regularisation=fitted.regularisation,
         energy_rmse=report.rms(errors.fitted),
         energy_mae=float(np.mean(np.abs(errors.fitted))),
@@ -308,12 +342,12 @@ def _report(
         else tuple(errors.cross_validated.tolist()),
         by_pair=tuple(report.errors_by_pair(known, errors, species)),
         by_height=tuple(report.errors_by_height(known, errors)),
-        iterations=trial.solution.iterations,
+        iterations=outcome.iterations,
         n_starts=1 if method.initial is not None else method.n_starts,
         seconds=0.0,
         warnings=(
-            *report.weaknesses(problem, trial, known, errors.left_out),
-            *report.unfinished(trial, method.max_iterations),
+            *report.weaknesses(outcome, known),
+            *report.unfinished(outcome, method.max_iterations),
         ),
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from latticesearch.errors import InputError
 from latticesearch.lattice.parent import VACANCY
 from latticesearch.potential.mtp.fit_report import Energies, rms
+from latticesearch.potential.mtp.structure_checks import check_structures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +88,7 @@ def checked_weights(training: TrainingSet, weights: npt.ArrayLike | None) -> Flo
 def check_all(training: TrainingSet, species: tuple[str, ...]) -> None:
     """Complain about what only all data together can be wrong about."""
     n_data = len(training)
+    check_structures(training.structures, species)
     if n_data < 2:
         raise InputError(f"{n_data} training energies: at least 2 are needed to fit anything")
     present = {symbol for part in training.labelings for symbol in _symbols(part.batch)}
