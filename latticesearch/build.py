@@ -25,6 +25,7 @@ from latticesearch.oracles import AseOracle, RecordedOracle
 from latticesearch.parallel import SerialComm, gather_blocks
 from latticesearch.potential import MtpBasis, read_mtp
 from latticesearch.search import search
+from latticesearch.search.plan import skewness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -387,7 +388,7 @@ def warm_up(parent: ParentLattice, basis: MtpBasis, plan: CandidatePlan) -> None
     potential.evaluator(cell).gradient_rows(batch.labels)
     batch.keys()
     if plan.greedy:
-        search(potential, parent, supercells=[cell], exhaustive_up_to=0, beam_width=1, budget=200)
+        search(potential, parent, supercells=[cell], mode="target", exhaustive_up_to=0, budget=200)
 
 
 def search_supercells(plan: CandidatePlan, parent: ParentLattice, shapes: int) -> list[Supercell]:
@@ -400,7 +401,7 @@ def search_supercells(plan: CandidatePlan, parent: ParentLattice, shapes: int) -
     for n in [n for n, count in plan.greedy.items() if count]:
         forms = superlattices(parent, n, layer_axis=plan.wanted.layer_axis)
         of_size = [Supercell(parent, hnf) for hnf in forms]
-        of_size.sort(key=lambda s: (round(_skewness(s), 9), s.hnf.ravel().tolist()))
+        of_size.sort(key=lambda s: (round(skewness(s), 9), s.hnf.ravel().tolist()))
         cells += of_size[:shapes]
     return cells
 
@@ -415,9 +416,3 @@ def near_hull(pool: CandidatePool, hull: Hull, window: float) -> list[Configurat
     x = counts / counts.sum(axis=1, keepdims=True)
     above = hull.energy_above_hull(x, [c.energy_per_atom for c in found])
     return [c.configuration for c, e in zip(found, above, strict=True) if e < window]
-
-
-def _skewness(supercell: Supercell) -> float:
-    """Return the longest edge of the reduced cell over the edge of a cube of its volume."""
-    edges = np.linalg.norm(supercell.cell, axis=1)
-    return float(edges.max() / abs(np.linalg.det(supercell.cell)) ** (1 / 3))

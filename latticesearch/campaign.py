@@ -296,6 +296,7 @@ class _Steps:
             beam_width=options.beam_width,
             max_per_composition=options.keep,
             budget=options.budget,
+            mode="target",
             exhaustive_up_to=0,
             seed=self.settings.campaign.seed + number,
             comm=self.comm,

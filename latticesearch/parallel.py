@@ -7,10 +7,12 @@ Every function that can use several ranks takes a ``comm`` argument with the met
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import sys
 import time
+from array import array
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -52,6 +54,9 @@ class Communicator(Protocol):
     def meet(self, timeout: float) -> bool:
         """Return whether all ranks call this within `timeout` seconds."""
 
+    def shared_counter(self) -> Callable[[], int]:
+        """Return, on all ranks together, a function that gives 0, 1, 2, ... each to one caller."""
+
     def abort(self, code: int) -> None:
         """End all ranks at once with the exit code `code`."""
 
@@ -76,6 +81,10 @@ class SerialComm:
     def meet(self, timeout: float) -> bool:  # noqa: ARG002
         """Return True."""
         return True
+
+    def shared_counter(self) -> Callable[[], int]:
+        """Return a function that gives 0, 1, 2, ..."""
+        return itertools.count().__next__
 
     def abort(self, code: int) -> None:
         """Leave the process."""
@@ -116,6 +125,28 @@ class MpiComm:
     def meet(self, timeout: float) -> bool:
         """Return whether all ranks call this within `timeout` seconds."""
         return _wait(self._meeting.Ibarrier(), timeout)
+
+    def shared_counter(self) -> Callable[[], int]:
+        """Return a function that gives 0, 1, 2, ... each to one caller on any rank.
+
+        A number in the memory of rank 0 that all ranks read and raise in one step, so no rank
+        has to serve the others.
+        """
+        from mpi4py import MPI
+
+        window = MPI.Win.Allocate(8 if self.rank == 0 else 0, 8, comm=self._comm)
+        if self.rank == 0:
+            window.tomemory()[:] = bytes(8)
+        self.barrier()
+
+        def following() -> int:
+            one, found = array("q", [1]), array("q", [0])
+            window.Lock(0)
+            window.Fetch_and_op([one, MPI.INT64_T], [found, MPI.INT64_T], 0, 0, MPI.SUM)
+            window.Unlock(0)
+            return int(found[0])
+
+        return following
 
     def abort(self, code: int) -> None:
         """End all ranks at once."""
@@ -268,3 +299,23 @@ def first_on_root(comm: Communicator, function: Callable[[], T]) -> T:
         if comm.rank != 0:
             result = function()
     return result
+
+
+def deal_out(n: int, function: Callable[[int], T], comm: Communicator) -> list[T]:
+    """Return ``[function(0), ..., function(n - 1)]`` on all ranks; whoever is free takes the next.
+
+    Parameters
+    ----------
+    n
+        Number of pieces of work.
+    function
+        Its result must not depend on the rank that calls it.
+    comm
+        The ranks.
+    """
+    following = comm.shared_counter()
+    mine: list[tuple[int, T]] = []
+    with collective_errors(comm):
+        while (i := following()) < n:
+            mine.append((i, function(i)))
+    return [result for _, result in sorted(gather_blocks(mine, comm), key=lambda part: part[0])]

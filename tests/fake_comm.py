@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,14 @@ class FakeComm:
 
     def bcast(self, value, root=0):
         return self.allgather(value)[root]
+
+    def shared_counter(self):
+        if self.rank == 0:
+            self._shared["counter"] = itertools.count()
+        self.barrier()
+        counter = self._shared["counter"]
+        self.barrier()
+        return counter.__next__
 
     def abort(self, code):
         raise SystemExit(code)

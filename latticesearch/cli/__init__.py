@@ -9,8 +9,8 @@ import traceback
 from typing import TYPE_CHECKING
 
 from latticesearch import __version__
+from latticesearch.cli import bench, inspect, prepare, run, threads, train
 from latticesearch.cli import enumerate as enumeration
-from latticesearch.cli import inspect, prepare, run, threads, train
 from latticesearch.errors import InputError
 from latticesearch.parallel import world
 
@@ -95,6 +95,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"latticesearch {__version__}")
     parser.add_argument("--verbose", action="store_true", help="more log lines, tracebacks")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for module in (run, prepare, enumeration, train, inspect):
+    for module in (run, prepare, enumeration, train, inspect, bench):
         module.add_verbs(verbs)
     return parser

@@ -1,32 +1,22 @@
-"""Search of all compositions of many supercells: exhaustive where small, greedy where not."""
+"""Search of all compositions of many supercells: what is enumerated and what is searched."""
 
 from __future__ import annotations
 
-import logging
 import math
-from dataclasses import dataclass
+import time
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from latticesearch.enumeration import count_labelings, superlattices
+from latticesearch.enumeration import superlattices
 from latticesearch.enumeration.composition import require_possible
 from latticesearch.errors import InputError
-from latticesearch.lattice import Labelings, Supercell
+from latticesearch.lattice import Supercell
 from latticesearch.parallel import SerialComm, collective_errors
+from latticesearch.progress import NoProgress
 from latticesearch.search.exhaustive import search_all
-from latticesearch.search.greedy import greedy_search
-from latticesearch.search.plan import (
-    WorkItem,
-    affordable,
-    feasible_counts,
-    in_random_order,
-    n_distinct,
-    share_of,
-    widest_beam,
-)
+from latticesearch.search.plan import Block, feasible_counts
 from latticesearch.search.polish import Allowance
-from latticesearch.search.pool import CandidatePool
+from latticesearch.search.portfolio import Job, run_items, run_portfolio
+from latticesearch.search.strategies import POLISHES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,21 +26,17 @@ if TYPE_CHECKING:
     from latticesearch.lattice import ParentLattice
     from latticesearch.parallel import Communicator
     from latticesearch.potential.protocol import LatticeModel
+    from latticesearch.progress import Progress
+    from latticesearch.search.pool import CandidatePool
 
     Composition = Mapping[str, float | tuple[float, float]] | None
-
-log = logging.getLogger(__name__)
 
 EXHAUSTIVE_LIMIT = 20_000
 """Labelings that are enumerated rather than searched when nothing else is asked for."""
 
-EXHAUSTIVE_SHARE = 0.5
-"""Largest part of a budget that enumeration may take when nothing else is asked for."""
-
-SMALLEST_SHARE = 0.25
-"""Part of an item's estimated cost below which the rest of a budget stays unspent."""
-
-SOURCE = "greedy"
+EXHAUSTIVE_SHARE = 0.2
+"""Largest part of a budget that enumeration may take when nothing else is asked for. Measured on
+the hulls of binaries to 12, ternaries to 9 and quaternaries to 8 sites."""
 
 
 def search(  # noqa: PLR0913 - the one call users make; all but two are keywords with defaults
@@ -60,17 +46,21 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
     max_sites: int | None = None,
     supercells: Sequence[Supercell | npt.ArrayLike] | None = None,
     composition: Mapping[str, float | tuple[float, float]] | None = None,
+    mode: str = "portfolio",
+    polish: str = "guided",
     beam_width: int = 8,
     max_per_composition: int = 16,
+    shapes: int | None = None,
     budget: int | None = None,
+    seconds: float | None = None,
     exhaustive_up_to: int | None = None,
     seed: int = 0,
+    progress: Progress | None = None,
     comm: Communicator | None = None,
 ) -> CandidatePool:
     """Search the lowest-energy structures of every composition.
 
-    Cells up to a size are enumerated, each composition of the larger ones is searched by atom
-    addition and swap descents. The result is the same for any number of ranks.
+    The result is the same for any number of ranks, unless `seconds` ends it.
 
     Parameters
     ----------
@@ -84,19 +74,35 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
         Supercells, or integer matrices (rows in units of the parent's lattice vectors).
     composition
         Fraction of all sites, or (lowest, highest) fraction, per element; others are free.
+    mode
+        "portfolio": small cells are enumerated; where that is too much but the labelings can be
+        listed, surrogates rank them and the promising ones are evaluated; larger cells are
+        annealed with the help of surrogates. "exhaustive": everything is enumerated. "target":
+        atom addition at each composition. "sweep": atom addition through all compositions.
+        "polish": random labelings, improved.
+    polish
+        How complete labelings are improved in the modes "target", "sweep" and "polish":
+        "guided" annealing, "annealing", parallel "tempering", "recreate" (a cluster of sites is
+        cleared and filled again), or "descent".
     beam_width
-        Partial cells kept per level of the atom addition; narrower where the budget asks for it.
+        Partial cells kept per level of an atom addition; narrower where the budget asks for it.
     max_per_composition
         Candidates kept of each composition.
+    shapes
+        Supercells per size among those that are not enumerated, the least skewed first; all when
+        not given.
     budget
-        Most energy evaluations, of labelings, partial cells and swaps together; unlimited when
-        not given. Where it does not suffice for all supercells and compositions, those searched
-        are drawn at random, symmetric supercells first.
+        Most energy evaluations, of labelings, partial cells, flips and swaps together. When not
+        given, every part of the search ends by itself.
+    seconds
+        Wall time after which what was found is returned.
     exhaustive_up_to
         Cells with up to so many sites are enumerated. When not given, as many as hold 20 000
-        labelings together and at most half of the budget.
+        labelings together and at most a quarter of the budget.
     seed
-        Seed of what is left to chance; another seed spends a tight budget elsewhere.
+        Seed of what is left to chance.
+    progress
+        Receives how far the search is.
     comm
         Ranks that share the work; serial when not given.
 
@@ -112,12 +118,15 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
     """
     comm = comm or SerialComm()
     _check(max_sites, supercells, beam_width, max_per_composition, budget)
-    limit = math.inf if budget is None else budget
+    _check_names(mode, polish)
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
+    allowance = Allowance(math.inf if budget is None else budget, deadline=deadline)
     with collective_errors(comm):
         blocks = _blocks(parent, max_sites, supercells, composition)
         if not any(len(block.counts) for block in blocks):
             require_possible(parent, sorted({block.n_cells for block in blocks}), composition)
-        small, large = _split(blocks, composition, exhaustive_up_to, limit)
+        largest = math.inf if mode == "exhaustive" else exhaustive_up_to
+        small, large = _split(blocks, composition, largest, allowance.limit)
         pool = search_all(
             potential,
             parent,
@@ -128,13 +137,25 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
             comm=comm,
         )
     pool = pool.reduce(comm)
-    items = [
-        WorkItem(cell, counts)
-        for block in large
-        for cell in block.supercells
-        for counts in block.counts
-    ]
-    return _search_items(_Greedy(potential, beam_width, limit, seed), items, pool, comm)
+    allowance.used = pool.evaluations
+    large = [block.least_skewed(shapes) for block in large]
+    job = Job(
+        potential, parent, composition, polish, beam_width, max_per_composition, seed,
+        comm, progress or NoProgress(),
+    )  # fmt: skip
+    if mode == "portfolio":
+        return run_portfolio(job, small, large, allowance, pool)
+    return run_items(job, mode, large, allowance, pool)
+
+
+MODES = ("portfolio", "exhaustive", "target", "sweep", "polish")
+
+
+def _check_names(mode: str, polish: str) -> None:
+    """Refuse unknown modes."""
+    for name, value, known in (("mode", mode, MODES), ("polish", polish, tuple(POLISHES))):
+        if value not in known:
+            raise InputError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
 
 
 def _check(
@@ -156,39 +177,12 @@ def _check(
             raise InputError(f"{name} is {value}; it must be at least 1")
 
 
-@dataclass(frozen=True, eq=False)
-class _Block:
-    """Supercells that are either all enumerated or all searched.
-
-    All superlattices of one index, or one supercell that was asked for.
-    """
-
-    supercells: list[Supercell]
-    counts: npt.NDArray[np.int64]
-    is_given: bool
-
-    @property
-    def n_cells(self) -> int:
-        return self.supercells[0].n_cells
-
-    @property
-    def n_sites(self) -> int:
-        return self.supercells[0].n_sites
-
-    def n_labelings(self, composition: Composition) -> int:
-        """Return how many labelings enumeration gives; for one supercell a bound from above."""
-        if self.is_given:
-            return n_distinct(self.supercells[0])
-        parent = self.supercells[0].parent
-        return int(count_labelings(parent, self.n_cells, composition=composition))
-
-
 def _blocks(
     parent: ParentLattice,
     max_sites: int | None,
     supercells: Sequence[Supercell | npt.ArrayLike] | None,
     composition: Composition,
-) -> list[_Block]:
+) -> list[Block]:
     """Return the cells of a search, smallest first."""
     if supercells is not None:
         cells = {
@@ -209,7 +203,7 @@ def _blocks(
             else "nothing to search: supercells is empty"
         )
     return [
-        _Block(cells, feasible_counts(cells[0], composition), supercells is not None)
+        Block(cells, feasible_counts(cells[0], composition), supercells is not None)
         for cells in groups
     ]
 
@@ -221,93 +215,23 @@ def _as_supercell(parent: ParentLattice, cell: Supercell | npt.ArrayLike) -> Sup
 
 
 def _split(
-    blocks: list[_Block], composition: Composition, exhaustive_up_to: int | None, budget: float
-) -> tuple[list[_Block], list[_Block]]:
+    blocks: list[Block], composition: Composition, exhaustive_up_to: float | None, budget: float
+) -> tuple[list[Block], list[Block]]:
     """Return the blocks to enumerate and those to search."""
     limit = budget
     if exhaustive_up_to is None:
         limit = min(EXHAUSTIVE_LIMIT, EXHAUSTIVE_SHARE * budget)
-    small, large, total = [], [], 0
+    small: list[Block] = []
+    large: list[Block] = []
+    total: float = 0
     for block in blocks:
         if len(block.counts) == 0:
             continue
         is_small = exhaustive_up_to is None or block.n_sites <= exhaustive_up_to
-        n = block.n_labelings(composition) if is_small else 0
+        n = block.n_labelings(composition) if is_small else 0.0
         if is_small and total + n <= limit:
             total += n
             small.append(block)
         else:
             large.append(block)
     return small, large
-
-
-def _search_items(
-    greedy: _Greedy, items: list[WorkItem], pool: CandidatePool, comm: Communicator
-) -> CandidatePool:
-    """Merge the results of greedy searches into the pool, wave after wave while budget is left.
-
-    The cost of an item is known only afterwards, so what one wave leaves over pays for the next.
-    """
-    left = greedy.budget - pool.evaluations
-    width = widest_beam(items, greedy.beam_width, left)
-    waiting = in_random_order(items, greedy.seed) if math.isfinite(left) else items
-    done = 0
-    while waiting and left >= 1:
-        wave = affordable(waiting, width, left)
-        if done and left < SMALLEST_SHARE * wave[0].cost(width):
-            break
-        allowances = _allowances(wave, width, left)
-        mine = CandidatePool.empty(pool.parent, pool.max_per_composition)
-        with collective_errors(comm):
-            for i in share_of(wave, width, comm):
-                mine = mine.merge(greedy.pool_of(wave[i], Allowance(allowances[i]), width, mine))
-        pool = pool.merge(mine.reduce(comm))
-        left = greedy.budget - pool.evaluations
-        waiting = waiting[len(wave) :]
-        done += len(wave)
-    log.debug(
-        "%d of %d compositions of supercells searched with beams of %d, %d energy evaluations",
-        done,
-        len(items),
-        width,
-        pool.evaluations,
-    )
-    return pool
-
-
-def _allowances(wave: list[WorkItem], width: int, budget: float) -> list[float]:
-    """Split a budget over the items in proportion to their estimated costs."""
-    if not math.isfinite(budget):
-        return [math.inf] * len(wave)
-    costs = [item.cost(width) for item in wave]
-    return [float(int(budget) * cost // sum(costs)) for cost in costs]
-
-
-@dataclass(frozen=True, eq=False)
-class _Greedy:
-    """How one composition of one supercell is searched."""
-
-    potential: LatticeModel
-    beam_width: int
-    budget: float
-    seed: int
-
-    def pool_of(
-        self, item: WorkItem, allowance: Allowance, width: int, known: CandidatePool
-    ) -> CandidatePool:
-        """Return the pool of one item."""
-        result = greedy_search(
-            self.potential.evaluator(item.supercell),
-            item.counts,
-            beam_width=width,
-            max_results=known.max_per_composition,
-            allowance=allowance,
-            rng=np.random.default_rng([self.seed, *item.seed_key]),
-        )
-        return CandidatePool.from_labelings(
-            Labelings(item.supercell, result.labels),
-            result.energies,
-            source=SOURCE,
-            max_per_composition=known.max_per_composition,
-            evaluations=result.evaluations,
-        )

@@ -8,7 +8,7 @@ import numpy as np
 
 from latticesearch.enumeration import enumerate_labelings
 from latticesearch.lattice import Labelings
-from latticesearch.search.polish import ENERGY_DECIMALS
+from latticesearch.search import _kernels as kernels
 from latticesearch.search.pool import CandidatePool
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from latticesearch.potential.protocol import LatticeModel
 
 SOURCE = "exhaustive"
+
+BATCH_SIZE = 50_000
+"""Labelings evaluated at once: enough that only compiled loops count."""
 
 
 def search_all(
@@ -54,43 +57,93 @@ def search_all(
     """
     pool = CandidatePool.empty(parent, max_per_composition)
     for index in indices:
-        for batch in enumerate_labelings(
-            parent, min_index=index, max_index=index, composition=composition, comm=comm
-        ):
-            pool = pool.merge(_pool_of(potential, batch, pool))
+        batches = enumerate_labelings(
+            parent,
+            min_index=index,
+            max_index=index,
+            composition=composition,
+            comm=comm,
+            batch_size=BATCH_SIZE,
+        )
+        pool = pool.merge(_pool_of(potential, batches, pool))
     for supercell in supercells:
-        for batch in enumerate_labelings(
-            parent, supercell=supercell, superperiodic=True, composition=composition, comm=comm
-        ):
-            pool = pool.merge(_pool_of(potential, batch, pool))
+        batches = enumerate_labelings(
+            parent,
+            supercell=supercell,
+            superperiodic=True,
+            composition=composition,
+            comm=comm,
+            batch_size=BATCH_SIZE,
+        )
+        pool = pool.merge(_pool_of(potential, batches, pool))
     return pool
 
 
-def _pool_of(potential: LatticeModel, batch: Labelings, known: CandidatePool) -> CandidatePool:
-    """Return the pool of a batch of distinct labelings, without those that `known` would drop."""
-    energies = potential.evaluator(batch.supercell).energies(batch.labels)
-    kept = _worth_keeping(batch.counts, np.round(energies, ENERGY_DECIMALS), known)
-    return CandidatePool.from_labelings(
-        Labelings(batch.supercell, batch.labels[kept]),
-        energies[kept],
-        source=SOURCE,
-        max_per_composition=known.max_per_composition,
-        evaluations=len(batch),
-    )
+def _pool_of(
+    potential: LatticeModel, batches: Iterable[Labelings], known: CandidatePool
+) -> CandidatePool:
+    """Return the pool of batches with one number of sites; keys are made only for what it keeps."""
+    lowest: _Lowest | None = None
+    n = 0
+    for batch in batches:
+        lowest = lowest or _Lowest(known, batch.supercell.n_sites)
+        lowest.add(batch, potential.evaluator(batch.supercell).energies(batch.labels))
+        n += len(batch)
+    pool = CandidatePool.empty(known.parent, known.max_per_composition)
+    for part, energies in lowest.survivors() if lowest else ():
+        pool = pool.merge(
+            CandidatePool.from_labelings(
+                part,
+                energies,
+                source=SOURCE,
+                max_per_composition=known.max_per_composition,
+                evaluations=0,
+            )
+        )
+    return pool.merge(CandidatePool(known.parent, known.max_per_composition, {}, n))
 
 
-def _worth_keeping(
-    counts: npt.NDArray[np.int64], energies: npt.NDArray[np.float64], known: CandidatePool
-) -> npt.NDArray[np.intp]:
-    """Return the rows that can be among the best; keys are made for these alone."""
-    limit = known.max_per_composition
-    kept = [np.zeros(0, dtype=np.intp)]
-    kinds, kind_of_row = np.unique(counts, axis=0, return_inverse=True)
-    for kind, count in enumerate(kinds):
-        rows = np.flatnonzero(kind_of_row.ravel() == kind)
-        highest = known.highest_kept(count)
-        if len(rows) > limit:
-            # Rows that tie with the last one stay: their keys decide.
-            highest = min(highest, float(np.partition(energies[rows], limit - 1)[limit - 1]))
-        kept.append(rows[energies[rows] <= highest])
-    return np.sort(np.concatenate(kept))
+class _Lowest:
+    """The lowest energies of each composition of cells with one number of sites."""
+
+    def __init__(self, known: CandidatePool, n_sites: int) -> None:
+        n_species = known.parent.n_species
+        self.weights = (n_sites + 1) ** np.arange(n_species, dtype=np.int64)
+        counts = _compositions(n_sites, n_species)
+        codes = counts @ self.weights
+        order = np.argsort(codes)
+        self.codes = codes[order]
+        self.heaps = np.full((len(codes), known.max_per_composition), np.inf)
+        # What is known of smaller cells of the same composition already shuts out most.
+        limits = np.array([known.highest_kept(row) for row in counts[order].tolist()])
+        self.heaps[np.isfinite(limits)] = limits[np.isfinite(limits), None]
+        self.kept: list[tuple[Supercell, npt.NDArray[np.int8], npt.NDArray[np.float64]]] = []
+
+    def add(self, batch: Labelings, energies: npt.NDArray[np.float64]) -> None:
+        """Keep the rows of a batch that may be among the lowest."""
+        rows = kernels.keep_lowest(batch.labels, energies, self.weights, self.codes, self.heaps)
+        if not np.isfinite(energies).all():
+            rows = np.arange(len(batch))  # the pool refuses them with a clear message
+        if len(rows):
+            self.kept.append((batch.supercell, batch.labels[rows], energies[rows]))
+
+    def survivors(self) -> list[tuple[Labelings, npt.NDArray[np.float64]]]:
+        """Return what is among the lowest of all, ties included."""
+        result = []
+        for supercell, labels, energies in self.kept:
+            where = np.searchsorted(self.codes, self.weights[labels].sum(axis=1))
+            stay = ~(energies > self.heaps[where, 0] + kernels.SAME)
+            if stay.any():
+                result.append((Labelings(supercell, labels[stay]), energies[stay]))
+        return result
+
+
+def _compositions(n_sites: int, n_species: int) -> npt.NDArray[np.int64]:
+    """Return all ways, (n, n_species), to share sites among species."""
+    rows = np.zeros((1, 0), dtype=np.int64)
+    for _ in range(n_species - 1):
+        grown = np.repeat(rows, n_sites + 1, axis=0)
+        steps = np.tile(np.arange(n_sites + 1, dtype=np.int64), len(rows))
+        rows = np.column_stack([grown, steps])
+        rows = rows[rows.sum(axis=1) <= n_sites]
+    return np.column_stack([rows, n_sites - rows.sum(axis=1)])

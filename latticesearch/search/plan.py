@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.enumeration import count_bounds
+from latticesearch.enumeration import count_bounds, count_labelings
 from latticesearch.search.greedy import default_restarts
 from latticesearch.search.partial import fits_sites
 
@@ -68,6 +68,58 @@ class WorkItem:
         n_descents = beam_width + default_restarts(beam_width)
         descents = n_descents * (1 + SWEEPS_PER_DESCENT * n_pairs)
         return int(np.ceil(DISTINCT_SHARE * (addition + descents)))
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Supercells that are either all enumerated or all searched.
+
+    All superlattices of one index, or one supercell that was asked for.
+    """
+
+    supercells: list[Supercell]
+    counts: npt.NDArray[np.int64]
+    is_given: bool
+
+    @property
+    def n_cells(self) -> int:
+        """Primitive cells per supercell."""
+        return self.supercells[0].n_cells
+
+    @property
+    def n_sites(self) -> int:
+        """Sites per supercell."""
+        return self.supercells[0].n_sites
+
+    def n_labelings(
+        self, composition: Mapping[str, float | tuple[float, float]] | None
+    ) -> int | float:
+        """Return how many labelings enumeration gives; for one supercell a bound from above."""
+        if self.is_given:
+            cell = self.supercells[0]
+            # Every class has at most as many members as there are permutations.
+            least = np.log(cell.allowed.sum(axis=1)).sum() - np.log(len(cell.site_permutations))
+            return n_distinct(cell) if least < np.log(COUNTABLE) else math.inf
+        parent = self.supercells[0].parent
+        return int(count_labelings(parent, self.n_cells, composition=composition))
+
+    def least_skewed(self, shapes: int | None) -> Block:
+        """Return the block with so many supercells at most, the least skewed ones."""
+        if shapes is None or len(self.supercells) <= shapes:
+            return self
+        names = [(round(skewness(cell), 9), cell.hnf.ravel().tolist()) for cell in self.supercells]
+        order = sorted(range(len(names)), key=names.__getitem__)[:shapes]
+        return Block([self.supercells[i] for i in order], self.counts, self.is_given)
+
+
+COUNTABLE = 10**7
+"""Labelings of one supercell beyond which nobody wants their exact number."""
+
+
+def skewness(supercell: Supercell) -> float:
+    """Return the longest edge of the reduced cell over the edge of a cube of its volume."""
+    edges = np.linalg.norm(supercell.cell, axis=1)
+    return float(edges.max() / abs(np.linalg.det(supercell.cell)) ** (1 / 3))
 
 
 def feasible_counts(

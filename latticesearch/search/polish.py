@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,11 +33,13 @@ class Allowance:
 
     limit: float = math.inf
     used: int = 0
+    deadline: float = math.inf
+    """`time.monotonic()` after which nothing is left, s."""
 
     @property
     def left(self) -> float:
         """Evaluations that may still be made."""
-        return self.limit - self.used
+        return 0.0 if time.monotonic() > self.deadline else self.limit - self.used
 
     def take(self, n: int) -> bool:
         """Book `n` evaluations if they fit; tell whether they do."""

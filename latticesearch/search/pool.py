@@ -36,6 +36,10 @@ class Entry(NamedTuple):
     """What found it."""
     energy: float
     """Energy, eV per site."""
+    hnf: tuple[int, ...]
+    """Nine entries of the supercell it was found in, row by row."""
+    evaluations: int
+    """Energies spent on the piece of work that found it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,15 +53,21 @@ class Candidate:
     energy
         eV per site, vacancies included.
     source
-        What found it: "exhaustive" or "greedy".
+        What found it: "exhaustive", "screened", "guided", "greedy", "sweep", "annealing", ...
     key
         Canonical key.
+    found_in
+        (3, 3) Hermite normal form of the supercell it was found in.
+    evaluations
+        Energies spent on the piece of work that found it.
     """
 
     configuration: Configuration
     energy: float
     source: str
     key: str
+    found_in: npt.NDArray[np.int64]
+    evaluations: int
 
     @property
     def supercell(self) -> Supercell:
@@ -113,6 +123,7 @@ class CandidatePool:
         source: str,
         max_per_composition: int,
         evaluations: int,
+        spent: int = 1,
     ) -> CandidatePool:
         """Return the pool of a batch.
 
@@ -127,16 +138,20 @@ class CandidatePool:
         max_per_composition
             Candidates kept of each composition.
         evaluations
-            Energy evaluations spent.
+            Energy evaluations spent on the batch, for the bill of the pool.
+        spent
+            Those of the piece of work that found each of the candidates; one where every
+            labeling was evaluated for its own sake.
         """
         if not np.isfinite(energies).all():
             raise InputError(
                 "the potential gives energies that are not finite numbers: check its coefficients"
             )
         found: dict[Ratio, list[Entry]] = {}
+        hnf = tuple(batch.supercell.hnf.ravel().tolist())
         rows = zip(batch.counts.tolist(), batch.keys(), energies.tolist(), strict=True)
         for counts, key, energy in rows:
-            entry = Entry(round(energy, ENERGY_DECIMALS), key, source, energy)
+            entry = Entry(round(energy, ENERGY_DECIMALS), key, source, energy, hnf, spent)
             found.setdefault(_ratio(counts), []).append(entry)
         entries = {ratio: _best(items, max_per_composition) for ratio, items in found.items()}
         return cls(batch.supercell.parent, max_per_composition, entries, evaluations)
@@ -178,7 +193,15 @@ class CandidatePool:
         for ratio in sorted(self.entries):
             for entry in self.entries[ratio]:
                 configuration = Configuration.from_key(self.parent, entry.key)
-                yield Candidate(configuration, entry.energy, entry.source, entry.key)
+                found_in = np.array(entry.hnf, dtype=np.int64).reshape(3, 3)
+                yield Candidate(
+                    configuration,
+                    entry.energy,
+                    entry.source,
+                    entry.key,
+                    found_in,
+                    entry.evaluations,
+                )
 
     @cached_property
     def compositions(self) -> npt.NDArray[np.float64]:

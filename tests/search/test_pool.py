@@ -9,11 +9,11 @@ from latticesearch.errors import InputError
 from latticesearch.lattice import Configuration, Labelings, ParentLattice, Supercell
 from latticesearch.search.pool import CandidatePool
 from tests.fake_comm import run_ranks
-from tests.search.toy_model import ToyModel
+from tests.search.toy_model import toy_model
 
 FCC = ParentLattice.from_prototype("fcc", a=4.0, species=("Cu", "Pd"))
 CELLS = [Supercell.from_matrix(FCC, m) for m in ([1, 1, 4], [1, 2, 2], [1, 1, 2])]
-MODEL = ToyModel(FCC.species)
+MODEL = toy_model(FCC)
 
 
 def pool_of(cell, labels, limit=3, source="greedy"):

@@ -14,7 +14,7 @@ from latticesearch.search.plan import (
     share_of,
 )
 from tests.fake_comm import FakeComm, run_ranks
-from tests.search.toy_model import ToyModel
+from tests.search.toy_model import toy_model
 
 FCC = ParentLattice.from_prototype("fcc", a=4.0, species=("Cu", "Pd"))
 BCC = ParentLattice.from_prototype("bcc", a=3.2, species=("Mo", "Nb", "Ta"))
@@ -49,9 +49,9 @@ def same_pools(a, b):
     [(FCC, [2, 2, 2]), (FCC, [[1, 0, 5], [0, 2, 1], [0, 0, 5]]), (BCC, [2, 2, 2])],
 )
 def test_greedy_search_of_a_supercell_against_all_its_labelings(parent, matrix):
-    model = ToyModel(parent.species)
+    model = toy_model(parent)
     supercell = Supercell.from_matrix(parent, matrix)
-    pool = search(model, parent, supercells=[supercell], exhaustive_up_to=0)
+    pool = search(model, parent, supercells=[supercell], mode="target", exhaustive_up_to=0)
     expected = brute_force(model, parent, supercell)
     found = lowest(pool)
     assert found.keys() == expected.keys()
@@ -63,7 +63,7 @@ def test_greedy_search_of_a_supercell_against_all_its_labelings(parent, matrix):
 
 @pytest.mark.parametrize("parent", [FCC, ROCKSALT])
 def test_exhaustive_search_is_brute_force(parent):
-    model = ToyModel(parent.species)
+    model = toy_model(parent)
     max_sites = 5 * parent.n_basis
     pool = search(model, parent, max_sites=max_sites, exhaustive_up_to=max_sites)
     expected = {}
@@ -82,7 +82,7 @@ def test_exhaustive_search_is_brute_force(parent):
 
 
 def test_greedy_search_on_sublattices_with_vacancies():
-    model = ToyModel(ROCKSALT.species)
+    model = toy_model(ROCKSALT)
     supercell = Supercell.from_matrix(ROCKSALT, [1, 2, 2])
     pool = search(model, ROCKSALT, supercells=[[1, 2, 2]], exhaustive_up_to=0)
     expected = brute_force(model, ROCKSALT, supercell)
@@ -93,19 +93,19 @@ def test_greedy_search_on_sublattices_with_vacancies():
 
 
 def test_composition_limits():
-    model = ToyModel(BCC.species)
+    model = toy_model(BCC)
     limits = {"Mo": (0.2, 0.5), "Ta": 0.25}
     pool = search(model, BCC, max_sites=8, composition=limits, exhaustive_up_to=4)
     x = pool.compositions
     assert len(pool) > 0
     assert np.all((x[:, 0] >= 0.2 - 1e-9) & (x[:, 0] <= 0.5 + 1e-9))
     np.testing.assert_allclose(x[:, 2], 0.25)
-    assert {candidate.source for candidate in pool.candidates} == {"greedy", "exhaustive"}
+    assert {candidate.source for candidate in pool.candidates} == {"screened", "exhaustive"}
 
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_the_same_pool_on_any_number_of_ranks(size):
-    model = ToyModel(FCC.species)
+    model = toy_model(FCC)
 
     def run(comm=None):
         return search(
@@ -126,15 +126,16 @@ def test_the_same_pool_on_any_number_of_ranks(size):
 @pytest.mark.parametrize("budget", [1, 10, 200, 3000, 50_000])
 @pytest.mark.parametrize("cells", [{"max_sites": 9}, {"supercells": [[2, 2, 3]]}])
 def test_budget_is_never_exceeded(budget, cells):
-    pool = search(ToyModel(FCC.species), FCC, budget=budget, **cells)
+    pool = search(toy_model(FCC), FCC, budget=budget, **cells)
     assert 0 < pool.evaluations <= budget
     assert len(pool) > 0
 
 
 def test_a_tight_budget_is_used_up_and_depends_on_the_seed():
-    model = ToyModel(FCC.species)
+    model = toy_model(FCC)
     pools = [
-        search(model, FCC, max_sites=12, budget=6000, exhaustive_up_to=4, seed=s) for s in (0, 0, 1)
+        search(model, FCC, max_sites=12, mode="target", budget=6000, exhaustive_up_to=4, seed=s)
+        for s in (0, 0, 1)
     ]
     assert same_pools(pools[0], pools[1])
     assert pools[0].entries != pools[2].entries
@@ -158,7 +159,7 @@ def test_a_tight_budget_is_used_up_and_depends_on_the_seed():
 )
 def test_bad_arguments_are_one_clear_line(arguments, message):
     with pytest.raises(InputError, match=message) as caught:
-        search(ToyModel(FCC.species), FCC, **arguments)
+        search(toy_model(FCC), FCC, **arguments)
     assert "\n" not in str(caught.value)
 
 

@@ -1,11 +1,13 @@
-"""A many-body lattice model of a few lines, and a ring of sites that needs no lattice code."""
+"""A frustrated cluster model, and a many-body ring of sites that needs no lattice code."""
 
 from __future__ import annotations
 
-from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
+
+from latticesearch.potential.clusters import ClusterBasis, ClusterModel
+from latticesearch.search.surrogate import nearest_distance
 
 
 class ToyEvaluator:
@@ -49,16 +51,11 @@ class ToyEvaluator:
         return self._changes(labels, changed)
 
 
-class ToyModel:
-    """The same interactions in every supercell: shells of neighbours by distance."""
-
-    def __init__(self, species, n_shells=3, seed=0):
-        self.species = tuple(species)
-        self.n_shells = n_shells
-        self.parameters = random_parameters(len(self.species), n_shells, seed)
-
-    def evaluator(self, supercell):
-        return ToyEvaluator(supercell, shells_of(supercell, self.n_shells), self.parameters)
+def toy_model(parent, seed=0):
+    """Pairs and triplets that reach farther than the surrogates' triplets."""
+    length = nearest_distance(parent)
+    basis = ClusterBasis.of(parent, 2.2 * length, 1.5 * length)
+    return ClusterModel.random(basis, seed, pair=0.03, triplet=0.02)
 
 
 def random_parameters(n_species, n_shells, seed):
@@ -68,37 +65,6 @@ def random_parameters(n_species, n_shells, seed):
         matrix = rng.normal(size=(n_species, n_species)) * 0.02 / (shell + 1)
         couplings.append(matrix + matrix.T)
     return rng.normal(size=n_species), couplings, rng.normal(size=n_species), 1e-3
-
-
-def shells_of(supercell, n_shells):
-    """Neighbours of every site, per distance, for parents of one or more basis sites."""
-    parent = supercell.parent
-    vectors = np.array(list(product(range(-3, 4), repeat=3)))
-    per_basis = []
-    for centre in range(parent.n_basis):
-        found = []
-        for other in range(parent.n_basis):
-            shift = parent.basis[other] - parent.basis[centre] + vectors
-            distances = np.linalg.norm(shift @ parent.cell, axis=1)
-            found += [(round(d, 6), other, v) for d, v in zip(distances, vectors, strict=True)]
-        per_basis.append([entry for entry in found if entry[0] > 0])
-    lengths = sorted({d for found in per_basis for d, _, _ in found})[:n_shells]
-    n_cells = supercell.n_cells
-    result = []
-    for length in lengths:
-        rows = []
-        for site in range(supercell.n_sites):
-            centre, cell = divmod(site, n_cells)
-            around = [(b, v) for d, b, v in per_basis[centre] if d == length]
-            origin = translation(supercell, cell)
-            rows.append([int(supercell.site_of(b, origin + v)) for b, v in around])
-        result.append(np.array(rows))
-    return result
-
-
-def translation(supercell, index):
-    _, d, f = np.diag(supercell.hnf)
-    return np.array([index // (d * f), index // f % d, index % f])
 
 
 def ring(n_sites, n_species=2, allowed=None):

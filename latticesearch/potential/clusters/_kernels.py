@@ -43,11 +43,21 @@ class ClusterTables(NamedTuple):
 
 
 class FeatureTables(NamedTuple):
-    """What each coefficient multiplies; as `ClusterTables`, with n_parameters as last axis."""
+    """What each coefficient multiplies; as `ClusterTables`, with n_parameters as last axis.
+
+    Parameters
+    ----------
+    points, pairs, triplets
+        The tables.
+    pair_columns, triplet_columns
+        Outside these columns, (n_tables, 2), first and end, a table is zero.
+    """
 
     points: npt.NDArray[np.float64]
     pairs: npt.NDArray[np.float64]
     triplets: npt.NDArray[np.float64]
+    pair_columns: npt.NDArray[np.int64]
+    triplet_columns: npt.NDArray[np.int64]
 
 
 @njit(cache=True)
@@ -75,6 +85,58 @@ def site_energies(tables: ClusterTables, labels: npt.NDArray[np.int8]) -> npt.ND
 
 
 @njit(cache=True)
+def cell_energies(tables: ClusterTables, labels: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
+    """Return the energies of the cell, (n,), eV, of `labels`, (n, n_sites)."""
+    energies = np.zeros(labels.shape[0])
+    n_sites = labels.shape[1]
+    for n in range(labels.shape[0]):
+        row = labels[n]
+        energy = 0.0
+        for i in range(n_sites):
+            z = row[i]
+            energy += tables.points[i, z]
+            for j in range(i + 1, n_sites):
+                c = tables.class_of[i, j]
+                if c >= 0:
+                    energy += tables.pairs[c, z, row[j]]
+            for t in range(tables.start[i * n_sites + i + 1], tables.start[(i + 1) * n_sites]):
+                j, k = tables.second[t], tables.third[t]
+                if k > j:
+                    energy += tables.triplets[tables.oriented[t], z, row[j], row[k]]
+        energies[n] = energy
+    return energies
+
+
+@njit(cache=True)
+def cell_features(
+    tables: ClusterTables, features: FeatureTables, labels: npt.NDArray[np.int8]
+) -> npt.NDArray[np.float64]:
+    """Return d(energy of the cell)/d(coefficients), (n, n_parameters), of `labels`."""
+    n_sites = labels.shape[1]
+    rows = np.zeros((labels.shape[0], features.points.shape[2]))
+    for n in range(labels.shape[0]):
+        row = labels[n]
+        for i in range(n_sites):
+            z = row[i]
+            for c in range(rows.shape[1]):
+                rows[n, c] += features.points[i, z, c]
+            for j in range(i + 1, n_sites):
+                p = tables.class_of[i, j]
+                if p >= 0:
+                    part = features.pairs[p, z, row[j]]
+                    for c in range(features.pair_columns[p, 0], features.pair_columns[p, 1]):
+                        rows[n, c] += part[c]
+            for t in range(tables.start[i * n_sites + i + 1], tables.start[(i + 1) * n_sites]):
+                j, k = tables.second[t], tables.third[t]
+                if k > j:
+                    o = tables.oriented[t]
+                    part = features.triplets[o, z, row[j], row[k]]
+                    for c in range(features.triplet_columns[o, 0], features.triplet_columns[o, 1]):
+                        rows[n, c] += part[c]
+    return rows
+
+
+@njit(cache=True)
 def _add_features(
     tables: ClusterTables,
     features: FeatureTables,
@@ -91,14 +153,14 @@ def _add_features(
         j = tables.neighbours[i, r]
         if j < 0:
             break
-        part = features.pairs[tables.class_of[i, j], z, labels[j]]
-        for k in range(row.size):
+        c = tables.class_of[i, j]
+        part = features.pairs[c, z, labels[j]]
+        for k in range(features.pair_columns[c, 0], features.pair_columns[c, 1]):
             row[k] += shares[0] * part[k]
     for t in range(tables.start[i * n_sites], tables.start[(i + 1) * n_sites]):
-        part = features.triplets[
-            tables.oriented[t], z, labels[tables.second[t]], labels[tables.third[t]]
-        ]
-        for k in range(row.size):
+        o = tables.oriented[t]
+        part = features.triplets[o, z, labels[tables.second[t]], labels[tables.third[t]]]
+        for k in range(features.triplet_columns[o, 0], features.triplet_columns[o, 1]):
             row[k] += shares[1] * part[k]
 
 

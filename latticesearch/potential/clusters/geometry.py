@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -49,6 +50,23 @@ class ClusterGeometry:
     oriented: Integers
     start: Integers
     triplet_tables: Floats
+
+    @cached_property
+    def pair_columns(self) -> Integers:
+        """First and end, (n_classes, 2), of the coefficients that a pair table depends on."""
+        return _columns(self.pair_tables)
+
+    @cached_property
+    def triplet_columns(self) -> Integers:
+        """The same for triplets, (n_oriented, 2)."""
+        return _columns(self.triplet_tables)
+
+
+def _columns(tables: Floats) -> Integers:
+    """Return first and end of the columns in which each table is not zero, (n, 2)."""
+    used = (tables != 0.0).any(axis=tuple(range(1, tables.ndim - 1)))
+    end = tables.shape[-1] - used[:, ::-1].argmax(axis=1)
+    return np.column_stack([used.argmax(axis=1), np.where(used.any(axis=1), end, 0)])
 
 
 _CACHE: WeakKeyDictionary[Supercell, dict[int, tuple[ClusterBasis, ClusterGeometry]]] = (

@@ -99,8 +99,8 @@ class ClusterLatticeEvaluator:
 
     def energies(self, labels: Labels) -> Floats:
         """Return the energies per site, (n,), eV, of `labels`, (n, n_sites)."""
-        mean: Floats = self.site_energies(labels).mean(axis=1)
-        return mean
+        energies: Floats = kernels.cell_energies(self._tables, self._checked(labels, 2))
+        return energies / self._supercell.n_sites
 
     def site_energies(self, labels: Labels) -> Floats:
         """Return the energies of the sites, (n, n_sites), eV; vertices share their clusters."""
@@ -139,11 +139,9 @@ class ClusterLatticeEvaluator:
 
     def gradient_rows(self, labels: Labels) -> Floats:
         """Return d(energy per site)/d(coefficients), (n, n_parameters), of (n, n_sites)."""
-        rows = [
-            kernels.site_features(self._tables, self._features, labeling).mean(axis=0)
-            for labeling in self._checked(labels, 2)
-        ]
-        return np.array(rows, dtype=np.float64).reshape(-1, self.n_parameters)
+        labels = self._checked(labels, 2)
+        rows: Floats = kernels.cell_features(self._tables, self._features, labels)
+        return rows / self._supercell.n_sites
 
     def site_gradient_rows(self, labels: Labels) -> Floats:
         """Return d(site energy)/d(coefficients), (n_sites, n_parameters), of one labeling."""
@@ -167,7 +165,13 @@ class ClusterLatticeEvaluator:
     @property
     def _features(self) -> kernels.FeatureTables:
         geometry = self._geometry
-        return kernels.FeatureTables(geometry.points, geometry.pair_tables, geometry.triplet_tables)
+        return kernels.FeatureTables(
+            geometry.points,
+            geometry.pair_tables,
+            geometry.triplet_tables,
+            geometry.pair_columns,
+            geometry.triplet_columns,
+        )
 
     def _checked(self, labels: Labels, ndim: int) -> Labels:
         """Return `labels` fit for the kernels, which would read beyond their tables otherwise."""

@@ -1,0 +1,1 @@
+"""Benchmarks that anybody can repeat from the command line."""

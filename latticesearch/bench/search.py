@@ -1,0 +1,278 @@
+"""What `latticesearch bench search` measures: recall, large cells, throughput, screening."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latticesearch.bench.models import Case, case_of
+from latticesearch.enumeration import enumerate_labelings
+from latticesearch.hull import Hull
+from latticesearch.lattice import Supercell
+from latticesearch.parallel import SerialComm
+from latticesearch.search import search
+from latticesearch.search.exhaustive import search_all
+from latticesearch.search.guided import random_start
+from latticesearch.search.pool import CandidatePool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from latticesearch.lattice import ParentLattice
+    from latticesearch.parallel import Communicator
+
+    Floats = npt.NDArray[np.float64]
+    Row = dict[str, Any]
+
+SAME = 1e-8
+"""eV per site: energies that agree so well are those of one structure."""
+
+RECALL = ((2, 12, 0.10), (3, 9, 0.10), (4, 8, 0.03))
+"""Species, largest cells in sites, and the part of all labelings that may be evaluated."""
+
+COMPOSITIONS = {"equiatomic": (0.25, 0.25, 0.25, 0.25), "off": (0.4, 0.3, 0.2, 0.1)}
+
+CELLS = {
+    54: ((0, 3, 3), (3, 0, 3), (3, 3, 0)),
+    64: ((4, 0, 0), (0, 4, 0), (0, 0, 4)),
+    128: ((0, 4, 4), (4, 0, 4), (4, 4, 0)),
+}
+"""Supercells of bcc: 3x3x3 cubes, 4x4x4 primitive cells, 4x4x4 cubes."""
+
+MOST_STEPS = 5_000_000
+"""Swaps that annealing gets at most where it may use as much time as the search."""
+
+RANDOM = 300
+"""Random labelings whose mean energy is the top of the depth."""
+
+
+def recall(name: str, lattice: str, n_species: int, max_sites: int, share: float) -> Row:
+    """Compare a search with the hull of all labelings of all cells up to a size.
+
+    Returns
+    -------
+    dict
+        vertices: of the true hull; found: with their true energy; evaluations, and their share
+        of all labelings; error: mean height of the search's hull above the true one at the true
+        vertices, meV per atom; seconds of search and brute force.
+    """
+    case = case_of(name, lattice, n_species)
+    began = time.process_time()
+    truth, n = _all_labelings(case, max_sites)
+    brute = time.process_time() - began
+    began = time.process_time()
+    pool = search(case.model, case.parent, max_sites=max_sites, budget=int(share * n), seed=0)
+    seconds = time.process_time() - began
+    x, e = truth.compositions[truth.vertices], truth.energies[truth.vertices]
+    found = _lowest(pool.compositions, pool.energies)
+    hits = [found.get(_name(row), np.inf) < energy + SAME for row, energy in zip(x, e, strict=True)]
+    error = Hull(pool.compositions, pool.energies).energy(x) - e
+    return {
+        "model": name,
+        "lattice": lattice,
+        "species": n_species,
+        "sites": max_sites,
+        "labelings": n,
+        "vertices": len(x),
+        "found": int(np.sum(hits)),
+        "evaluations": pool.evaluations,
+        "share": pool.evaluations / n,
+        "error": 1000 * float(np.mean(error)),
+        "seconds": seconds,
+        "seconds_brute_force": brute,
+    }
+
+
+def _all_labelings(case: Case, max_sites: int) -> tuple[Hull, int]:
+    """Return the true hull and the number of distinct labelings."""
+    x, e = [], []
+    for batch in enumerate_labelings(case.parent, max_index=max_sites // case.parent.n_basis):
+        x.append(batch.compositions)
+        e.append(case.model.evaluator(batch.supercell).energies(batch.labels))
+    return Hull(np.concatenate(x), np.concatenate(e)), sum(map(len, e))
+
+
+def _name(composition: Floats) -> tuple[float, ...]:
+    return tuple(np.round(composition, 9).tolist())
+
+
+def _lowest(compositions: Floats, energies: Floats) -> dict[tuple[float, ...], float]:
+    found: dict[tuple[float, ...], float] = {}
+    for row, energy in zip(compositions, energies.tolist(), strict=True):
+        found[_name(row)] = min(energy, found.get(_name(row), np.inf))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """One composition of one large cell under one model."""
+
+    case: Case
+    cell: Supercell
+    composition: dict[str, float]
+
+    @classmethod
+    def of(cls, case: Case, n_sites: int, kind: str) -> Contest:
+        """Return the contest of a size and one of `COMPOSITIONS`, as near as the size allows."""
+        counts = np.floor(np.array(COMPOSITIONS[kind]) * n_sites + 1e-9).astype(int)
+        for i in range(n_sites - counts.sum()):
+            counts[i] += 1
+        cell = Supercell.from_matrix(case.parent, CELLS[n_sites])
+        pairs = zip(case.parent.species, (counts / n_sites).tolist(), strict=True)
+        return cls(case, cell, dict(pairs))
+
+    def search(self, budget: int, seed: int) -> tuple[float, float]:
+        """Return the best energy, eV per site, and the CPU seconds of the search."""
+        return self._timed(lambda: self._run(budget, seed))
+
+    def anneal(self, budget: int, seed: int) -> tuple[float, float]:
+        """Return the same of one annealing."""
+        return self._timed(lambda: self._run(budget, seed, mode="polish", polish="annealing"))
+
+    def _run(self, budget: int, seed: int, **how: Any) -> float:
+        pool = search(
+            self.case.model,
+            self.case.parent,
+            supercells=[self.cell],
+            composition=self.composition,
+            exhaustive_up_to=0,
+            budget=budget,
+            seed=seed,
+            **how,
+        )
+        assert pool.evaluations <= budget
+        return float(pool.energies.min())
+
+    @staticmethod
+    def _timed(function: Callable[[], float]) -> tuple[float, float]:
+        began = time.process_time()
+        energy = function()
+        return energy, time.process_time() - began
+
+    def random_mean(self) -> float:
+        """Return the mean energy of random labelings, eV per site."""
+        evaluator, rng = self.case.model.evaluator(self.cell), np.random.default_rng(0)
+        fractions = np.array(list(self.composition.values()))
+        counts = np.rint(fractions * self.cell.n_sites).astype(np.int64)
+        rows = np.array([random_start(evaluator, counts, rng) for _ in range(RANDOM)])
+        return float(evaluator.energies(rows).mean())
+
+
+def large_cell(
+    name: str, n_sites: int, kind: str, budgets: tuple[int, ...], seeds: range
+) -> list[Row]:
+    """Compare the search with annealing at equal evaluations and at equal CPU time.
+
+    Returns
+    -------
+    list of dict
+        One per budget and seed: how far search, annealing, and annealing with the time of the
+        search end above the best energy known, in percent of the depth (random mean minus best).
+    """
+    contest = Contest.of(case_of(name, "bcc"), n_sites, kind)
+    contest.search(500, 0)  # what is worked out once per supercell is nobody's time
+    contest.anneal(500, 0)
+    rows: list[Row] = []
+    for budget in budgets:
+        for seed in seeds:
+            ours, seconds = contest.search(budget, seed)
+            annealed, needed = contest.anneal(budget, seed)
+            steps = min(int(budget * max(seconds / needed, 1.0)), MOST_STEPS)
+            longer, longer_seconds = contest.anneal(steps, seed)
+            rows.append(
+                {
+                    "model": name,
+                    "sites": n_sites,
+                    "composition": kind,
+                    "budget": budget,
+                    "seed": seed,
+                    "search": ours,
+                    "annealing": annealed,
+                    "longer": longer,
+                    "seconds": seconds,
+                    "annealing_seconds": needed,
+                    "longer_seconds": longer_seconds,
+                    "longer_steps": steps,
+                }
+            )
+    best = min(min(row["search"], row["annealing"], row["longer"]) for row in rows)
+    depth = contest.random_mean() - best
+    for row in rows:
+        for method in ("search", "annealing", "longer"):
+            row[method] = 100 * max(row[method] - best, 0.0) / depth
+    return rows
+
+
+def summary(rows: list[Row]) -> list[Row]:
+    """Return per budget what the contest of all large cells says."""
+    result = []
+    for budget in sorted({row["budget"] for row in rows}):
+        mine = [row for row in rows if row["budget"] == budget]
+        ours = np.array([row["search"] for row in mine])
+        line: Row = {"budget": budget, "runs": len(mine), "search": float(ours.mean())}
+        line["seconds"] = float(np.mean([row["seconds"] for row in mine]))
+        for method in ("annealing", "longer"):
+            theirs = np.array([row[method] for row in mine])
+            line[method] = float(theirs.mean())
+            line[f"better_than_{method}"] = float(np.mean(ours < theirs - 1e-6))
+            line[f"equal_to_{method}"] = float(np.mean(np.abs(ours - theirs) <= 1e-6))
+            line[f"worse_than_{method}_by_more_than_half"] = float(np.mean(ours > theirs + 0.5))
+            line[f"worst_against_{method}"] = float((ours - theirs).max())
+            line[f"worst_mean_against_{method}"] = _worst_mean(mine, method)
+        result.append(line)
+    return result
+
+
+def _worst_mean(rows: list[Row], method: str) -> float:
+    """Return by how much the mean over seeds is worse at most, percent of the depth."""
+    groups: dict[tuple[Any, ...], list[float]] = {}
+    for row in rows:
+        name = (row["model"], row["sites"], row["composition"])
+        groups.setdefault(name, []).append(row["search"] - row[method])
+    return max(float(np.mean(values)) for values in groups.values())
+
+
+def throughput(comm: Communicator) -> Row:
+    """Measure candidates per second and core, and the wall time on all ranks."""
+    case = case_of("frustrated-1", "bcc")
+    arguments: Row = {"max_sites": 12, "mode": "polish", "polish": "annealing"}
+    arguments |= {"exhaustive_up_to": 8, "shapes": 4, "composition": {"Nb": 0.25}}
+    search(case.model, case.parent, **arguments | {"max_sites": 9}, budget=2000, comm=comm)
+    comm.barrier()
+    began = time.perf_counter()
+    pool = search(case.model, case.parent, **arguments, budget=3_000_000, comm=comm)
+    seconds = time.perf_counter() - began
+    return {
+        "ranks": comm.size,
+        "seconds": seconds,
+        "evaluations": pool.evaluations,
+        "candidates": len(pool),
+        "candidates_per_second_per_core": len(pool) / seconds / comm.size,
+        "evaluations_per_second_per_core": pool.evaluations / seconds / comm.size,
+    }
+
+
+def screening(n_species: int, n_sites: int, lattice: str = "bcc", repeats: int = 3) -> Row:
+    """Measure enumeration with energies at level 8, keeping the lowest of each composition."""
+    from latticesearch.potential import MtpBasis
+
+    parent: ParentLattice = case_of("frustrated-1", lattice, n_species).parent
+    potential = MtpBasis(level=8, species=parent.species, cutoff=5.0).potential(seed=1)
+    best, pool = np.inf, CandidatePool.empty(parent, 16)
+    for _ in range(repeats):
+        began = time.process_time()
+        pool = search_all(potential, parent, indices=[n_sites], comm=SerialComm())
+        best = min(best, time.process_time() - began)
+    return {
+        "lattice": lattice,
+        "species": n_species,
+        "sites": n_sites,
+        "structures": pool.evaluations,
+        "seconds": best,
+        "structures_per_second": pool.evaluations / best,
+    }

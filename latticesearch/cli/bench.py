@@ -1,0 +1,116 @@
+"""The verb `bench`: the README's tables, measured again on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from latticesearch.errors import InputError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from latticesearch.parallel import Communicator
+
+    Row = dict[str, Any]
+
+PARTS = ("recall", "large", "throughput", "screening")
+
+MODELS = ("fitted-8", "fitted-12", "published", *(f"frustrated-{seed}" for seed in range(1, 6)))
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser("bench", help="measure searches against brute force and annealing")
+    kinds = parser.add_subparsers(metavar="WHAT", required=True)
+    parser = kinds.add_parser("search", help="recall, large cells, throughput, screening")
+    parser.set_defaults(function=bench_search)
+    parser.add_argument("--parts", default=",".join(PARTS), help="comma-separated: %(default)s")
+    parser.add_argument("--models", default=",".join(MODELS), help="comma-separated: %(default)s")
+    parser.add_argument("--sites", default="54,64,128", help="sizes of large cells")
+    parser.add_argument("--budgets", default="5000,25000,100000", help="energies per large cell")
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="runs per large cell")
+    parser.add_argument("--json", action="store_true", help="answer as JSON")
+
+
+def bench_search(options: argparse.Namespace, comm: Communicator) -> int:
+    """Measure what is asked for; models whose data are not here are skipped with the reason."""
+    parts, models = options.parts.split(","), options.models.split(",")
+    for given, known in ((parts, PARTS), (models, MODELS)):
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise InputError(f"{unknown[0]!r} is unknown; known are {', '.join(known)}")
+    answer: Row = {"skipped": {}}
+    for part in parts:
+        if part == "throughput":
+            from latticesearch.bench.search import throughput
+
+            answer[part] = throughput(comm)
+        elif comm.rank == 0:
+            answer[part] = _measure(part, models, options, answer["skipped"])
+    if comm.rank == 0:
+        sys.stdout.write(json.dumps(answer) + "\n" if options.json else _text(answer))
+    return 0
+
+
+def _measure(part: str, models: list[str], options: argparse.Namespace, skipped: Row) -> Any:
+    """Return the rows of one part."""
+    from latticesearch.bench import search
+    from latticesearch.bench.models import MissingDataError
+
+    if part == "screening":
+        sizes = ((2, 12), (2, 16), (3, 9), (3, 10), (4, 8), (4, 9))
+        return [search.screening(*size, lattice) for size in sizes for lattice in ("bcc", "fcc")]
+    rows: list[Row] = []
+    for model in models:
+        try:
+            rows += _rows_of(part, model, options)
+        except MissingDataError as error:
+            skipped[model] = str(error)
+    if part == "recall":
+        return rows
+    return {"runs": rows, "summary": search.summary(rows)}
+
+
+def _rows_of(part: str, model: str, options: argparse.Namespace) -> list[Row]:
+    """Return the rows of one model."""
+    from latticesearch.bench import search
+
+    if part == "recall":
+        rows = []
+        for lattice in ("bcc", "fcc"):
+            for n_species, max_sites, share in search.RECALL:
+                rows.append(search.recall(model, lattice, n_species, max_sites, share))
+                _say(rows[-1])
+        return rows
+    budgets = tuple(int(number) for number in options.budgets.split(","))
+    rows = []
+    for n_sites in (int(number) for number in options.sites.split(",")):
+        for kind in search.COMPOSITIONS:
+            rows += search.large_cell(model, n_sites, kind, budgets, range(options.seeds))
+            for line in search.summary(rows[-len(budgets) * options.seeds :]):
+                _say({"model": model, "sites": n_sites, "composition": kind, **line})
+    return rows
+
+
+def _say(row: Row) -> None:
+    """Show on stderr how far the measurement is."""
+    sys.stderr.write(_line(row) + "\n")
+
+
+def _line(row: Row) -> str:
+    return "  ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in row.items()
+    )
+
+
+def _text(answer: Row) -> str:
+    """Return the answer for people, a line per row."""
+    lines = []
+    for part, found in answer.items():
+        rows = found["summary"] if part == "large" else found
+        rows = rows if isinstance(rows, list) else [rows]
+        lines += [part, *(f"  {_line(row)}" for row in rows if row)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,498 @@
+"""Compiled walks over labelings of fixed composition, for any model.
+
+A model is a pair (tables, state) behind the names of `latticesearch.potential._walk`; nothing
+here knows what stands behind them. One asked swap is one evaluation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from latticesearch.potential._walk import (
+    accept,
+    begin_partial,
+    decide,
+    decide_change,
+    swap_change,
+)
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Model = tuple[Any, Any]
+
+SAME = 1e-10
+"""eV: a swap that lowers the energy by less is rounding."""
+
+DRAWS = 1000
+"""Pairs drawn in vain before a labeling counts as one with nothing to swap."""
+
+
+PATIENCE = 5000
+"""Swaps that a guide refuses in a row before a walk counts as frozen."""
+
+
+class Rules(NamedTuple):
+    """Which swaps a cell allows.
+
+    Parameters
+    ----------
+    sites
+        Sites with a choice, (n,).
+    allowed
+        (n_sites, n_species).
+    """
+
+    sites: npt.NDArray[np.int64]
+    allowed: npt.NDArray[np.bool_]
+
+
+class Cooling(NamedTuple):
+    """Geometric cooling.
+
+    Parameters
+    ----------
+    first, last
+        Temperatures of the whole, eV.
+    begin, end
+        Which part of the whole this piece is, fractions from 0 to 1.
+    """
+
+    first: float
+    last: float
+    begin: float
+    end: float
+
+
+class Best(NamedTuple):
+    """The lowest labeling met.
+
+    Parameters
+    ----------
+    labels
+        (n_sites,).
+    energy
+        (1,), eV.
+    """
+
+    labels: npt.NDArray[np.int8]
+    energy: npt.NDArray[np.float64]
+
+
+@njit(cache=True)
+def random_bits(rng: npt.NDArray[np.uint64]) -> int:
+    """Return 64 random bits (SplitMix64; Steele, Lea & Flood, OOPSLA (2014))."""
+    rng[0] += np.uint64(0x9E3779B97F4A7C15)
+    z = rng[0]
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))  # type: ignore[no-any-return]
+
+
+@njit(cache=True)
+def random_below(rng: npt.NDArray[np.uint64], n: int) -> int:
+    """Return a random integer from 0 to n - 1; n is far below 2**32."""
+    return np.int64(((random_bits(rng) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))  # type: ignore[return-value]
+
+
+@njit(cache=True)
+def random_unit(rng: npt.NDArray[np.uint64]) -> float:
+    """Return a random number in [0, 1)."""
+    return float(random_bits(rng) >> np.uint64(11)) * 2.0**-53
+
+
+@njit(cache=True)
+def is_swap(rules: Rules, labels: npt.NDArray[np.int8], i: int, j: int) -> bool:
+    """Tell whether the exchange of two sites gives another allowed labeling."""
+    a, b = labels[i], labels[j]
+    return bool(a != b and rules.allowed[i, b] and rules.allowed[j, a])
+
+
+@njit(cache=True)
+def draw_swap(
+    rules: Rules, labels: npt.NDArray[np.int8], rng: npt.NDArray[np.uint64]
+) -> tuple[int, int]:
+    """Return two sites whose exchange gives another allowed labeling; (-1, -1) if none is met."""
+    n = rules.sites.size
+    for _ in range(DRAWS):
+        i, j = rules.sites[random_below(rng, n)], rules.sites[random_below(rng, n)]
+        if is_swap(rules, labels, i, j):
+            return i, j
+    return -1, -1
+
+
+@njit(cache=True)
+def keep_best(state: Any, best: Best) -> None:
+    """Copy the labels where the energy is lower than before."""
+    if state.energy[0] < best.energy[0] - SAME:
+        best.energy[0] = state.energy[0]
+        best.labels[:] = state.labels
+
+
+@njit(cache=True)
+def sample_swaps(
+    model: Model, rules: Rules, swaps: npt.NDArray[np.int64], rng: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.float64]:
+    """Ask about random swaps and carry out none of them.
+
+    Parameters
+    ----------
+    model, rules
+        Of the cell.
+    swaps
+        (n, 3): receives the sites and 0 for "not carried out".
+    rng
+        State of the random numbers.
+
+    Returns
+    -------
+    (m,) changes of energy, eV; fewer than n where nothing can be swapped.
+    """
+    tables, state = model
+    changes = np.empty(swaps.shape[0])
+    for n in range(swaps.shape[0]):
+        i, j = draw_swap(rules, state.labels, rng)
+        if i < 0:
+            return changes[:n]
+        swaps[n, 0], swaps[n, 1], swaps[n, 2] = i, j, 0
+        changes[n] = swap_change(tables, state, i, j)
+    return changes
+
+
+@njit(cache=True)
+def anneal(
+    model: Model,
+    rules: Rules,
+    cooling: Cooling,
+    best: Best,
+    n_steps: int,
+    rng: npt.NDArray[np.uint64],
+) -> int:
+    """Metropolis swaps while cooling; return the number of evaluations.
+
+    Kirkpatrick, Gelatt & Vecchi, Science 220, 671 (1983).
+    """
+    tables, state = model
+    step = (cooling.end - cooling.begin) / max(n_steps, 1)
+    ratio = np.log(cooling.last / cooling.first)
+    factor = np.exp(ratio * step)
+    temperature = cooling.first * np.exp(ratio * cooling.begin)
+    for n in range(n_steps):
+        i, j = draw_swap(rules, state.labels, rng)
+        if i < 0:
+            return n
+        change = swap_change(tables, state, i, j)
+        if change <= 0.0 or random_unit(rng) < np.exp(-change / temperature):
+            accept(tables, state)
+            keep_best(state, best)
+        temperature *= factor
+    return n_steps
+
+
+@njit(cache=True)
+def anneal_guided(
+    model: Model,
+    guide: Model,
+    rules: Rules,
+    cooling: Cooling,
+    noise: float,
+    best: Best,
+    log: tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]],
+    rng: npt.NDArray[np.uint64],
+) -> int:
+    """Metropolis swaps that a cheap guide has to accept before the model is asked.
+
+    Delayed acceptance (Christen & Fox, J. Comput. Graph. Stat. 14, 795 (2005)): what the guide
+    lets through is accepted with the ratio of the two Boltzmann factors, so the model's
+    distribution is met whatever the guide is; a good guide saves most of the evaluations. Its
+    temperature is the higher the larger its error.
+
+    Parameters
+    ----------
+    model, guide
+        Of one cell, with equal labels.
+    rules, cooling
+        Of the walk.
+    noise
+        Error of the guide's changes, eV.
+    best
+        Brought up to date.
+    log
+        (n, 3) and (n,): receive the sites asked about with whether they were swapped, and the
+        model's changes, eV.
+    rng
+        State of the random numbers.
+
+    Returns
+    -------
+    int
+        Number of evaluations, fewer than n where the walk froze.
+    """
+    swaps, changes = log
+    tables, state = model
+    guide_tables, guide_state = guide
+    n_steps = changes.size
+    step = (cooling.end - cooling.begin) / max(n_steps, 1)
+    ratio = np.log(cooling.last / cooling.first)
+    for n in range(n_steps):
+        temperature = cooling.first * np.exp(ratio * (cooling.begin + n * step))
+        soft = np.sqrt(temperature * temperature + noise * noise)
+        guess, i, j = 0.0, -1, -1
+        for _ in range(PATIENCE):
+            i, j = draw_swap(rules, state.labels, rng)
+            if i < 0:
+                return n
+            guess = swap_change(guide_tables, guide_state, i, j)
+            if guess <= 0.0 or random_unit(rng) < np.exp(-guess / soft):
+                break
+            i = -1
+        if i < 0:
+            return n
+        change = swap_change(tables, state, i, j)
+        swaps[n, 0], swaps[n, 1], swaps[n, 2] = i, j, 0
+        changes[n] = change
+        exponent = change / temperature - guess / soft
+        if exponent <= 0.0 or random_unit(rng) < np.exp(-exponent):
+            swaps[n, 2] = 1
+            accept(tables, state)
+            accept(guide_tables, guide_state)
+            keep_best(state, best)
+    return n_steps
+
+
+@njit(cache=True)
+def descend(model: Model, rules: Rules, best: Best, limit: int, rng: npt.NDArray[np.uint64]) -> int:
+    """Carry out every swap that lowers the energy until none does; return the evaluations.
+
+    All pairs are asked in turn, in an order that jumps about; the walk ends when as many as
+    there are have been asked in vain, or at the limit.
+    """
+    tables, state = model
+    n = rules.sites.size
+    n_pairs = n * (n - 1) // 2
+    stride = _coprime(n_pairs, 0.618)
+    at = random_below(rng, max(n_pairs, 1))
+    asked, in_vain = 0, 0
+    while in_vain < n_pairs:
+        at = (at + stride) % n_pairs
+        # Pairs (i, j), j < i, numbered row by row.
+        i = int((1.0 + np.sqrt(1.0 + 8.0 * at)) / 2.0)
+        one, other = rules.sites[i], rules.sites[at - i * (i - 1) // 2]
+        in_vain += 1
+        if not is_swap(rules, state.labels, one, other):
+            continue
+        if asked >= limit:
+            break
+        asked += 1
+        if swap_change(tables, state, one, other) < -SAME:
+            accept(tables, state)
+            in_vain = 0
+    keep_best(state, best)
+    return asked
+
+
+@njit(cache=True)
+def _coprime(n: int, fraction: float) -> int:
+    """Return a number near a fraction of n without a common divisor."""
+    number = max(1, int(fraction * n))
+    while True:
+        a, b = n, number
+        while b:
+            a, b = b, a % b
+        if a <= 1:
+            return number
+        number += 1
+
+
+@njit(cache=True)
+def temper(
+    tables: Any,
+    states: tuple[Any, ...],
+    rules: Rules,
+    temperatures: npt.NDArray[np.float64],
+    best: Best,
+    n_steps: int,
+    rng: npt.NDArray[np.uint64],
+) -> int:
+    """Walk at several temperatures that exchange their labelings; return the evaluations.
+
+    Parallel tempering (Swendsen & Wang, Phys. Rev. Lett. 57, 2607 (1986)). One round is as many
+    swaps of every replica as there are sites, then an exchange of neighbouring temperatures.
+
+    Parameters
+    ----------
+    tables
+        Of the model.
+    states
+        One per temperature, of one type.
+    rules
+        Of the cell.
+    temperatures
+        (n,), eV.
+    best
+        Brought up to date.
+    n_steps
+        Evaluations of all replicas together.
+    rng
+        State of the random numbers.
+    """
+    n = temperatures.size
+    holder = np.arange(n)
+    asked = 0
+    while asked < n_steps:
+        for k in range(n):
+            state = states[holder[k]]
+            for _ in range(min(rules.sites.size, n_steps - asked)):
+                i, j = draw_swap(rules, state.labels, rng)
+                if i < 0:
+                    return asked
+                change = swap_change(tables, state, i, j)
+                asked += 1
+                if change <= 0.0 or random_unit(rng) < np.exp(-change / temperatures[k]):
+                    accept(tables, state)
+                    keep_best(state, best)
+        for k in range(n - 1):
+            one, other = states[holder[k]].energy[0], states[holder[k + 1]].energy[0]
+            exponent = (one - other) * (1.0 / temperatures[k] - 1.0 / temperatures[k + 1])
+            if exponent >= 0.0 or random_unit(rng) < np.exp(exponent):
+                holder[k], holder[k + 1] = holder[k + 1], holder[k]
+    return asked
+
+
+@njit(cache=True)
+def add_again(model: Model, rules: Rules, remaining: npt.NDArray[np.int64], limit: int) -> int:
+    """Decide the undecided sites of a partial cell one after the other; return the evaluations.
+
+    Undecided sites hold the composition that remains to be placed; the site and species of lowest
+    mean-field energy are decided next. The last choices follow without a question.
+
+    Parameters
+    ----------
+    model
+        Tables and partial state.
+    rules
+        Of the cell.
+    remaining
+        (n_species,) atoms to place; counted down.
+    limit
+        Evaluations after which the rest is placed as it comes.
+    """
+    tables, state = model
+    n_sites, n_species = rules.allowed.shape
+    asked = 0
+    while True:
+        n_open = _spread(state, rules, remaining)
+        if n_open == 0:
+            return asked
+        best, site, species = np.inf, -1, -1
+        if asked + n_open * n_species < limit and (remaining > 0).sum() > 1:
+            begin_partial(tables, state)
+            asked += 1
+            for i in range(n_sites):
+                if state.labels[i] >= 0:
+                    continue
+                for z in range(n_species):
+                    if state.occupations[i, z] == 0.0:
+                        continue
+                    asked += 1
+                    change = decide_change(tables, state, i, z)
+                    if change < best - SAME:
+                        best, site, species = change, i, z
+        else:
+            for i in range(n_sites):
+                if state.labels[i] < 0:
+                    site = i
+                    species = int(np.argmax(state.occupations[i]))
+                    break
+        decide(tables, state, site, species)
+        remaining[species] -= 1
+
+
+@njit(cache=True)
+def _spread(state: Any, rules: Rules, remaining: npt.NDArray[np.int64]) -> int:
+    """Give every undecided site what remains and it allows; return the number of these sites."""
+    n_open = 0
+    for i in range(state.labels.size):
+        if state.labels[i] >= 0:
+            continue
+        n_open += 1
+        total = 0.0
+        for z in range(remaining.size):
+            state.occupations[i, z] = float(remaining[z]) if rules.allowed[i, z] else 0.0
+            total += state.occupations[i, z]
+        for z in range(remaining.size):
+            state.occupations[i, z] /= total
+    return n_open
+
+
+@njit(cache=True)
+def keep_lowest(
+    labels: npt.NDArray[np.int8],
+    energies: npt.NDArray[np.float64],
+    weights: npt.NDArray[np.int64],
+    codes: npt.NDArray[np.int64],
+    heaps: npt.NDArray[np.float64],
+) -> npt.NDArray[np.int64]:
+    """Return the rows that may be among the lowest of their composition.
+
+    Parameters
+    ----------
+    labels
+        (n, n_sites).
+    energies
+        (n,), eV per site.
+    weights
+        (n_species,): the weights of the species on all sites add up to the code of a composition.
+    codes
+        Ascending codes of all compositions, (n_codes,).
+    heaps
+        (n_codes, n_kept): the lowest energies of each composition so far, the highest of them
+        first (a binary heap); infinite where there are none yet. Brought up to date.
+    """
+    n, n_sites = labels.shape
+    kept = np.empty(n, np.int64)
+    n_kept = 0
+    for row in range(n):
+        code = 0
+        for i in range(n_sites):
+            code += weights[labels[row, i]]
+        heap = heaps[np.searchsorted(codes, code)]
+        energy = energies[row]
+        if energy <= heap[0] + SAME:
+            kept[n_kept] = row
+            n_kept += 1
+            if energy < heap[0]:
+                _replace_first(heap, energy)
+    return kept[:n_kept]
+
+
+@njit(cache=True)
+def _replace_first(heap: npt.NDArray[np.float64], value: float) -> None:
+    """Replace the first, highest, entry of a binary heap."""
+    at = 0
+    while True:
+        child = 2 * at + 1
+        if child + 1 < heap.size and heap[child + 1] > heap[child]:
+            child += 1
+        if child >= heap.size or heap[child] <= value:
+            break
+        heap[at] = heap[child]
+        at = child
+    heap[at] = value
+
+
+@njit(cache=True)
+def products(
+    rows: npt.NDArray[np.float64], vector: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return ``rows @ vector``, each sum in one order, so that it does not depend on its block."""
+    result = np.zeros(rows.shape[0])
+    for n in range(rows.shape[0]):
+        total = 0.0
+        for k in range(vector.size):
+            total += rows[n, k] * vector[k]
+        result[n] = total
+    return result

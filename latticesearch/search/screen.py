@@ -1,0 +1,399 @@
+"""Screening: rank all labelings of enumerable cells by a surrogate, pay for the promising ones.
+
+Enumeration costs no evaluation. After every round of true energies the surrogate is fitted anew,
+until it promises nothing near the hull of what is known, nor below the best of any composition.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from latticesearch.errors import InputError
+from latticesearch.hull import Hull
+from latticesearch.lattice import Labelings
+from latticesearch.parallel import gather_blocks
+from latticesearch.search import _kernels as kernels
+from latticesearch.search.surrogate import features
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy.typing as npt
+
+    from latticesearch.lattice import ParentLattice, Supercell
+    from latticesearch.parallel import Communicator
+    from latticesearch.potential.protocol import LatticeModel
+    from latticesearch.search.polish import Allowance
+    from latticesearch.search.surrogate import Guides
+
+    Floats = npt.NDArray[np.float64]
+
+log = logging.getLogger(__name__)
+
+CONFIDENCE = (2.5, 4.0, 6.0)
+"""Errors of the surrogate within which a prediction may still turn out to be on the hull: when the
+first finds nothing more, what is left of a budget goes to the next."""
+
+ROUNDS = 30
+"""Rounds that share a budget; the more the better the surrogate knows before it chooses."""
+
+SMALLEST_ROUND = 24
+"""Energies per round at least; a fit costs more than an energy."""
+
+PER_COMPOSITION = 0.15
+"""Largest part of a round for one composition."""
+
+HIGH = 0.05
+"""eV per site above the hull from which energies count less for the surrogates."""
+
+FIRST_ROUND = 60
+"""Random labelings evaluated when nothing is known."""
+
+MEMORY = 1_000_000_000
+"""Bytes up to which rows are kept from round to round."""
+
+LEAST_ERROR = 1e-6
+"""eV per site: a surrogate that is exact need not be doubted more."""
+
+
+class Pick(NamedTuple):
+    """A labeling worth its energy; the order of the fields is the order of choice."""
+
+    height: float
+    """Predicted energy above the hull, or more than the margin for the best of a composition."""
+    hnf: tuple[int, ...]
+    labels: bytes
+
+
+@dataclass(eq=False)
+class Screen:
+    """The labelings of one rank and the energies that all ranks know.
+
+    Attributes
+    ----------
+    parent : ParentLattice
+    batches : list of Labelings
+        This rank's share of what may be evaluated.
+    is_known : list of (n,) bool
+        Which of them have been.
+    compositions, energies : lists of arrays
+        Of everything evaluated, on all ranks the same: (n, n_species) and (n,), eV per site.
+    errors : dict
+        Root mean square error of each surrogate on the last round, eV per site.
+    rows : dict
+        What the coefficients of each surrogate multiply, per batch.
+    largest : int
+        Sites of the largest cell with known energies.
+    """
+
+    parent: ParentLattice
+    batches: list[Labelings] = field(default_factory=list)
+    is_known: list[npt.NDArray[np.bool_]] = field(default_factory=list)
+    compositions: list[Floats] = field(default_factory=list)
+    energies: list[Floats] = field(default_factory=list)
+    errors: dict[int, float] = field(default_factory=dict)
+    rows: dict[int, list[Floats]] = field(default_factory=dict)
+    largest: int = 1
+
+    def add(self, batches: Iterable[Labelings]) -> None:
+        """Take labelings into the competition."""
+        for batch in batches:
+            self.batches.append(batch)
+            self.is_known.append(np.zeros(len(batch), dtype=np.bool_))
+
+    def learn(self, batch: Labelings, energies: Floats, guides: Guides) -> None:
+        """Take note of true energies, (n,), eV per site, in the same order on all ranks.
+
+        What lies high above the hull counts less: the surrogate is needed near it.
+        """
+        heights = self._above_hull(batch.compositions, energies)
+        weights = 1.0 / np.sqrt(1.0 + (heights / HIGH) ** 2)
+        self.compositions.append(batch.compositions)
+        self.energies.append(energies)
+        self.largest = max(self.largest, batch.supercell.n_sites)
+        guides.learn_energies(batch, energies, weights)
+
+    def _best_surrogate(self, guides: Guides) -> tuple[int, Floats, float]:
+        """Return which surrogate did best on the last round, its coefficients and its error."""
+        fits = [surrogate.coefficients() for surrogate in guides.surrogates]
+        errors = [
+            self.errors.get(i, error / math.sqrt(self.largest)) for i, (_, error) in enumerate(fits)
+        ]
+        best = int(np.argmin(np.round(errors, 12)))
+        return best, fits[best][0], max(errors[best], LEAST_ERROR)
+
+    def _features(self, which: int, guides: Guides) -> Iterator[Floats]:
+        """Yield the rows of one surrogate, (n, n_parameters), of every batch; kept if they fit."""
+        basis = guides.surrogates[which].basis
+        size = 8 * basis.n_parameters * sum(map(len, self.batches))
+        kept = self.rows.setdefault(which, [])
+        for i, batch in enumerate(self.batches):
+            if i < len(kept):
+                yield kept[i]
+                continue
+            evaluator = features(basis, batch.supercell)
+            rows = evaluator.gradient_rows(batch.labels)
+            if size <= MEMORY:
+                kept.append(rows)
+            yield rows
+
+    def choose(
+        self, guides: Guides, n: int, comm: Communicator, confidence: float = CONFIDENCE[0]
+    ) -> list[Pick]:
+        """Return at most `n` labelings to evaluate next, the same on all ranks.
+
+        A labeling is promising if its prediction is within `confidence` errors of the hull or of
+        the best of its composition.
+        """
+        which, coefficients, error = self._best_surrogate(guides)
+        predictions = [kernels.products(r, coefficients) for r in self._features(which, guides)]
+        hull, lowest = self._references()
+        references = hull, self._first_of_new(predictions, comm) | lowest
+        margin, limit = confidence * error, max(2, int(PER_COMPOSITION * n))
+        mine = _Shortlist(limit)
+        for batch, known, predicted in zip(self.batches, self.is_known, predictions, strict=True):
+            heights = self._heights(batch, predicted, references, margin)
+            heights[known] = np.inf
+            mine.add(batch, np.round(heights, 10))
+        return _spread(sorted(gather_blocks(mine.picks(), comm)), n, limit)
+
+    def _above_hull(self, compositions: Floats, energies: Floats) -> Floats:
+        """Return heights above the hull of what is known, (n,), eV per site; 0 where unknown."""
+        if self.energies:
+            hull, _ = self._references()
+            try:
+                if hull is not None:
+                    return np.asarray(hull.energy_above_hull(compositions, energies))
+            except InputError:  # compositions outside the region of what is known
+                pass
+        return np.zeros(len(energies))
+
+    def _first_of_new(
+        self, predictions: list[Floats], comm: Communicator
+    ) -> dict[tuple[float, ...], float]:
+        """Return the lowest prediction of each composition, on all ranks the same.
+
+        It stands for the best of compositions that have no energy yet.
+        """
+        mine: dict[tuple[float, ...], float] = {}
+        for batch, predicted in zip(self.batches, predictions, strict=True):
+            kinds, kind = np.unique(np.round(batch.compositions, 9), axis=0, return_inverse=True)
+            first = np.full(len(kinds), np.inf)
+            np.minimum.at(first, kind.reshape(-1), predicted)
+            for row, energy in zip(kinds.tolist(), first.tolist(), strict=True):
+                mine[tuple(row)] = min(energy, mine.get(tuple(row), np.inf))
+        parts = comm.allgather(mine)
+        names = {name for part in parts for name in part}
+        return {name: min(part.get(name, np.inf) for part in parts) for name in names}
+
+    def _references(self) -> tuple[Hull | None, dict[tuple[float, ...], float]]:
+        """Return the hull of what is known, and the lowest energy of each composition."""
+        x, e = np.concatenate(self.compositions), np.concatenate(self.energies)
+        lowest: dict[tuple[float, ...], float] = {}
+        for row, energy in zip(np.round(x, 9).tolist(), e.tolist(), strict=True):
+            lowest[tuple(row)] = min(energy, lowest.get(tuple(row), np.inf))
+        try:
+            return Hull(x, e), lowest
+        except InputError:  # no end members within the limits of composition
+            return None, lowest
+
+    def _heights(
+        self,
+        batch: Labelings,
+        predicted: Floats,
+        references: tuple[Hull | None, dict[tuple[float, ...], float]],
+        margin: float,
+    ) -> Floats:
+        """Return how promising the predictions are, (n,), eV per site; infinite where not.
+
+        First come those near the hull, by height, then those near the best of their composition.
+        """
+        hull, lowest = references
+        kinds, kind = np.unique(np.round(batch.compositions, 9), axis=0, return_inverse=True)
+        kind = kind.reshape(-1)
+        best = np.array([lowest[tuple(row)] for row in kinds.tolist()])
+        own = np.maximum(predicted - best[kind], 0.0)
+        heights = np.where(own < margin, margin + own, np.inf)
+        if hull is None:
+            return heights
+        try:
+            above = predicted - hull.energy(kinds)[kind]
+        except InputError:  # a composition outside the region of what is known
+            return heights
+        return np.where(above < margin, above, heights)
+
+    def evaluate(
+        self, picks: list[Pick], potential: LatticeModel, guides: Guides, comm: Communicator
+    ) -> list[tuple[Labelings, Floats]]:
+        """Return batches of the picks with their true energies, and learn them, on all ranks."""
+        groups: dict[tuple[int, ...], list[bytes]] = {}
+        for pick in sorted(picks, key=lambda p: (p.hnf, p.labels)):
+            groups.setdefault(pick.hnf, []).append(pick.labels)
+        batches = [
+            Labelings(_supercell(self.parent, hnf), _rows(rows)) for hnf, rows in groups.items()
+        ]
+        mine = [
+            (i, potential.evaluator(batch.supercell).energies(batch.labels))
+            for i, batch in enumerate(batches)
+            if i % comm.size == comm.rank
+        ]
+        energies = dict(gather_blocks(mine, comm))
+        result = [(batch, energies[i]) for i, batch in enumerate(batches)]
+        self._judge(result, guides)
+        for batch, values in result:
+            self.learn(batch, values, guides)
+        self._mark(groups)
+        return result
+
+    def _judge(self, result: list[tuple[Labelings, Floats]], guides: Guides) -> None:
+        """Measure the surrogates on energies they have not learnt."""
+        for i, surrogate in enumerate(guides.surrogates):
+            coefficients, _ = surrogate.coefficients()
+            misses = [
+                features(surrogate.basis, batch.supercell).gradient_rows(batch.labels)
+                @ coefficients
+                - values
+                for batch, values in result
+            ]
+            self.errors[i] = float(np.sqrt(np.mean(np.concatenate(misses) ** 2)))
+
+    def _mark(self, groups: dict[tuple[int, ...], list[bytes]]) -> None:
+        """Note which of this rank's labelings are known now."""
+        names = {hnf: set(rows) for hnf, rows in groups.items()}
+        for batch, known in zip(self.batches, self.is_known, strict=True):
+            wanted = names.get(tuple(batch.supercell.hnf.ravel().tolist()))
+            if wanted:
+                width = np.dtype((np.void, batch.labels.shape[1]))
+                rows = batch.labels.view(width).reshape(-1)
+                chosen = np.frombuffer(b"".join(sorted(wanted)), dtype=width)
+                known[np.isin(rows, chosen)] = True
+
+
+class _Shortlist:
+    """The most promising labelings of each composition on one rank, ties included."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.heights: dict[bytes, list[Floats]] = {}
+        self.rows: dict[bytes, list[tuple[Labelings, npt.NDArray[np.intp]]]] = {}
+
+    def add(self, batch: Labelings, heights: Floats) -> None:
+        """Take the finite heights, (n,), of a batch into account."""
+        rows = np.flatnonzero(np.isfinite(heights))
+        kinds, kind = np.unique(np.round(batch.compositions[rows], 9), axis=0, return_inverse=True)
+        for i, name in enumerate(kinds):
+            mine = rows[kind.reshape(-1) == i]
+            self.heights.setdefault(name.tobytes(), []).append(heights[mine])
+            self.rows.setdefault(name.tobytes(), []).append((batch, mine))
+
+    def picks(self) -> list[Pick]:
+        """Return everything that can be among the `limit` first of its composition."""
+        found = []
+        for name, parts in self.heights.items():
+            every = np.concatenate(parts)
+            highest = np.sort(every)[min(self.limit, len(every)) - 1]
+            for heights, (batch, rows) in zip(parts, self.rows[name], strict=True):
+                hnf = tuple(batch.supercell.hnf.ravel().tolist())
+                found += [
+                    Pick(float(heights[k]), hnf, batch.labels[rows[k]].tobytes())
+                    for k in np.flatnonzero(heights <= highest).tolist()
+                ]
+        return found
+
+
+def _spread(picks: list[Pick], n: int, limit: int) -> list[Pick]:
+    """Return the first `n`, but at most `limit` of one composition."""
+    taken: dict[tuple[float, ...], int] = {}
+    chosen = []
+    for pick in picks:
+        labels = np.frombuffer(pick.labels, dtype=np.int8)
+        name = tuple(np.round(np.bincount(labels, minlength=26) / len(labels), 9).tolist())
+        if taken.get(name, 0) < limit:
+            taken[name] = taken.get(name, 0) + 1
+            chosen.append(pick)
+        if len(chosen) == n:
+            break
+    return chosen
+
+
+def _supercell(parent: ParentLattice, hnf: tuple[int, ...]) -> Supercell:
+    from latticesearch.lattice import Supercell
+
+    return Supercell.from_matrix(parent, np.array(hnf).reshape(3, 3))
+
+
+def _rows(rows: list[bytes]) -> npt.NDArray[np.int8]:
+    return np.frombuffer(b"".join(rows), dtype=np.int8).reshape(len(rows), -1)
+
+
+def first_picks(screen: Screen, allowance: Allowance, seed: int, comm: Communicator) -> list[Pick]:
+    """Return what to evaluate when nothing is known: pure labelings, and random ones.
+
+    A labeling's place in the random order depends on the labeling and the seed alone, so the
+    choice is the same for any number of ranks.
+    """
+    widest = max((batch.labels.shape[1] for batch in screen.batches), default=0)
+    random_weights = np.random.default_rng(seed).integers(2**63, size=widest, dtype=np.uint64)
+    mine = []
+    for batch in screen.batches:
+        weights = random_weights[: batch.labels.shape[1]]
+        codes = ((batch.labels.astype(np.uint64) + np.uint64(1)) * weights).sum(axis=1)
+        codes = (codes ^ (codes >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+        places = codes.astype(np.float64) / 2.0**64
+        places[(batch.labels == batch.labels[:, :1]).all(axis=1)] = -1.0
+        name = tuple(batch.supercell.hnf.ravel().tolist())
+        rows = np.argsort(places, kind="stable")[: 2 * FIRST_ROUND]
+        mine += [Pick(float(places[r]), name, batch.labels[r].tobytes()) for r in rows]
+    picks = sorted(gather_blocks(sorted(mine)[: 2 * FIRST_ROUND], comm))
+    left = min(comm.allgather(allowance.left))
+    n_pure = sum(pick.height < 0.0 for pick in picks)
+    return picks[: int(min(n_pure + FIRST_ROUND, left, len(picks)))]
+
+
+def screen_all(
+    screen: Screen,
+    potential: LatticeModel,
+    guides: Guides,
+    allowance: Allowance,
+    comm: Communicator,
+) -> list[tuple[Labelings, Floats]]:
+    """Evaluate round after round what the surrogates promise, until that is nothing.
+
+    Parameters
+    ----------
+    screen
+        The labelings; some energies are known.
+    potential
+        The true energies.
+    guides
+        Surrogates; they learn.
+    allowance
+        Evaluations that may be used.
+    comm
+        Ranks that share the work.
+
+    Returns
+    -------
+    list of (Labelings, (n,) float)
+        Everything evaluated, with energies in eV per site; the same on all ranks.
+    """
+    found = []
+    limit = min(
+        allowance.limit - allowance.used, sum(comm.allgather(sum(map(len, screen.batches))))
+    )
+    per_round = max(SMALLEST_ROUND, int(limit) // ROUNDS)
+    doubts = list(CONFIDENCE) if np.isfinite(allowance.limit) else [CONFIDENCE[0]]
+    while doubts and (left := min(comm.allgather(allowance.left))) >= 1:
+        picks = screen.choose(guides, int(min(per_round, left)), comm, doubts[0])
+        if not picks:
+            doubts.pop(0)
+            continue
+        found += screen.evaluate(picks, potential, guides, comm)
+        allowance.take(len(picks))
+    log.debug("screening: %d energies, errors %s eV per site", allowance.used, screen.errors)
+    return found

@@ -1,0 +1,195 @@
+"""Ways to search one supercell: where labelings come from, and how they are improved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latticesearch.search import _kernels as kernels
+from latticesearch.search.greedy import SearchResult
+from latticesearch.search.guided import Walk, guided_search, random_start, random_state
+from latticesearch.search.partial import UNDECIDED
+from latticesearch.search.polish import ENERGY_DECIMALS, Allowance
+from latticesearch.search.surrogate import Guides
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from latticesearch.potential.protocol import LatticeEvaluator
+
+    Labels = npt.NDArray[np.int8]
+
+FIRST, LAST = 0.4, 0.02
+"""First and last temperature of annealing, in units of the mean size of a random swap. Measured
+at 5000 to 100 000 evaluations on cells of 54 to 128 sites."""
+
+REPLICAS = 6
+"""Temperatures of parallel tempering, geometric between the same two."""
+
+CLEARED = 8
+"""Sites cleared and filled again at a time."""
+
+
+def anneal(walk: Walk, n: int) -> int:
+    """Metropolis swaps while cooling."""
+    _, changes = walk.sample(max(1, min(200, n // 20)))
+    if not len(changes):
+        return 0
+    scale = float(np.abs(changes).mean())
+    cooling = kernels.Cooling(scale * FIRST, scale * LAST, 0.0, 1.0)
+    left = n - len(changes)
+    used = kernels.anneal(walk.model, walk.rules, cooling, walk.best, left, walk.rng)
+    walk.allowance.take(used)
+    return len(changes) + int(used)
+
+
+def temper(walk: Walk, n: int) -> int:
+    """Parallel tempering."""
+    _, changes = walk.sample(max(1, min(200, n // 20)))
+    if not len(changes) or n < REPLICAS:
+        return len(changes)
+    temperatures = np.geomspace(LAST, FIRST, REPLICAS) * float(np.abs(changes).mean())
+    tables, _ = walk.model
+    states = tuple(walk.evaluator.walk_state(walk.labels) for _ in range(REPLICAS))
+    left = n - len(changes)
+    used = kernels.temper(tables, states, walk.rules, temperatures, walk.best, left, walk.rng)
+    walk.allowance.take(used)
+    return len(changes) + int(used)
+
+
+def descend(walk: Walk, n: int) -> int:
+    """Carry out swaps that lower the energy until there are none."""
+    used = int(kernels.descend(walk.model, walk.rules, walk.best, n, walk.rng))
+    walk.allowance.take(used)
+    return used
+
+
+def recreate(walk: Walk, n: int) -> int:
+    """Descend; then clear a cluster of sites, fill it again, descend, and keep what is lower.
+
+    Ruin and recreate (Schrimpf et al., J. Comput. Phys. 159, 139 (2000)); sites are filled by
+    their mean-field energies.
+    """
+    used = descend(walk, n)
+    near = _nearest(walk)
+    while n - used > CLEARED * CLEARED and near:
+        centre = int(kernels.random_below(walk.rng, len(near)))
+        labels, cost = _refilled(walk, near[centre], n - used)
+        used += cost
+        if np.array_equal(labels, walk.best.labels):
+            continue
+        walk.restart(labels)
+        used += 1 + descend(walk, n - used - 1)
+    return used
+
+
+def _nearest(walk: Walk) -> list[npt.NDArray[np.intp]]:
+    """Return per open site the sites with the same choice nearest to it, itself first."""
+    from ase.geometry import get_distances
+
+    cell, sites = walk.evaluator.supercell, walk.rules.sites
+    positions = cell.positions[sites]
+    distances = get_distances(positions, cell=cell.cell, pbc=True)[1]
+    alike = (walk.rules.allowed[sites][:, None] == walk.rules.allowed[sites]).all(axis=2)
+    order = np.argsort(np.round(distances, 6) + np.where(alike, 0.0, np.inf), kind="stable")
+    return [sites[row[: min(CLEARED, n)]] for row, n in zip(order, alike.sum(axis=1), strict=True)]
+
+
+def _refilled(walk: Walk, sites: npt.NDArray[np.intp], limit: int) -> tuple[Labels, int]:
+    """Return the best labeling with `sites` cleared and filled again, and the evaluations."""
+    labels = walk.best.labels.copy()
+    n_species = walk.evaluator.supercell.allowed.shape[1]
+    remaining = np.bincount(labels[sites], minlength=n_species).astype(np.int64)
+    occupations = np.eye(n_species)[labels]
+    labels[sites] = UNDECIDED
+    occupations[sites] = 1.0 / n_species
+    state = walk.evaluator.partial_state(labels, occupations)
+    model = (walk.evaluator.walk_tables, state)
+    used = int(kernels.add_again(model, walk.rules, remaining, limit))
+    walk.allowance.take(used)
+    return state.labels, used
+
+
+def improve(
+    start: Labels,
+    evaluator: LatticeEvaluator,
+    polish: Callable[[Walk, int], int],
+    allowance: Allowance,
+    seed: int,
+) -> SearchResult:
+    """Return the best labeling a polish finds from a start."""
+    rng = np.random.default_rng(seed)
+    walk = Walk(evaluator, start, allowance, random_state(rng))
+    polish(walk, int(allowance.left))
+    energy = walk.best.energy / len(start)
+    return SearchResult(walk.best.labels[None], energy, allowance.used)
+
+
+def default_evaluations(evaluator: LatticeEvaluator) -> int:
+    """Return the evaluations of one supercell and composition when there is no budget."""
+    return 100 * int(np.count_nonzero(evaluator.supercell.allowed.sum(axis=1) > 1))
+
+
+def polish_random(
+    evaluator: LatticeEvaluator,
+    counts: npt.NDArray[np.int64],
+    name: str,
+    allowance: Allowance,
+    rng: np.random.Generator,
+    guides: Guides | None = None,
+) -> SearchResult:
+    """Search one composition from random labelings.
+
+    Parameters
+    ----------
+    evaluator
+        Energies of the cell.
+    counts
+        (n_species,) atoms of each species in the cell.
+    name
+        One of `POLISHES`.
+    allowance
+        Evaluations that may be used; `default_evaluations` when unlimited.
+    rng
+        Source of all chance.
+    guides
+        Surrogates for "guided"; new ones when not given.
+    """
+    if not np.isfinite(allowance.limit):
+        limit = allowance.used + default_evaluations(evaluator)
+        allowance = Allowance(limit, allowance.used, allowance.deadline)
+    polish = POLISHES[name]
+    if polish is None:
+        guides = guides or Guides.of(evaluator.supercell.parent)
+        return guided_search(evaluator, counts, guides=guides, allowance=allowance, rng=rng)
+    found: list[SearchResult] = []
+    while allowance.left >= 1:
+        start = random_start(evaluator, counts, rng)
+        before = allowance.used
+        found.append(improve(start, evaluator, polish, allowance, int(rng.integers(2**62))))
+        if allowance.used <= before + 1:
+            break
+    return joined(found, allowance.used)
+
+
+def joined(results: list[SearchResult], evaluations: int) -> SearchResult:
+    """Return the different labelings of several results, lowest first."""
+    labels = np.concatenate([result.labels for result in results])
+    energies = np.concatenate([result.energies for result in results])
+    _, first = np.unique(labels, axis=0, return_index=True)
+    order = first[np.argsort(np.round(energies[first], ENERGY_DECIMALS), kind="stable")]
+    return SearchResult(labels[order], energies[order], evaluations)
+
+
+POLISHES: dict[str, Callable[[Walk, int], int] | None] = {
+    "guided": None,
+    "annealing": anneal,
+    "tempering": temper,
+    "recreate": recreate,
+    "descent": descend,
+}
+"""Ways to improve a labeling: each spends up to n evaluations and returns how many they were; the
+walk knows its best. Guided annealing starts from its surrogate's own labelings."""
