@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -136,10 +135,6 @@ AUTOMATIC = (Regularisation(), Regularisation(linear=1e-4, radial=1e-2))
 """Among these, from strong to weak, a fit picks by the left-out error. Measured on Nb-Mo-Ta-W with
 25 to 200 energies at levels 8 to 16, the pick is within 10 % of the best of 14 tried."""
 
-
-LENIENCE = 0.95
-"""A weaker ridge is kept unless it predicts worse by more than this: in active learning a potential
-that follows its data predicts fewer structures below the hull that are not."""
 
 MOST_DENSE_ROWS = 10_000
 """Energies, force and stress components that are still fitted with all rows in memory."""
@@ -270,14 +265,14 @@ def _train(method: _Method, training: TrainingSet, weights: Floats) -> _Fitted:
         starts = [problem.start(method.seed, index) for index in range(method.n_starts)]
     else:
         starts = [problem.radial.of(method.initial.radial_coeffs)]
-    tried: list[tuple[float, Trial, Regularisation]] = []
+    tried: list[tuple[Trial, Regularisation]] = []
     for start in starts:
         coordinates = start
-        for k, ridges in enumerate(method.ridges):  # each goes on where the stronger one ended
+        for ridges in method.ridges:  # from strong to weak: each goes on where the last one ended
             trial = problem.solve(start, coordinates, ridges, method.max_iterations)
-            tried.append((LENIENCE**k * problem.typical_left_out_error(trial), trial, ridges))
+            tried.append((trial, ridges))
             coordinates = trial.solution.coordinates
-    _, best, ridges = min(tried, key=itemgetter(0))
+    best, ridges = min(tried, key=lambda pair: problem.typical_left_out_error(pair[0]))
     return _Fitted(problem.potential(best), problem.outcome(best), ridges)
 
 
