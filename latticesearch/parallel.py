@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from mpi4py import MPI
 
@@ -54,8 +55,8 @@ class Communicator(Protocol):
     def meet(self, timeout: float) -> bool:
         """Return whether all ranks call this within `timeout` seconds."""
 
-    def shared_counter(self) -> Callable[[], int]:
-        """Return, on all ranks together, a function that gives 0, 1, 2, ... each to one caller."""
+    def shared_counter(self) -> AbstractContextManager[Callable[[], int]]:
+        """Give, on all ranks together, a function that gives 0, 1, 2, ... each to one caller."""
 
     def abort(self, code: int) -> None:
         """End all ranks at once with the exit code `code`."""
@@ -82,9 +83,10 @@ class SerialComm:
         """Return True."""
         return True
 
-    def shared_counter(self) -> Callable[[], int]:
-        """Return a function that gives 0, 1, 2, ..."""
-        return itertools.count().__next__
+    @contextlib.contextmanager
+    def shared_counter(self) -> Iterator[Callable[[], int]]:
+        """Give a function that gives 0, 1, 2, ..."""
+        yield itertools.count().__next__
 
     def abort(self, code: int) -> None:
         """Leave the process."""
@@ -126,8 +128,9 @@ class MpiComm:
         """Return whether all ranks call this within `timeout` seconds."""
         return _wait(self._meeting.Ibarrier(), timeout)
 
-    def shared_counter(self) -> Callable[[], int]:
-        """Return a function that gives 0, 1, 2, ... each to one caller on any rank.
+    @contextlib.contextmanager
+    def shared_counter(self) -> Iterator[Callable[[], int]]:
+        """Give a function that gives 0, 1, 2, ... each to one caller on any rank.
 
         A number in the memory of rank 0 that all ranks read and raise in one step, so no rank
         has to serve the others.
@@ -146,7 +149,8 @@ class MpiComm:
             window.Unlock(0)
             return int(found[0])
 
-        return following
+        yield following
+        window.Free()
 
     def abort(self, code: int) -> None:
         """End all ranks at once."""
@@ -313,9 +317,16 @@ def deal_out(n: int, function: Callable[[int], T], comm: Communicator) -> list[T
     comm
         The ranks.
     """
-    following = comm.shared_counter()
     mine: list[tuple[int, T]] = []
+    # An error is raised on all ranks, so all of them leave the counter together.
+    error: Exception | None = None
+    with comm.shared_counter() as following:
+        try:
+            while (i := following()) < n:
+                mine.append((i, function(i)))
+        except Exception as caught:  # noqa: BLE001 - raised on all ranks below
+            error = caught
     with collective_errors(comm):
-        while (i := following()) < n:
-            mine.append((i, function(i)))
+        if error is not None:
+            raise error
     return [result for _, result in sorted(gather_blocks(mine, comm), key=lambda part: part[0])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import pickle
 import threading
@@ -25,13 +26,14 @@ class FakeComm:
     def bcast(self, value, root=0):
         return self.allgather(value)[root]
 
+    @contextlib.contextmanager
     def shared_counter(self):
         if self.rank == 0:
             self._shared["counter"] = itertools.count()
         self.barrier()
         counter = self._shared["counter"]
         self.barrier()
-        return counter.__next__
+        yield counter.__next__
 
     def abort(self, code):
         raise SystemExit(code)

@@ -6,11 +6,20 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from latticesearch.search.certificate import Certificate, certify
 from latticesearch.search.driver import search
 from latticesearch.search.greedy import SearchResult, greedy_search
 from latticesearch.search.pool import Candidate, CandidatePool
 
-__all__ = ["Candidate", "CandidatePool", "SearchResult", "greedy_search", "search"]
+__all__ = [
+    "Candidate",
+    "CandidatePool",
+    "Certificate",
+    "SearchResult",
+    "certify",
+    "greedy_search",
+    "search",
+]
 
 
 class _CallablePackage(ModuleType):

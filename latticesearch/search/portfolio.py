@@ -209,7 +209,7 @@ def _guided(job: Job, task: Task, guides: Guides, wave: int) -> SearchResult:
 
 def _first_look(job: Job, items: list[WorkItem], allowance: Allowance) -> list[Task]:
     """Return the items that are searched first, with what each may cost."""
-    full = [default_evaluations(job.potential.evaluator(item.supercell)) for item in items]
+    full = [default_evaluations(item.supercell) for item in items]
     if not math.isfinite(allowance.limit):
         return [(i, Allowance(n, 0, allowance.deadline)) for i, n in zip(items, full, strict=True)]
     left = min(job.comm.allgather(allowance.left))

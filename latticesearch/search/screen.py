@@ -48,7 +48,7 @@ SMALLEST_ROUND = 24
 PER_COMPOSITION = 0.15
 """Largest part of a round for one composition."""
 
-HIGH = 0.05
+HIGH = 0.02
 """eV per site above the hull from which energies count less for the surrogates."""
 
 FIRST_ROUND = 60

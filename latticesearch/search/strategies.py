@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from latticesearch.lattice import Supercell
     from latticesearch.potential.protocol import LatticeEvaluator
 
     Labels = npt.NDArray[np.int8]
@@ -128,9 +129,9 @@ def improve(
     return SearchResult(walk.best.labels[None], energy, allowance.used)
 
 
-def default_evaluations(evaluator: LatticeEvaluator) -> int:
+def default_evaluations(supercell: Supercell) -> int:
     """Return the evaluations of one supercell and composition when there is no budget."""
-    return 100 * int(np.count_nonzero(evaluator.supercell.allowed.sum(axis=1) > 1))
+    return 100 * max(int(np.count_nonzero(supercell.allowed.sum(axis=1) > 1)), 1)
 
 
 def polish_random(
@@ -159,7 +160,7 @@ def polish_random(
         Surrogates for "guided"; new ones when not given.
     """
     if not np.isfinite(allowance.limit):
-        limit = allowance.used + default_evaluations(evaluator)
+        limit = allowance.used + default_evaluations(evaluator.supercell)
         allowance = Allowance(limit, allowance.used, allowance.deadline)
     polish = POLISHES[name]
     if polish is None:

@@ -119,9 +119,9 @@ class Surrogate:
         self, batch: Labelings, energies: Floats, weights: Floats | float = 1.0
     ) -> None:
         """Learn energies of labelings, (n,), eV per site, with weights; larger cells count more."""
-        weights = np.sqrt(batch.supercell.n_sites) * np.broadcast_to(weights, len(energies))
+        factors = math.sqrt(batch.supercell.n_sites) * np.broadcast_to(weights, len(energies))
         rows = features(self.basis, batch.supercell).gradient_rows(batch.labels)
-        self.normal.add(weights[:, None] * rows, weights * energies)
+        self.normal.add(factors[:, None] * rows, factors * energies)
 
     def learn_swaps(
         self,

@@ -45,11 +45,10 @@ def sweep(
     done: Beams = {}
     for start, energy in zip(starts, energies, strict=True):
         level: Beams = {_counts(start, evaluator): (start[None], np.array([energy]))}
-        host = int(np.bincount(start).argmax())
         while level:
             for counts, (labels, values) in level.items():
                 done[counts] = _lowest(labels, values, done.get(counts), beam_width)
-            level = _next_level(evaluator, level, host, beam_width, allowance)
+            level = _next_level(evaluator, level, start, beam_width, allowance)
     labels = np.concatenate([rows for rows, _ in done.values()])
     values = np.concatenate([rows for _, rows in done.values()])
     order = np.argsort(np.round(values, ENERGY_DECIMALS), kind="stable")
@@ -81,16 +80,16 @@ def _lowest(
 
 
 def _next_level(
-    evaluator: LatticeEvaluator, level: Beams, host: int, width: int, allowance: Allowance
+    evaluator: LatticeEvaluator, level: Beams, start: Labels, width: int, allowance: Allowance
 ) -> Beams:
-    """Return the lowest labelings with one more atom that is not of the host."""
+    """Return the lowest labelings with one more atom that is not the one of the start."""
     allowed = evaluator.supercell.allowed
     permutations = evaluator.supercell.site_permutations
     found: dict[tuple[int, ...], list[tuple[Labels, Floats]]] = {}
     for rows, values in level.values():
         for row, value in zip(rows, values, strict=True):
-            sites, species = np.nonzero((row == host)[:, None] & allowed)
-            keep = species != host
+            sites, species = np.nonzero((row == start)[:, None] & allowed)
+            keep = species != start[sites]
             sites, species = sites[keep], species[keep].astype(np.int8)
             if not len(sites) or not allowance.take(len(sites)):
                 continue

@@ -52,3 +52,76 @@ def minima(evaluator, counts):
     start = np.full(supercell.n_sites, UNDECIDED)
     labels = np.array(completions(start, counts, supercell.allowed))
     return np.sort(evaluator.energies(labels))
+
+
+class SplitMix:
+    """The compiled generator in Python integers."""
+
+    def __init__(self, state):
+        self.state = int(state)
+
+    def bits(self):
+        mask = 2**64 - 1
+        self.state = (self.state + 0x9E3779B97F4A7C15) & mask
+        z = self.state
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+        return z ^ (z >> 31)
+
+    def below(self, n):
+        return ((self.bits() >> 32) * n) >> 32
+
+    def unit(self):
+        return (self.bits() >> 11) * 2.0**-53
+
+
+def draw_swap(labels, allowed, rng):
+    """Two sites whose exchange gives another allowed labeling."""
+    while True:
+        i, j = rng.below(len(labels)), rng.below(len(labels))
+        a, b = labels[i], labels[j]
+        if a != b and allowed[i, b] and allowed[j, a]:
+            return i, j
+
+
+def anneal(evaluator, labels, temperatures, seed, guide=None, noise=0.0):
+    """Metropolis swaps at given temperatures, with or without a guide; labels after each."""
+    rng, labels, visited = SplitMix(seed), labels.copy(), []
+    allowed = evaluator.supercell.allowed
+    for temperature in temperatures:
+        guess, soft = 0.0, np.hypot(temperature, noise)
+        while True:
+            i, j = draw_swap(labels, allowed, rng)
+            if guide is None:
+                break
+            guess = guide.swap_energies(labels, np.array([[i, j]]))[0]
+            if guess <= 1e-10 or rng.unit() < np.exp(-guess / soft):
+                break
+        change = evaluator.swap_energies(labels, np.array([[i, j]]))[0]
+        exponent = change / temperature - (guess / soft if guide is not None else 0.0)
+        if exponent * (temperature if guide is None else 1.0) <= 1e-10 or rng.unit() < np.exp(
+            -exponent
+        ):
+            labels[[i, j]] = labels[[j, i]]
+        visited.append(labels.copy())
+    return np.array(visited)
+
+
+def add_again(evaluator, labels, remaining):
+    """Fill undecided sites one by one, the lowest mean-field energy first."""
+    labels, remaining = labels.copy(), remaining.copy()
+    n_species = len(remaining)
+    while np.any(labels == UNDECIDED):
+        shares = remaining / remaining.sum()
+        best = None
+        for site in np.flatnonzero(labels == UNDECIDED):
+            for species in np.flatnonzero(remaining):
+                occupations = np.eye(n_species)[labels]
+                occupations[labels == UNDECIDED] = shares
+                occupations[site] = np.eye(n_species)[species]
+                energy = evaluator.mean_field_energies(occupations[None])[0]
+                if best is None or energy < best[0] - 1e-12:
+                    best = (energy, site, species)
+        labels[best[1]] = best[2]
+        remaining[best[2]] -= 1
+    return labels

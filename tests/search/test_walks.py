@@ -1,0 +1,171 @@
+"""Compiled walks against their twins, for two kinds of models."""
+
+import numpy as np
+import pytest
+
+from latticesearch.lattice import ParentLattice, Supercell
+from latticesearch.potential.mtp.basis import MtpBasis
+from latticesearch.search import _kernels as kernels
+from latticesearch.search import certify
+from latticesearch.search.guided import rules_of
+from latticesearch.search.polish import Allowance, swap_pairs
+from latticesearch.search.strategies import POLISHES, polish_random
+from tests.reference import search as reference
+from tests.search.toy_model import toy_model
+
+BCC = ParentLattice.from_prototype("bcc", a=3.2, species=("Mo", "Nb", "Ta"))
+B2 = ParentLattice.from_prototype("b2", a=3.0, species=(("Mo", "Nb"), ("Nb", "Ta")))
+MTP = MtpBasis(level=6, species=BCC.species, cutoff=4.0).potential(seed=2)
+CELL = Supercell.from_matrix(BCC, [2, 2, 3])
+LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 0, 1], dtype=np.int8)
+MODELS = [toy_model(BCC), MTP]
+
+
+def walk_of(model, labels=LABELS, cell=CELL):
+    evaluator = model.evaluator(cell)
+    state = evaluator.walk_state(labels)
+    best = kernels.Best(labels.copy(), state.energy.copy())
+    return evaluator, (evaluator.walk_tables, state), rules_of(evaluator), best
+
+
+def seed(value=5):
+    return np.array([value], dtype=np.uint64)
+
+
+def test_random_numbers_are_those_of_the_twin():
+    state, twin = seed(123), reference.SplitMix(123)
+    for _ in range(50):
+        assert int(kernels.random_bits(state)) == twin.bits()
+        assert kernels.random_below(state, 17) == twin.below(17)
+        assert kernels.random_unit(state) == twin.unit()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_annealing_walks_like_its_twin(model):
+    evaluator, pair, rules, best = walk_of(model)
+    used = kernels.anneal(pair, rules, kernels.Cooling(0.2, 0.01, 0.0, 1.0), best, 60, seed())
+    temperatures = 0.2 * (0.01 / 0.2) ** (np.arange(60) / 60)
+    visited = reference.anneal(evaluator, LABELS, temperatures, 5)
+    assert used == 60
+    np.testing.assert_array_equal(pair[1].labels, visited[-1])
+    energies = evaluator.energies(np.vstack([LABELS, visited])) * CELL.n_sites
+    assert best.energy[0] == pytest.approx(energies.min(), abs=1e-10)
+    assert evaluator.energies(best.labels[None])[0] * CELL.n_sites == pytest.approx(
+        energies.min(), abs=1e-10
+    )
+
+
+def test_guided_annealing_walks_like_its_twin_and_notes_what_it_asked():
+    evaluator, pair, rules, best = walk_of(MTP)
+    guide = MODELS[0].evaluator(CELL)
+    start = LABELS.copy()
+    swaps, changes = np.zeros((60, 3), dtype=np.int64), np.zeros(60)
+    used = kernels.anneal_guided(
+        pair,
+        (guide.walk_tables, guide.walk_state(LABELS)),
+        rules,
+        kernels.Cooling(0.2, 0.05, 0.0, 1.0),
+        0.1,
+        best,
+        (swaps, changes),
+        seed(),
+    )
+    temperatures = 0.2 * (0.05 / 0.2) ** (np.arange(60) / 60)
+    visited = reference.anneal(evaluator, LABELS, temperatures, 5, guide, 0.1)
+    assert used == 60
+    np.testing.assert_array_equal(pair[1].labels, visited[-1])
+    for (i, j, carried_out), change, after in zip(swaps, changes, visited, strict=True):
+        asked = evaluator.swap_energies(start, np.array([[i, j]]))[0]
+        assert change == pytest.approx(asked, abs=1e-10)
+        if carried_out:
+            start[[i, j]] = start[[j, i]]
+        np.testing.assert_array_equal(start, after)
+
+
+def strict_minima(cell):
+    """Models and ground states that no swap leads to an equivalent of."""
+    for k in range(20):
+        guide = toy_model(BCC, seed=k).evaluator(cell)
+        lowest = certify(guide, np.array([3, 2, 2])).labels
+        if guide.swap_energies(lowest, swap_pairs(lowest, cell.allowed)).min() > 1e-6:
+            yield guide, lowest
+
+
+def test_a_frozen_guide_ends_the_walk():
+    cell = Supercell.from_matrix(BCC, [[1, 0, 1], [0, 1, 3], [0, 0, 7]])
+    guide, lowest = next(strict_minima(cell))
+    _, pair, rules, best = walk_of(MTP, lowest, cell)
+    state = guide.walk_state(lowest)
+    log = (np.zeros((10, 3), dtype=np.int64), np.zeros(10))
+    cooling = kernels.Cooling(1e-9, 1e-9, 0.0, 1.0)
+    used = kernels.anneal_guided(
+        pair, (guide.walk_tables, state), rules, cooling, 0.0, best, log, seed()
+    )
+    assert used == 0
+
+
+def RNG():  # noqa: N802 - stands for a new generator
+    return np.random.default_rng(3)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_descent_ends_where_no_swap_is_lower(model):
+    evaluator, pair, rules, best = walk_of(model)
+    used = kernels.descend(pair, rules, best, 10_000, seed())
+    pairs = swap_pairs(best.labels, CELL.allowed)
+    assert evaluator.swap_energies(best.labels, pairs).min() >= -1e-9
+    assert len(pairs) <= used < 10_000
+    limited = walk_of(model)
+    assert kernels.descend(*limited[1:], 7, seed()) == 7
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_adding_again_is_what_its_twin_does(model):
+    evaluator = model.evaluator(CELL)
+    labels = LABELS.copy()
+    labels[[1, 4, 6, 9]] = -1
+    remaining = np.bincount(LABELS[[1, 4, 6, 9]], minlength=3).astype(np.int64)
+    occupations = np.eye(3)[labels]
+    occupations[labels < 0] = 1 / 3
+    state = evaluator.partial_state(labels, occupations)
+    expected = reference.add_again(evaluator, labels, remaining)
+    kernels.add_again((evaluator.walk_tables, state), rules_of(evaluator), remaining, 10_000)
+    found = evaluator.energies(np.array([state.labels, expected]))
+    assert found[0] == pytest.approx(found[1], abs=1e-10)
+    assert np.bincount(state.labels).tolist() == np.bincount(LABELS).tolist()
+
+
+def test_the_lowest_of_each_composition_are_kept():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, size=(400, 5)).astype(np.int8)
+    energies = np.round(rng.normal(size=400), 1)  # many ties
+    weights = 6 ** np.arange(3, dtype=np.int64)
+    codes = np.unique(weights[labels].sum(axis=1))
+    heaps = np.full((len(codes), 4), np.inf)
+    kept = [
+        rows[kernels.keep_lowest(labels[rows], energies[rows], weights, codes, heaps)]
+        for rows in np.arange(400).reshape(4, 100)
+    ]
+    kept = set(np.concatenate(kept).tolist())
+    for i, code in enumerate(codes):
+        rows = np.flatnonzero(weights[labels].sum(axis=1) == code)
+        lowest = np.sort(energies[rows])[:4]
+        np.testing.assert_allclose(np.sort(heaps[i])[: len(lowest)], lowest)
+        assert set(rows[energies[rows] <= lowest[-1]]) <= kept
+    assert len(kept) < 400
+
+
+@pytest.mark.parametrize("name", sorted(POLISHES))
+@pytest.mark.parametrize("parent", [BCC, B2])
+def test_every_polish_finds_the_minimum_of_a_small_cell(name, parent):
+    cell = Supercell.from_matrix(parent, [2, 2, 2] if parent is BCC else [1, 2, 2])
+    evaluator = toy_model(parent, seed=4).evaluator(cell)
+    counts = np.array([3, 3, 2]) if parent is BCC else np.array([2, 4, 2])
+    allowance = Allowance(4000)
+    result = polish_random(evaluator, counts, name, allowance, RNG())
+    assert result.evaluations == allowance.used <= 4000
+    assert cell.allowed[np.arange(8), result.labels].all()
+    assert (np.sort(result.labels, axis=1) == np.repeat(np.arange(3), counts)).all()
+    np.testing.assert_allclose(result.energies, evaluator.energies(result.labels), atol=1e-10)
+    lowest = reference.minima(evaluator, counts)[0]
+    assert result.energies[0] == pytest.approx(lowest, abs=1e-10)
