@@ -323,6 +323,13 @@ def require_searchable(plan: CandidatePlan) -> None:
         )
 
 
+def search_matrix(settings: Settings, parent: ParentLattice) -> list[list[int]] | None:
+    """Return a campaign's supercell in units of the primitive cell; None where it has sizes."""
+    if settings.candidates.supercell is None:
+        return None
+    return _supercell_matrix(settings, parent)
+
+
 def _supercell_matrix(settings: Settings, parent: ParentLattice) -> list[list[int]]:
     """Return the campaign's supercell in units of the primitive cell, (3, 3)."""
     matrix = np.array(settings.candidates.supercell)

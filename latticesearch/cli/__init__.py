@@ -9,7 +9,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from latticesearch import __version__
-from latticesearch.cli import bench, inspect, prepare, run, threads, train
+from latticesearch.cli import bench, inspect, prepare, run, search, threads, train
 from latticesearch.cli import enumerate as enumeration
 from latticesearch.errors import InputError
 from latticesearch.parallel import world
@@ -95,6 +95,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"latticesearch {__version__}")
     parser.add_argument("--verbose", action="store_true", help="more log lines, tracebacks")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for module in (run, prepare, enumeration, train, inspect, bench):
+    for module in (run, prepare, enumeration, train, search, inspect, bench):
         module.add_verbs(verbs)
     return parser

@@ -1,0 +1,205 @@
+"""The verb `search`: low-energy structures under the potential of a run or a campaign file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latticesearch.errors import InputError
+from latticesearch.progress import NoProgress, StreamProgress
+from latticesearch.settings import parse_settings, read_settings
+
+if TYPE_CHECKING:
+    import argparse
+
+    import pandas as pd
+
+    from latticesearch.lattice import ParentLattice
+    from latticesearch.parallel import Communicator
+    from latticesearch.potential import MtpPotential
+    from latticesearch.search import CandidatePool
+
+NUMBERS = (
+    ("--max-sites", int, "N", "largest supercells, in sites (default as in the campaign)"),
+    ("--shapes", int, "N", "least skewed supercells per size beyond enumeration"),
+    ("--budget", int, "N", "most energy evaluations"),
+    ("--seconds", float, "S", "wall time after which what was found is returned"),
+    ("--keep", int, "N", "candidates kept per composition"),
+    ("--seed", int, "N", "of chance (default as in the campaign)"),
+    ("--window", float, "EV", "height above the hull up to which structures are listed, eV/atom"),
+)
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser("search", help="search low-energy structures under a potential")
+    parser.set_defaults(function=run_search)
+    parser.add_argument("source", metavar="RUN_OR_CONFIG", help="run directory or campaign file")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="replace a value of the campaign file; may be given several times",
+    )
+    parser.add_argument("--potential", type=Path, metavar="FILE", help=".mtp file to use instead")
+    parser.add_argument(
+        "--supercell",
+        action="append",
+        metavar="MATRIX",
+        help="a supercell instead of sizes, as JSON: [2,2,2] or three rows; may be repeated",
+    )
+    parser.add_argument("--mode", default="portfolio", help="portfolio, exhaustive, target, ...")
+    for flag, kind, metavar, meaning in NUMBERS:
+        parser.add_argument(flag, type=kind, metavar=metavar, help=meaning)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the table as CSV")
+    parser.add_argument("--json", action="store_true", help="answer as JSON")
+
+
+def _matrix(text: str) -> list[Any]:
+    """Return the matrix in JSON text."""
+    try:
+        matrix = json.loads(text)
+    except json.JSONDecodeError:
+        matrix = None
+    if not isinstance(matrix, list):
+        raise InputError(
+            f"--supercell {text} is no matrix; write [2,2,2] or [[1,0,0],[0,2,0],[0,0,2]]"
+        )
+    return matrix
+
+
+def run_search(options: argparse.Namespace, comm: Communicator) -> int:
+    """Search; print the structures near the hull of what was found."""
+    from latticesearch.parallel import on_root
+    from latticesearch.search import search
+
+    parent, potential, settings = on_root(comm, _given, options)
+    arguments: dict[str, Any] = {"mode": options.mode, "seed": settings["seed"]}
+    given = [_matrix(text) for text in options.supercell or ()]
+    if given or (settings["supercell"] is not None and options.max_sites is None):
+        arguments["supercells"] = given or [settings["supercell"]]
+    else:
+        arguments["max_sites"] = options.max_sites or settings["max_sites"]
+    pool = search(
+        potential,
+        parent,
+        composition=settings["composition"],
+        shapes=options.shapes,
+        max_per_composition=options.keep or settings["keep"],
+        budget=options.budget,
+        seconds=options.seconds,
+        progress=StreamProgress() if comm.rank == 0 else NoProgress(),
+        comm=comm,
+        **arguments,
+    )
+    if comm.rank == 0:
+        table = candidate_table(pool, options.window or settings["window"])
+        _answer(options, pool, table)
+    return 0
+
+
+def _given(
+    options: argparse.Namespace,
+) -> tuple[ParentLattice, MtpPotential, dict[str, Any]]:
+    """Return the lattice, the potential and the campaign's defaults."""
+    from latticesearch import build
+    from latticesearch.potential import parse_mtp, read_mtp
+    from latticesearch.storage import RunDirectory, is_run_directory
+
+    source, text = Path(options.source), None
+    if is_run_directory(source):
+        run = RunDirectory.read(source)
+        record = {k: v for k, v in run.read_settings().items() if k != "environment"}
+        settings, text = parse_settings(record, base=run.path), run.read_potential()
+    else:
+        settings = read_settings(source, options.overrides)
+    parent = build.parent_lattice(settings)
+    file = options.potential or settings.potential.file
+    if file is not None:
+        potential = read_mtp(file, parent.species)
+    elif text is not None:
+        potential = parse_mtp(text, parent.species)
+    else:
+        raise InputError(
+            f"{source} has no potential: give --potential FILE, set potential.file, or name a run "
+            "that has trained one"
+        )
+    candidates = settings.candidates
+    return (
+        parent,
+        potential,
+        {
+            "seed": settings.campaign.seed if options.seed is None else options.seed,
+            "max_sites": candidates.max_sites,
+            "supercell": build.search_matrix(settings, parent),
+            "composition": candidates.composition or None,
+            "keep": settings.search.keep,
+            "window": candidates.near_hull,
+        },
+    )
+
+
+def candidate_table(pool: CandidatePool, window: float) -> pd.DataFrame:
+    """Return the candidates near the hull of a pool, lowest first in each composition.
+
+    Parameters
+    ----------
+    pool
+        Result of a search.
+    window
+        Greatest height above the hull, eV per atom.
+
+    Returns
+    -------
+    DataFrame
+        formula, n_atoms, energy and energy_above_hull (eV/atom; the latter NaN where the end
+        members are not in the pool), source, found_in, evaluations, key.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from latticesearch.hull import Hull
+    from latticesearch.lattice.parent import VACANCY
+
+    found = [c for c in pool.candidates if c.configuration.n_atoms]
+    keep = [i for i, symbol in enumerate(pool.parent.species) if symbol != VACANCY]
+    counts = np.array([c.configuration.counts[keep] for c in found], dtype=np.float64)
+    energies = np.array([c.energy_per_atom for c in found])
+    try:
+        hull = Hull(counts / counts.sum(axis=1, keepdims=True), energies)
+        above = hull.energies_above_hull
+    except InputError:
+        above = np.full(len(found), np.nan)
+    table = pd.DataFrame(
+        {
+            "formula": [c.configuration.formula for c in found],
+            "n_atoms": [c.configuration.n_atoms for c in found],
+            "energy": energies,
+            "energy_above_hull": above,
+            "source": [c.source for c in found],
+            "found_in": [json.dumps(c.found_in.tolist()) for c in found],
+            "evaluations": [c.evaluations for c in found],
+            "key": [c.key for c in found],
+        }
+    )
+    return table[~(table.energy_above_hull > window)].reset_index(drop=True)
+
+
+def _answer(options: argparse.Namespace, pool: CandidatePool, table: pd.DataFrame) -> None:
+    """Print the table, and write it where that is asked for."""
+    if options.output is not None:
+        from latticesearch.storage.atomic import write_text_atomic
+
+        write_text_atomic(options.output, table.to_csv(index=False))
+    if options.json:
+        rows = json.loads(table.to_json(orient="records", double_precision=15))
+        answer = {"evaluations": pool.evaluations, "candidates": len(pool), "structures": rows}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        return
+    shown = table.drop(columns=["found_in", "key"])
+    sys.stdout.write(shown.to_string(index=False, float_format=lambda x: f"{x:.4f}") + "\n")
+    sys.stdout.write(f"{len(pool)} candidates from {pool.evaluations} energy evaluations\n")

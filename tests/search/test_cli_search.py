@@ -1,0 +1,78 @@
+"""The verbs `search` and `bench search` from the command line."""
+
+import json
+
+import pandas as pd
+import pytest
+
+import latticesearch as ls
+from tests.campaign.runs import latticesearch, write_config
+
+
+@pytest.fixture
+def given(tmp_path):
+    potential = ls.MtpBasis(level=6, species=("Cu", "Pd"), cutoff=4.0).potential(seed=1)
+    ls.write_mtp(tmp_path / "given.mtp", potential)
+    return write_config(tmp_path), tmp_path / "given.mtp"
+
+
+def test_search_lists_what_is_near_the_hull(given, tmp_path):
+    config, potential = given
+    words = ("search", config, "--potential", potential, "--max-sites", "6", "--window", "0.02")
+    done = latticesearch(*words, "--json", "--output", tmp_path / "found.csv")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    parent = ls.ParentLattice.from_prototype("fcc", 3.8, ("Cu", "Pd"))
+    everything = sum(int(ls.count_labelings(parent, index=n)) for n in range(1, 7))
+    assert answer["evaluations"] == everything
+    table = pd.read_csv(tmp_path / "found.csv")
+    assert table.key.tolist() == [row["key"] for row in answer["structures"]]
+    assert table.energy_above_hull.between(0, 0.02).all()
+    assert (table.energy_above_hull == 0).sum() >= 2
+    shown = latticesearch(*words)
+    assert "energy evaluations" in shown.stdout
+    assert "source" in shown.stdout
+
+
+def test_search_in_a_supercell_with_a_budget(given):
+    config, potential = given
+    words = ("search", config, "--potential", potential, "--supercell", "[2,2,2]", "--json")
+    done = latticesearch(*words, "--budget", "300", "--mode", "target")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert 0 < answer["evaluations"] <= 300
+    assert {row["source"] for row in answer["structures"]} <= {"greedy", "exhaustive"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "no potential"),
+        (("--potential", "absent.mtp"), "absent.mtp"),
+        (("--potential", "given.mtp", "--supercell", "two"), "no matrix"),
+        (("--potential", "given.mtp", "--mode", "best"), "mode"),
+    ],
+)
+def test_bad_input_is_one_line(given, words, message):
+    config, potential = given
+    done = latticesearch(
+        "search", config, *(potential if word == "given.mtp" else word for word in words)
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+def test_bench_answers_in_json_and_names_what_it_skips():
+    done = latticesearch(
+        "bench", "search", "--parts", "large", "--models", "frustrated-1", "--sites", "54",
+        "--budgets", "600", "--seeds", "1", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert len(answer["large"]["runs"]) == 2
+    assert answer["large"]["summary"][0]["budget"] == 600
+    bad = latticesearch("bench", "search", "--parts", "everything")
+    assert bad.returncode == 2
+    assert "'everything' is unknown" in bad.stderr
