@@ -48,6 +48,9 @@ SMALLEST_ROUND = 24
 PER_COMPOSITION = 0.15
 """Largest part of a round for one composition."""
 
+OPTIMISM = 1.0
+"""Standard errors by which a prediction is lowered: what is unlike anything known is tried."""
+
 HIGH = 0.02
 """eV per site above the hull from which energies count less for the surrogates."""
 
@@ -151,7 +154,11 @@ class Screen:
         the best of its composition.
         """
         which, coefficients, error = self._best_surrogate(guides)
-        predictions = [kernels.products(r, coefficients) for r in self._features(which, guides)]
+        left_out = guides.surrogates[which].left_out_coefficients()
+        predictions = [
+            kernels.optimistic(rows, coefficients, left_out, OPTIMISM)
+            for rows in self._features(which, guides)
+        ]
         hull, lowest = self._references()
         references = hull, self._first_of_new(predictions, comm) | lowest
         margin, limit = confidence * error, max(2, int(PER_COMPOSITION * n))

@@ -36,6 +36,9 @@ quaternary cells of 54 and 64 sites: two in turn find what each alone misses."""
 RIDGE = 1e-4
 """Damping of the coefficients of pairs and triplets, relative to the diagonal."""
 
+FOLDS = 5
+"""Parts of the energies that are left out in turn."""
+
 LEAST = 1e-12
 """The same for what damping must not touch: it only keeps the matrix regular."""
 
@@ -71,13 +74,13 @@ class Normal:
         self.square += float(targets @ targets)
         self.number += len(targets)
 
-    def plus(self, other: Normal) -> Normal:
-        """Return the equations of both."""
+    def plus(self, other: Normal, sign: float = 1.0) -> Normal:
+        """Return the equations of both, or without those of the other."""
         return Normal(
-            self.matrix + other.matrix,
-            self.vector + other.vector,
-            self.square + other.square,
-            self.number + other.number,
+            self.matrix + sign * other.matrix,
+            self.vector + sign * other.vector,
+            self.square + sign * other.square,
+            self.number + sign * other.number,
         )
 
     def solve(self, damped: npt.NDArray[np.bool_]) -> tuple[Floats, float]:
@@ -101,19 +104,26 @@ class Surrogate:
     ----------
     basis : ClusterBasis
     normal : Normal
+        Of all that was learnt.
+    folds : list of Normal
+        Of the energies of labelings dealt out in turn, for fits that leave one part out.
     """
 
     basis: ClusterBasis
     normal: Normal
+    folds: list[Normal]
 
     @classmethod
     def of(cls, basis: ClusterBasis) -> Surrogate:
         """Return a surrogate that knows nothing."""
-        return cls(basis, Normal.empty(basis.n_parameters))
+        n = basis.n_parameters
+        return cls(basis, Normal.empty(n), [Normal.empty(n) for _ in range(FOLDS)])
 
     def copy(self) -> Surrogate:
         """Return one that can learn on its own."""
-        return Surrogate(self.basis, self.normal.plus(Normal.empty(self.basis.n_parameters)))
+        nothing = Normal.empty(self.basis.n_parameters)
+        folds = [fold.plus(nothing) for fold in self.folds]
+        return Surrogate(self.basis, self.normal.plus(nothing), folds)
 
     def learn_energies(
         self, batch: Labelings, energies: Floats, weights: Floats | float = 1.0
@@ -121,7 +131,12 @@ class Surrogate:
         """Learn energies of labelings, (n,), eV per site, with weights; larger cells count more."""
         factors = math.sqrt(batch.supercell.n_sites) * np.broadcast_to(weights, len(energies))
         rows = features(self.basis, batch.supercell).gradient_rows(batch.labels)
-        self.normal.add(factors[:, None] * rows, factors * energies)
+        rows, targets = factors[:, None] * rows, factors * energies
+        first = int(self.normal.number)
+        self.normal.add(rows, targets)
+        for k, fold in enumerate(self.folds):
+            mine = slice((k - first) % FOLDS, None, FOLDS)
+            fold.add(rows[mine], targets[mine])
 
     def learn_swaps(
         self,
@@ -141,9 +156,18 @@ class Surrogate:
 
     def coefficients(self) -> tuple[Floats, float]:
         """Return the fitted coefficients and their root mean square error, eV."""
+        return self.normal.solve(self._damped)
+
+    def left_out_coefficients(self) -> Floats:
+        """Return the coefficients, (FOLDS, n_parameters), without one part of the energies each."""
+        fits = [self.normal.plus(fold, -1.0).solve(self._damped)[0] for fold in self.folds]
+        return np.array(fits)
+
+    @property
+    def _damped(self) -> npt.NDArray[np.bool_]:
         damped = np.ones(self.basis.n_parameters, dtype=np.bool_)
         damped[(self.basis.points != 0.0).any(axis=(0, 1))] = False
-        return self.normal.solve(damped)
+        return damped
 
 
 @lru_cache(maxsize=512)
