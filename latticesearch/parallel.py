@@ -28,6 +28,9 @@ T = TypeVar("T")
 WAIT_INTERVAL = 0.005
 """Seconds a waiting rank sleeps between two looks; MPI itself would burn the core meanwhile."""
 
+BLOCKS_PER_RANK = 16
+"""Times that a rank asks for work: the last ones to finish wait for a part of that."""
+
 _LAUNCHER_VARIABLES = ("PMI_RANK", "PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "SLURM_PROCID")
 _SCRUBBED_PREFIXES = ("PMI", "MPI", "OMPI", "HYDRA", "HYDI", "MPICH", "PMIX", "PRTE", "GPAW_MPI")
 
@@ -318,12 +321,15 @@ def deal_out(n: int, function: Callable[[int], T], comm: Communicator) -> list[T
         The ranks.
     """
     mine: list[tuple[int, T]] = []
+    # To ask for work can mean to wait until rank 0 is between two pieces of its own, so several
+    # are taken at a time.
+    block = max(1, n // (BLOCKS_PER_RANK * comm.size))
     # An error is raised on all ranks, so all of them leave the counter together.
     error: Exception | None = None
     with comm.shared_counter() as following:
         try:
-            while (i := following()) < n:
-                mine.append((i, function(i)))
+            while (first := following() * block) < n:
+                mine += [(i, function(i)) for i in range(first, min(first + block, n))]
         except Exception as caught:  # noqa: BLE001 - raised on all ranks below
             error = caught
     with collective_errors(comm):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latticesearch.bench.models import Case, case_of
+from latticesearch.bench.models import SPECIES, Case, case_of, parent_of
 from latticesearch.enumeration import enumerate_labelings
 from latticesearch.hull import Hull
 from latticesearch.lattice import Supercell
@@ -238,8 +238,12 @@ def _worst_mean(rows: list[Row], method: str) -> float:
 
 
 def throughput(comm: Communicator) -> Row:
-    """Measure candidates per second and core, and the wall time on all ranks."""
-    case = case_of("frustrated-1", "bcc")
+    """Measure candidates per second and core, and the wall time on all ranks, at level 12."""
+    from latticesearch.potential import MtpBasis
+
+    parent = parent_of("bcc", SPECIES)
+    model = MtpBasis(level=12, species=SPECIES, cutoff=5.0).potential(seed=1)
+    case = Case("random level 12", parent, model)
     arguments: Row = {"max_sites": 12, "mode": "polish", "polish": "annealing"}
     arguments |= {"exhaustive_up_to": 8, "shapes": 4, "composition": {"Nb": 0.25}}
     search(case.model, case.parent, **arguments | {"max_sites": 9}, budget=2000, comm=comm)

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 class Tuning:
     """Settings, in units of the mean size of a random swap where they are temperatures.
 
-    Measured on fitted, random and frustrated models of 54 to 128 sites and four species at 5000 to
-    100 000 evaluations (`studies/search_settings.py`).
+    Measured on fitted, random and frustrated models of 54, 64 and 128 sites and four species at
+    5000 and 25 000 evaluations: fewer cycles or fewer free steps lose more.
 
     Attributes
     ----------

@@ -48,7 +48,7 @@ SMALLEST_ROUND = 24
 PER_COMPOSITION = 0.15
 """Largest part of a round for one composition."""
 
-OPTIMISM = 1.0
+OPTIMISM = 2.0
 """Standard errors by which a prediction is lowered: what is unlike anything known is tried."""
 
 HIGH = 0.02
