@@ -52,6 +52,7 @@ _PUBLIC = {
     "Regularisation": "latticesearch.potential",
     "Supercell": "latticesearch.lattice",
     "TrainingSet": "latticesearch.potential",
+    "certify": "latticesearch.search",
     "count_labelings": "latticesearch.enumeration",
     "enumerate_labelings": "latticesearch.enumeration",
     "fit": "latticesearch.potential",
