@@ -95,7 +95,7 @@ class Job:
 
     def rng_of(self, item: WorkItem, wave: int = 0) -> np.random.Generator:
         """Return the random numbers of an item, the same on every rank."""
-        return np.random.default_rng([self.seed, wave, *item.seed_key])
+        return np.random.default_rng([self.seed, *item.seed_key, *([wave] if wave else [])])
 
 
 def run_portfolio(
