@@ -396,7 +396,10 @@ def test_energies_per_cell_are_refused(bcc, cell):
     basis = MtpBasis(4, ("Mo", "Ta"), cutoff=3.0)
     with pytest.raises(InputError, match=r"scatter by .* eV .* they are per cell"):
         fit(basis, TrainingSet(per_cell))
-    # Of one size only, they are suspicious, not obvious.
+    # Of one size only, the magnitude makes them suspicious.
+    deep = LabelledBatch(parts[0].batch, per_cell[0].energies - 11.0 * cell.n_sites)
+    _, report = fit(basis, TrainingSet((deep,)))
+    assert any(f"divide them by {cell.n_sites}" in line for line in report.warnings)
     keys = parts[0].batch.keys()
     strange = np.array([0.3 * np.sin(keys.index(key)) for key in keys])
     one = LabelledBatch(parts[0].batch, 16.0 * (parts[0].energies + strange))

@@ -39,6 +39,10 @@ MOST_OUTLIERS = 3
 DETERMINED = 1e-7
 """Singular values below this, relative to the largest, belong to what the data do not tell."""
 
+DEEP = 25.0
+"""eV per site: with potentials of the valence electrons, and atoms as the reference, the energies of
+metals are no lower than -15."""
+
 HIGHEST_SCATTER = 1.0
 """eV per site about the species' energies; alloys and their vacancies scatter far less."""
 
@@ -271,6 +275,7 @@ def weaknesses(outcome: Outcome, known: Energies) -> Iterator[str]:
             f"the energies scatter by {outcome.spread:.1f} eV per site about the species' "
             "energies: are they per site?"
         )
+    yield from _deep_energies(known)
     yield from _outliers(known, 1e3 * outcome.left_out_errors)
 
 
@@ -295,6 +300,22 @@ def unseen_pairs(outcome: Outcome) -> Iterator[str]:
         yield (
             f"no {species[neighbour]} within {outcome.form.max_dist:g} Å of any "
             f"{species[centre]} in the training set: their interaction is a guess"
+        )
+
+
+def _deep_energies(known: Energies) -> Iterator[str]:
+    """Yield a line if energies look like totals of cells that all have one size.
+
+    Cells of several sizes give themselves away and are refused. With one size only the magnitude
+    tells, and some codes count the energies of the cores.
+    """
+    sizes = {part.batch.supercell.n_sites for part in known.training.labelings}
+    typical = float(np.median(np.abs(known.energies)))
+    if len(sizes) == 1 and typical > DEEP and typical / max(sizes) < DEEP:
+        n_sites = max(sizes)
+        yield (
+            f"the energies are around {np.median(known.energies):.0f} eV per site in cells of "
+            f"{n_sites} sites: if they are totals of the cells, divide them by {n_sites}"
         )
 
 
