@@ -40,8 +40,7 @@ DETERMINED = 1e-7
 """Singular values below this, relative to the largest, belong to what the data do not tell."""
 
 DEEP = 25.0
-"""eV per site: with potentials of the valence electrons, and atoms as the reference, the energies of
-metals are no lower than -15."""
+"""eV per site: relative to free atoms, as from VASP, no metal's energy is lower than -15."""
 
 HIGHEST_SCATTER = 1.0
 """eV per site about the species' energies; alloys and their vacancies scatter far less."""
