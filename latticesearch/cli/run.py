@@ -25,9 +25,8 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
-def add_campaign(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that name a campaign."""
-    parser.add_argument("config", metavar="CONFIG", help="campaign file (TOML)")
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Add the option that replaces values of the campaign file."""
     parser.add_argument(
         "--set",
         dest="overrides",
@@ -36,6 +35,12 @@ def add_campaign(parser: argparse.ArgumentParser) -> None:
         metavar="SECTION.KEY=VALUE",
         help="replace a value of the campaign file; may be given several times",
     )
+
+
+def add_campaign(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name a campaign."""
+    parser.add_argument("config", metavar="CONFIG", help="campaign file (TOML)")
+    add_overrides(parser)
     parser.add_argument("--output", metavar="DIR", help="run directory (default runs/NAME)")
 
 

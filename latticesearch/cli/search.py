@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latticesearch.cli.run import add_overrides
 from latticesearch.errors import InputError
 from latticesearch.progress import NoProgress, StreamProgress
 from latticesearch.settings import parse_settings, read_settings
@@ -37,14 +38,7 @@ def add_verbs(verbs: Any) -> None:
     parser = verbs.add_parser("search", help="search low-energy structures under a potential")
     parser.set_defaults(function=run_search)
     parser.add_argument("source", metavar="RUN_OR_CONFIG", help="run directory or campaign file")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="replace a value of the campaign file; may be given several times",
-    )
+    add_overrides(parser)
     parser.add_argument("--potential", type=Path, metavar="FILE", help=".mtp file to use instead")
     parser.add_argument(
         "--supercell",

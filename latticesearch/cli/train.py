@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latticesearch.cli.run import add_overrides
 from latticesearch.errors import InputError
 from latticesearch.settings import parse_settings, read_settings
 
@@ -51,14 +52,7 @@ def add_verbs(verbs: Any) -> None:
         default=[],
         help="structure files with energies (default: the run's results, or the campaign's table)",
     )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="replace a value of the campaign file; may be given several times",
-    )
+    add_overrides(parser)
     for flag, kind, metavar, meaning in OPTIONS:
         parser.add_argument(flag, type=kind, metavar=metavar, help=meaning)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
+from latticesearch.lattice.parent import VACANCY
+
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
-    from latticesearch.lattice import Supercell
+    from latticesearch.lattice import Labelings, Supercell
 
 
 class LatticeEvaluator(Protocol):
@@ -100,3 +103,13 @@ class LatticeModel(Protocol):
         InputError
             The supercell's parent lattice allows a species that the model does not know.
         """
+
+
+def energies_per_atom(model: LatticeModel, batch: Labelings) -> npt.NDArray[np.float64]:
+    """Return the energies of a batch, (n,), eV per atom: vacancies are sites but no atoms."""
+    per_site = model.evaluator(batch.supercell).energies(batch.labels)
+    species = batch.supercell.parent.species
+    if VACANCY not in species:
+        return per_site
+    n_atoms = batch.supercell.n_sites - batch.counts[:, species.index(VACANCY)]
+    return per_site * batch.supercell.n_sites / np.maximum(n_atoms, 1)

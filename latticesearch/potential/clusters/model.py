@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.errors import InputError
+from latticesearch.potential.protocol import energies_per_atom
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -86,12 +87,7 @@ class ClusterModel:
 
     def energies(self, batch: Labelings) -> npt.NDArray[np.float64]:
         """Return the energies of a batch, (n,), eV per atom (vacancies not counted)."""
-        per_site = self.evaluator(batch.supercell).energies(batch.labels)
-        species = batch.supercell.parent.species
-        if "X" not in species:
-            return per_site
-        n_atoms = batch.supercell.n_sites - batch.counts[:, species.index("X")]
-        return per_site * batch.supercell.n_sites / np.maximum(n_atoms, 1)
+        return energies_per_atom(self, batch)
 
 
 def _columns(tables: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

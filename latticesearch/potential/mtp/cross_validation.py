@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.potential.mtp.model import MtpPotential
-    from latticesearch.potential.mtp.training import TrainingSet
+    from latticesearch.potential.mtp.training_set import TrainingSet
 
     Floats = npt.NDArray[np.float64]
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latticesearch.potential.protocol import energies_per_atom
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     from ase.calculators.calculator import Calculator
@@ -108,12 +110,7 @@ class MtpPotential:
 
     def energies(self, batch: Labelings) -> npt.NDArray[np.float64]:
         """Return the on-lattice energies of a batch, (n,), eV per atom (vacancies not counted)."""
-        per_site = self.evaluator(batch.supercell).energies(batch.labels)
-        species = batch.supercell.parent.species
-        if "X" not in species:
-            return per_site
-        n_atoms = batch.supercell.n_sites - batch.counts[:, species.index("X")]
-        return per_site * batch.supercell.n_sites / np.maximum(n_atoms, 1)
+        return energies_per_atom(self, batch)
 
     def calculator(self) -> Calculator:
         """Return an ASE calculator: energy, forces and stress of any structure."""

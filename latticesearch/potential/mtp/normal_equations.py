@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from latticesearch.parallel import Communicator
     from latticesearch.potential.mtp.model import MtpPotential
-    from latticesearch.potential.mtp.training import TrainingSet
+    from latticesearch.potential.mtp.training_set import TrainingSet
 
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from latticesearch.parallel import Communicator
     from latticesearch.potential.mtp.model import MtpPotential
     from latticesearch.potential.mtp.offlattice import OffLatticeStructure
-    from latticesearch.potential.mtp.training import (
+    from latticesearch.potential.mtp.training_set import (
         LabelledBatch,
         Regularisation,
         TrainingSet,

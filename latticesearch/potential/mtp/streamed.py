@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from latticesearch.parallel import Communicator
     from latticesearch.potential.mtp.model import MtpPotential
     from latticesearch.potential.mtp.normal_equations import Configuration
-    from latticesearch.potential.mtp.training import Regularisation, TrainingSet
+    from latticesearch.potential.mtp.training_set import Regularisation, TrainingSet
 
     Floats = npt.NDArray[np.float64]
 

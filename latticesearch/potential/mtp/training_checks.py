@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.lattice import Labelings
-    from latticesearch.potential.mtp.training import LabelledBatch, TrainingSet
+    from latticesearch.potential.mtp.training_set import LabelledBatch, TrainingSet
 
     Floats = npt.NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from latticesearch.potential.mtp.fit_report import Energies
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from latticesearch.potential.mtp.training import TrainingSet
+    from latticesearch.potential.mtp.training_set import TrainingSet
 
 
 def near_hull_weights(
