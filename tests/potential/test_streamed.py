@@ -12,10 +12,10 @@ from latticesearch.errors import InputError
 from latticesearch.lattice import Labelings, ParentLattice, Supercell
 from latticesearch.parallel import SerialComm
 from latticesearch.potential.mtp.basis import MtpBasis
-from latticesearch.potential.mtp.design import design_rows
-from latticesearch.potential.mtp.normal_equations import NormalEquations, configurations
 from latticesearch.potential.mtp.offlattice import evaluate
 from latticesearch.potential.mtp.training import LabelledBatch, Regularisation, TrainingSet, fit
+from latticesearch.potential.mtp.training.design import design_rows
+from latticesearch.potential.mtp.training.normal_equations import NormalEquations, configurations
 from tests.fake_comm import run_ranks
 
 BASIS = MtpBasis(6, ("Ag", "Pd", "Au"), cutoff=4.2, min_dist=2.0, radial_size=4)
@@ -176,7 +176,7 @@ def test_any_number_of_ranks_gives_the_same_potential(truth, size):
 
 
 def test_many_forces_choose_the_streamed_method(truth, structures, monkeypatch):
-    monkeypatch.setattr("latticesearch.potential.mtp.training.MOST_DENSE_ROWS", 300)
+    monkeypatch.setattr("latticesearch.potential.mtp.training.fitting.MOST_DENSE_ROWS", 300)
     training = TrainingSet(structures=structures)
     automatic, _ = fit(BASIS, training, n_starts=1, max_iterations=1)
     streamed, _ = fit(BASIS, training, n_starts=1, max_iterations=1, method="streamed")

@@ -10,14 +10,14 @@ from latticesearch.errors import InputError
 from latticesearch.hull import Hull
 from latticesearch.lattice import Labelings, ParentLattice, Supercell
 from latticesearch.potential.mtp.basis import MtpBasis
-from latticesearch.potential.mtp.environments import (
+from latticesearch.potential.mtp.training import LabelledBatch, Regularisation, TrainingSet, fit
+from latticesearch.potential.mtp.training.environments import (
     LatticeEnvironments,
     RadialCoordinates,
     _multiplicities,
 )
-from latticesearch.potential.mtp.training import LabelledBatch, Regularisation, TrainingSet, fit
-from latticesearch.potential.mtp.varpro import SeparableProblem, solve
-from latticesearch.potential.mtp.weighting import near_hull_weights
+from latticesearch.potential.mtp.training.varpro import SeparableProblem, solve
+from latticesearch.potential.mtp.training.weighting import near_hull_weights
 from tests.fake_comm import run_ranks
 from tests.reference import mtp_lattice as reference
 

@@ -8,15 +8,15 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from latticesearch.errors import InputError
 from latticesearch.lattice import Labelings, ParentLattice, Supercell
 from latticesearch.potential.mtp.basis import MtpBasis
-from latticesearch.potential.mtp.environments import RadialCoordinates
 from latticesearch.potential.mtp.offlattice import evaluate
-from latticesearch.potential.mtp.structures import StructureRows, prepared
 from latticesearch.potential.mtp.training import (
     LabelledBatch,
     Regularisation,
     TrainingSet,
     fit,
 )
+from latticesearch.potential.mtp.training.environments import RadialCoordinates
+from latticesearch.potential.mtp.training.structures import StructureRows, prepared
 
 BASIS = MtpBasis(6, ("Ag", "Pd"), cutoff=4.2, min_dist=2.2, radial_size=4)
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from latticesearch.potential.mtp.basis import MtpBasis
 from latticesearch.potential.mtp.cfg import format_cfg, parse_cfg, read_cfg
 from latticesearch.potential.mtp.files import format_mtp, parse_mtp, read_mtp
-from latticesearch.potential.mtp.fit_report import FitReport
 from latticesearch.potential.mtp.model import MtpPotential
-from latticesearch.potential.mtp.training import LabelledBatch, Regularisation, TrainingSet, fit
-from latticesearch.potential.mtp.weighting import near_hull_weights
+from latticesearch.potential.mtp.training import (
+    FitReport,
+    LabelledBatch,
+    Regularisation,
+    TrainingSet,
+    fit,
+    near_hull_weights,
+)
 
 __all__ = [
     "FitReport",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.potential.mtp.model import MtpPotential
-    from latticesearch.potential.mtp.training_set import Regularisation, TrainingSet
+    from latticesearch.potential.mtp.training.training_set import Regularisation, TrainingSet
 
     Floats = npt.NDArray[np.float64]
 

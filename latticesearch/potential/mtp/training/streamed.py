@@ -18,9 +18,9 @@ from scipy import linalg
 from latticesearch.errors import InputError
 from latticesearch.lattice.parent import VACANCY
 from latticesearch.potential.mtp.basis import START_SPREAD
-from latticesearch.potential.mtp.fit_report import Outcome, undetermined_directions
-from latticesearch.potential.mtp.normal_equations import NormalEquations, configurations
-from latticesearch.potential.mtp.problem import (
+from latticesearch.potential.mtp.training.fit_report import Outcome, undetermined_directions
+from latticesearch.potential.mtp.training.normal_equations import NormalEquations, configurations
+from latticesearch.potential.mtp.training.problem import (
     CONSTANT,
     SMALLEST_SPREAD,
     SPECIES_RIDGE,
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from latticesearch.parallel import Communicator
     from latticesearch.potential.mtp.model import MtpPotential
-    from latticesearch.potential.mtp.normal_equations import Configuration
-    from latticesearch.potential.mtp.training_set import Regularisation, TrainingSet
+    from latticesearch.potential.mtp.training.normal_equations import Configuration
+    from latticesearch.potential.mtp.training.training_set import Regularisation, TrainingSet
 
     Floats = npt.NDArray[np.float64]
 

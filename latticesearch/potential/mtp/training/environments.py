@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from latticesearch.potential.mtp import _training_kernels as kernels
 from latticesearch.potential.mtp.lattice import radial_interval, species_order, unique_powers
 from latticesearch.potential.mtp.radial import chebyshev_basis
 from latticesearch.potential.mtp.tables import lattice_geometry
+from latticesearch.potential.mtp.training import _training_kernels as kernels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

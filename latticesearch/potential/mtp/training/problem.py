@@ -15,11 +15,11 @@ import numpy as np
 from latticesearch.errors import InputError
 from latticesearch.lattice.labelings import Labelings
 from latticesearch.parallel import block_range, collective_errors
-from latticesearch.potential.mtp.environments import LatticeEnvironments, RadialCoordinates
-from latticesearch.potential.mtp.fit_report import Outcome, undetermined_directions
-from latticesearch.potential.mtp.structures import StructureRows, prepared
 from latticesearch.potential.mtp.tables import parent_neighbours
-from latticesearch.potential.mtp.varpro import Design, SeparableProblem, solve
+from latticesearch.potential.mtp.training.environments import LatticeEnvironments, RadialCoordinates
+from latticesearch.potential.mtp.training.fit_report import Outcome, undetermined_directions
+from latticesearch.potential.mtp.training.structures import StructureRows, prepared
+from latticesearch.potential.mtp.training.varpro import Design, SeparableProblem, solve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from latticesearch.parallel import Communicator
     from latticesearch.potential.mtp.model import MtpPotential
     from latticesearch.potential.mtp.offlattice import OffLatticeStructure
-    from latticesearch.potential.mtp.training_set import (
+    from latticesearch.potential.mtp.training.training_set import (
         LabelledBatch,
         Regularisation,
         TrainingSet,
     )
-    from latticesearch.potential.mtp.varpro import Solution
+    from latticesearch.potential.mtp.training.varpro import Solution
 
     Floats = npt.NDArray[np.float64]
 

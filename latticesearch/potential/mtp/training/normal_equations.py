@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from latticesearch.parallel import block_range, collective_errors
-from latticesearch.potential.mtp import _fit_kernels
 from latticesearch.potential.mtp.offlattice import OffLatticeStructure
+from latticesearch.potential.mtp.training import _fit_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from latticesearch.parallel import Communicator
     from latticesearch.potential.mtp.model import MtpPotential
-    from latticesearch.potential.mtp.training_set import TrainingSet
+    from latticesearch.potential.mtp.training.training_set import TrainingSet
 
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]

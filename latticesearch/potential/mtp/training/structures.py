@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.potential.mtp.design import design_rows
 from latticesearch.potential.mtp.offlattice import OffLatticeStructure
+from latticesearch.potential.mtp.training.design import design_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from ase import Atoms
 
-    from latticesearch.potential.mtp.design import DesignRows
-    from latticesearch.potential.mtp.environments import RadialCoordinates
     from latticesearch.potential.mtp.model import MtpPotential
+    from latticesearch.potential.mtp.training.design import DesignRows
+    from latticesearch.potential.mtp.training.environments import RadialCoordinates
 
     Floats = npt.NDArray[np.float64]
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from latticesearch.errors import InputError
 from latticesearch.lattice.parent import VACANCY
-from latticesearch.potential.mtp.fit_report import Energies, rms
-from latticesearch.potential.mtp.structure_checks import check_structures
+from latticesearch.potential.mtp.training.fit_report import Energies, rms
+from latticesearch.potential.mtp.training.structure_checks import check_structures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.lattice import Labelings
-    from latticesearch.potential.mtp.training_set import LabelledBatch, TrainingSet
+    from latticesearch.potential.mtp.training.training_set import LabelledBatch, TrainingSet
 
     Floats = npt.NDArray[np.float64]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.potential.mtp.fit_report import Energies, rms
 from latticesearch.potential.mtp.offlattice import evaluate
+from latticesearch.potential.mtp.training.fit_report import Energies, rms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.potential.mtp.model import MtpPotential
-    from latticesearch.potential.mtp.training_set import TrainingSet
+    from latticesearch.potential.mtp.training.training_set import TrainingSet
 
     Floats = npt.NDArray[np.float64]
 

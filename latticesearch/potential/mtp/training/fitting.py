@@ -18,30 +18,29 @@ import numpy as np
 
 from latticesearch.errors import InputError
 from latticesearch.parallel import SerialComm, gather_blocks
-from latticesearch.potential.mtp import fit_report as report
-from latticesearch.potential.mtp.cross_validation import cross_validate
 from latticesearch.potential.mtp.offlattice import evaluate
-from latticesearch.potential.mtp.problem import TrainingProblem, share
-from latticesearch.potential.mtp.streamed import StreamedFit
-from latticesearch.potential.mtp.training_checks import check_all, checked, checked_weights
-from latticesearch.potential.mtp.training_set import LabelledBatch, Regularisation, TrainingSet
+from latticesearch.potential.mtp.training import fit_report as report
+from latticesearch.potential.mtp.training.checks import check_all, checked, checked_weights
+from latticesearch.potential.mtp.training.cross_validation import cross_validate
+from latticesearch.potential.mtp.training.problem import TrainingProblem, share
+from latticesearch.potential.mtp.training.streamed import StreamedFit
+from latticesearch.potential.mtp.training.training_set import Regularisation
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.parallel import Communicator
     from latticesearch.potential.mtp.basis import MtpBasis
-    from latticesearch.potential.mtp.cross_validation import CrossValidated
-    from latticesearch.potential.mtp.fit_report import FitReport, Outcome
     from latticesearch.potential.mtp.model import MtpPotential
-    from latticesearch.potential.mtp.problem import Trial
+    from latticesearch.potential.mtp.training.cross_validation import CrossValidated
+    from latticesearch.potential.mtp.training.fit_report import FitReport, Outcome
+    from latticesearch.potential.mtp.training.problem import Trial
+    from latticesearch.potential.mtp.training.training_set import TrainingSet
 
     MethodName = Literal["auto", "dense", "streamed"]
     Floats = npt.NDArray[np.float64]
 
 log = logging.getLogger(__name__)
-
-__all__ = ["AUTOMATIC", "LabelledBatch", "Regularisation", "TrainingSet", "fit"]
 
 
 AUTOMATIC = (Regularisation(), Regularisation(linear=1e-4, radial=1e-2))
