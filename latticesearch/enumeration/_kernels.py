@@ -127,10 +127,8 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
         Number of labelings written.
     """
     n_sites, n_species = tree.allowed.shape
-    allowed, previous, sources, shift = tree.allowed, tree.previous, tree.sources, tree.shift
-    labels, waiting, n_waiting = cursor.labels, cursor.waiting, cursor.n_waiting
+    allowed, previous, labels = tree.allowed, tree.previous, cursor.labels
     tracked = tree.bounded or tree.exchange
-    last = (1 << shift) - 1
     value = np.zeros(n_sites, np.int64)
     for k in range(tree.together):
         value[n_sites - TOGETHER + k] = _PATTERNS[k]
@@ -157,37 +155,8 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
                 tree, cursor.counts, tree.row[depth], depth + 1
             ):
                 continue
-        # A permutation is looked at only when the site is decided that its comparison waits for.
-        # What it waits for next is noted beyond the numbers of the parent node, which stay valid
-        # for the next species of this site.
         decided = depth + 1
-        for site in range(decided, n_sites):
-            n_waiting[decided, site] = n_waiting[depth, site]
-        smallest = True
-        for k in range(n_waiting[depth, depth]):
-            entry = waiting[depth, k]
-            site = entry & last
-            while True:
-                source = sources[entry]
-                if source < 0:
-                    # Compared to the end and never different: the permutation is a symmetry.
-                    smallest = tree.keep_superperiodic or not tree.is_translation[entry >> shift]
-                    break
-                latest = max(source, site)
-                if latest > depth:
-                    waiting[latest, n_waiting[decided, latest]] = entry
-                    n_waiting[decided, latest] += 1
-                    break
-                new = labels[source]
-                old = labels[site]
-                if new != old:
-                    smallest = new > old
-                    break
-                entry += 1
-                site += 1
-            if not smallest:
-                break
-        if not smallest:
+        if not _still_smallest(tree, cursor, depth):
             continue
         if decided == tree.share[0]:
             cursor.position[1] += 1
@@ -197,7 +166,7 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
             if tree.together:
                 for site in range(decided):
                     value[site] = -(labels[site] != tree.lowest[site])
-                alive = _smallest_of_all(tree, waiting, n_waiting[decided], value)
+                alive = _smallest_of_all(tree, cursor.waiting, cursor.n_waiting[decided], value)
                 n_found = _write_all(tree, labels, alive, found, n_found)
             elif not tree.exchange or _smallest_of_exchanged(tree, labels):
                 for site in range(n_sites):
@@ -209,6 +178,46 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
         depth = decided
     cursor.position[0] = depth
     return n_found
+
+
+@numba.njit(cache=True)
+def _still_smallest(tree: Tree, cursor: Cursor, depth: int) -> bool:
+    """Tell whether no permutation gives a smaller image whatever follows the site just decided.
+
+    A permutation is looked at only when the site is decided that its comparison waits for. What it
+    waits for next is noted beyond the numbers of the parent node, which stay valid for the next
+    species of this site.
+    """
+    sources, shift = tree.sources, tree.shift
+    labels, waiting, n_waiting = cursor.labels, cursor.waiting, cursor.n_waiting
+    last = (1 << shift) - 1
+    decided = depth + 1
+    for site in range(decided, len(labels)):
+        n_waiting[decided, site] = n_waiting[depth, site]
+    for k in range(n_waiting[depth, depth]):
+        entry = waiting[depth, k]
+        site = entry & last
+        while True:
+            source = sources[entry]
+            if source < 0:
+                # Compared to the end and never different: the permutation is a symmetry.
+                if tree.is_translation[entry >> shift] and not tree.keep_superperiodic:
+                    return False
+                break
+            latest = max(source, site)
+            if latest > depth:
+                waiting[latest, n_waiting[decided, latest]] = entry
+                n_waiting[decided, latest] += 1
+                break
+            new = labels[source]
+            old = labels[site]
+            if new < old:
+                return False
+            if new > old:
+                break
+            entry += 1
+            site += 1
+    return True
 
 
 @numba.njit(cache=True)
