@@ -148,11 +148,11 @@ def _teach(job: Job, small: list[Block], guides: Guides, screen: Screen | None) 
             if taught + len(batch) > TAUGHT:
                 return
             taught += len(batch)
-            energies = job.potential.evaluator(batch.supercell).energies(batch.labels)
+            evaluator = job.potential.evaluator(batch.supercell)
             if screen is None:
-                guides.learn_energies(batch, energies)
+                guides.learn_energies(batch, evaluator.energies(batch.labels))
             else:
-                screen.learn(batch, energies, guides)
+                screen.learn(batch, evaluator.site_energies(batch.labels), guides)
 
 
 def _screened(

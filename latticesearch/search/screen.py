@@ -7,9 +7,8 @@ until it promises nothing near the hull of what is known, nor below the best of 
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +16,8 @@ from latticesearch.errors import InputError
 from latticesearch.hull import Hull
 from latticesearch.lattice import Labelings
 from latticesearch.parallel import gather_blocks
-from latticesearch.search import _kernels as kernels
-from latticesearch.search.surrogate import features
+from latticesearch.search.rankers import Expansion, Star, best_shares
+from latticesearch.search.star import RIDGES, star_surrogates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from latticesearch.parallel import Communicator
     from latticesearch.potential.protocol import LatticeModel
     from latticesearch.search.polish import Allowance
+    from latticesearch.search.rankers import Ranker
+    from latticesearch.search.star import StarSurrogate
     from latticesearch.search.surrogate import Guides
 
     Floats = npt.NDArray[np.float64]
@@ -47,9 +48,6 @@ SMALLEST_ROUND = 24
 
 PER_COMPOSITION = 0.15
 """Largest part of a round for one composition."""
-
-OPTIMISM = 2.0
-"""Standard errors by which a prediction is lowered: what is unlike anything known is tried."""
 
 HIGH = 0.02
 """eV per site above the hull from which energies count less for the surrogates."""
@@ -87,11 +85,17 @@ class Screen:
     compositions, energies : lists of arrays
         Of everything evaluated, on all ranks the same: (n, n_species) and (n,), eV per site.
     errors : dict
-        Root mean square error of each surrogate on the last round, eV per site.
+        Root mean square error of each ranker on the last round, eV per site.
     rows : dict
-        What the coefficients of each surrogate multiply, per batch.
+        What the coefficients of each basis multiply, per batch.
     largest : int
         Sites of the largest cell with known energies.
+    misses : dict
+        Predictions of each ranker less the energies of the last round, eV per site.
+    stars : list of StarSurrogate
+        Surrogates that learn the energies of sites.
+    rankers : list
+        Everything that ranks labelings, fitted to all that is known; empty until asked for.
     """
 
     parent: ParentLattice
@@ -100,8 +104,11 @@ class Screen:
     compositions: list[Floats] = field(default_factory=list)
     energies: list[Floats] = field(default_factory=list)
     errors: dict[int, float] = field(default_factory=dict)
-    rows: dict[int, list[Floats]] = field(default_factory=dict)
+    rows: dict[Any, list[npt.NDArray[Any]]] = field(default_factory=dict)
     largest: int = 1
+    misses: dict[int, Floats] = field(default_factory=dict)
+    stars: list[StarSurrogate] = field(default_factory=list)
+    rankers: list[Ranker] = field(default_factory=list)
 
     def add(self, batches: Iterable[Labelings]) -> None:
         """Take labelings into the competition."""
@@ -109,41 +116,73 @@ class Screen:
             self.batches.append(batch)
             self.is_known.append(np.zeros(len(batch), dtype=np.bool_))
 
-    def learn(self, batch: Labelings, energies: Floats, guides: Guides) -> None:
-        """Take note of true energies, (n,), eV per site, in the same order on all ranks.
+    def learn(self, batch: Labelings, site_energies: Floats, guides: Guides) -> None:
+        """Take note of true energies of sites, (n, n_sites), eV, in the same order on all ranks.
 
         What lies high above the hull counts less: the surrogate is needed near it.
         """
+        energies = site_energies.mean(axis=1)
         heights = self._above_hull(batch.compositions, energies)
         weights = 1.0 / np.sqrt(1.0 + (heights / HIGH) ** 2)
         self.compositions.append(batch.compositions)
         self.energies.append(energies)
         self.largest = max(self.largest, batch.supercell.n_sites)
         guides.learn_energies(batch, energies, weights)
+        self.stars = self.stars or star_surrogates(self.parent)
+        for star in self.stars:
+            star.learn(batch, site_energies, weights)
+        self.rankers.clear()
 
-    def _best_surrogate(self, guides: Guides) -> tuple[int, Floats, float]:
-        """Return which surrogate did best on the last round, its coefficients and its error."""
-        fits = [surrogate.coefficients() for surrogate in guides.surrogates]
-        errors = [
-            self.errors.get(i, error / math.sqrt(self.largest)) for i, (_, error) in enumerate(fits)
-        ]
-        best = int(np.argmin(np.round(errors, 12)))
-        return best, fits[best][0], max(errors[best], LEAST_ERROR)
+    def _ranked(self, guides: Guides) -> list[Ranker]:
+        """Return rankers that have learnt all that is known."""
+        if not self.rankers:
+            self.rankers += [Expansion(s, self.largest) for s in guides.surrogates]
+            self.rankers += [Star(star, ridge) for star in self.stars for ridge in RIDGES]
+        return self.rankers
 
-    def _features(self, which: int, guides: Guides) -> Iterator[Floats]:
-        """Yield the rows of one surrogate, (n, n_parameters), of every batch; kept if they fit."""
-        basis = guides.surrogates[which].basis
-        size = 8 * basis.n_parameters * sum(map(len, self.batches))
-        kept = self.rows.setdefault(which, [])
+    def _rows(self, ranker: Ranker) -> Iterator[tuple[Labelings, npt.NDArray[Any]]]:
+        """Yield every batch with what a ranker keeps of it, (n, width); kept if that fits."""
+        size = ranker.itemsize * ranker.width * sum(map(len, self.batches))
+        kept = self.rows.setdefault(ranker.basis, [])
+        others = sum(a.nbytes for key, rows in self.rows.items() for a in rows if rows is not kept)
+        if not kept and others + size > MEMORY:
+            self.rows = {ranker.basis: kept}
         for i, batch in enumerate(self.batches):
             if i < len(kept):
-                yield kept[i]
+                yield batch, kept[i]
                 continue
-            evaluator = features(basis, batch.supercell)
-            rows = evaluator.gradient_rows(batch.labels)
+            rows = ranker.rows(batch)
             if size <= MEMORY:
                 kept.append(rows)
-            yield rows
+            yield batch, rows
+
+    def _best(self, guides: Guides) -> tuple[list[tuple[float, Ranker]], float]:
+        """Return the rankers to believe with their shares, and the error of their mean.
+
+        They are the expansion and the star that did best on the last round, shared so that the
+        error of the mean would have been least there: their errors have little in common.
+        """
+        rankers = self._ranked(guides)
+        n = len(guides.surrogates)
+        errors = np.array([self.errors.get(i, ranker.error) for i, ranker in enumerate(rankers)])
+        errors = np.round(errors, 12)
+        one = int(np.argmin(errors[:n]))
+        pairs = [(1.0, rankers[one])]
+        error = float(errors[one])
+        if np.isfinite(errors[n:]).any():
+            other = n + int(np.argmin(errors[n:]))
+            share, error = best_shares(self.misses[one], self.misses[other])
+            pairs = [(1.0 - share, rankers[one]), (share, rankers[other])]
+        return [pair for pair in pairs if pair[0] > 0.0], max(error, LEAST_ERROR)
+
+    def _predictions(self, chosen: list[tuple[float, Ranker]]) -> list[Floats]:
+        """Return the mean of what rankers predict for every batch, lowered by their doubts."""
+        parts = [ranker.optimistic(self._rows(ranker)) for _, ranker in chosen]
+        shares = [share for share, _ in chosen]
+        return [
+            np.sum([share * part for share, part in zip(shares, row, strict=True)], axis=0)
+            for row in zip(*parts, strict=True)
+        ]
 
     def choose(
         self, guides: Guides, n: int, comm: Communicator, confidence: float = CONFIDENCE[0]
@@ -153,12 +192,8 @@ class Screen:
         A labeling is promising if its prediction is within `confidence` errors of the hull or of
         the best of its composition.
         """
-        which, coefficients, error = self._best_surrogate(guides)
-        left_out = guides.surrogates[which].left_out_coefficients()
-        predictions = [
-            kernels.optimistic(rows, coefficients, left_out, OPTIMISM)
-            for rows in self._features(which, guides)
-        ]
+        chosen, error = self._best(guides)
+        predictions = self._predictions(chosen)
         hull, lowest = self._references()
         references = hull, self._first_of_new(predictions, comm) | lowest
         margin, limit = confidence * error, max(2, int(PER_COMPOSITION * n))
@@ -245,7 +280,7 @@ class Screen:
             Labelings(_supercell(self.parent, hnf), _rows(rows)) for hnf, rows in groups.items()
         ]
         mine = [
-            (i, potential.evaluator(batch.supercell).energies(batch.labels))
+            (i, potential.evaluator(batch.supercell).site_energies(batch.labels))
             for i, batch in enumerate(batches)
             if i % comm.size == comm.rank
         ]
@@ -255,19 +290,14 @@ class Screen:
         for batch, values in result:
             self.learn(batch, values, guides)
         self._mark(groups)
-        return result
+        return [(batch, values.mean(axis=1)) for batch, values in result]
 
     def _judge(self, result: list[tuple[Labelings, Floats]], guides: Guides) -> None:
         """Measure the surrogates on energies they have not learnt."""
-        for i, surrogate in enumerate(guides.surrogates):
-            coefficients, _ = surrogate.coefficients()
-            misses = [
-                features(surrogate.basis, batch.supercell).gradient_rows(batch.labels)
-                @ coefficients
-                - values
-                for batch, values in result
-            ]
-            self.errors[i] = float(np.sqrt(np.mean(np.concatenate(misses) ** 2)))
+        for i, ranker in enumerate(self._ranked(guides)):
+            misses = [ranker.energies(batch) - values.mean(axis=1) for batch, values in result]
+            self.misses[i] = np.concatenate(misses)
+            self.errors[i] = float(np.sqrt(np.mean(self.misses[i] ** 2)))
 
     def _mark(self, groups: dict[tuple[int, ...], list[bytes]]) -> None:
         """Note which of this rank's labelings are known now."""

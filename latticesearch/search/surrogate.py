@@ -83,12 +83,12 @@ class Normal:
             self.number + sign * other.number,
         )
 
-    def solve(self, damped: npt.NDArray[np.bool_]) -> tuple[Floats, float]:
+    def solve(self, damped: npt.NDArray[np.bool_], ridge: float = RIDGE) -> tuple[Floats, float]:
         """Return the coefficients and the root mean square residual."""
         diagonal = np.diag(self.matrix)
         scale = 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
         scaled = self.matrix * scale[:, None] * scale
-        scaled[np.diag_indices_from(scaled)] += np.where(damped, RIDGE, LEAST)
+        scaled[np.diag_indices_from(scaled)] += np.where(damped, ridge, LEAST)
         scaled[np.diag_indices_from(scaled)] += diagonal <= 0.0
         coefficients = scale * cho_solve(cho_factor(scaled), scale * self.vector)
         explained = coefficients @ (2.0 * self.vector - self.matrix @ coefficients)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import product
+from collections import Counter
+from itertools import combinations, product
 
 import numpy as np
 
@@ -125,3 +126,35 @@ def add_again(evaluator, labels, remaining):
         labels[best[1]] = best[2]
         remaining[best[2]] -= 1
     return labels
+
+
+def star_counts(parent, supercell, labels, reaches, length):
+    """Clusters of the infinite crystal around every site of one labeling.
+
+    Per site a dictionary: the distances within a cluster of a centre and up to three neighbours
+    (reaches in units of `length`) with the sorted species, to the number of such clusters.
+    """
+    result = []
+    for site in range(supercell.n_sites):
+        centre = supercell.basis_index[site]
+        cell = supercell.cell_vectors[site % supercell.n_cells]
+        near = []
+        for b, shift in product(range(parent.n_basis), product(range(-3, 4), repeat=3)):
+            vector = (np.array(shift) + parent.basis[b] - parent.basis[centre]) @ parent.cell
+            if parent.allowed[b].sum() > 1 and np.linalg.norm(vector) > 1e-6:
+                near.append((vector, int(labels[supercell.site_of(b, cell + np.array(shift))])))
+        counts = Counter()
+        for size, reach in enumerate((0.0, *reaches)):
+            close = [v for v in near if np.linalg.norm(v[0]) < reach * length]
+            for cluster in combinations(close, size):
+                species = tuple(sorted(z for _, z in cluster))
+                counts[star_shape([v for v, _ in cluster]), species] += 1
+        result.append(counts)
+    return result
+
+
+def star_shape(vectors):
+    """Distances to the centre and from each other."""
+    ends = sorted(round(float(np.linalg.norm(v)), 4) for v in vectors)
+    edges = sorted(round(float(np.linalg.norm(v - w)), 4) for v, w in combinations(vectors, 2))
+    return tuple(ends), tuple(edges)

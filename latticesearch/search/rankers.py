@@ -1,0 +1,122 @@
+"""What ranks labelings in a screening: expansions of the total energy, and stars.
+
+Rankers fit what was learnt, predict energies per site from what they keep of labelings, and are
+judged by energies they have not learnt.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latticesearch.search import _kernels as kernels
+from latticesearch.search import _star_kernels as star_kernels
+from latticesearch.search.surrogate import FOLDS, features
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    from latticesearch.lattice import Labelings
+    from latticesearch.search.star import StarSurrogate
+    from latticesearch.search.surrogate import Surrogate
+
+    Floats = npt.NDArray[np.float64]
+
+OPTIMISM = 2.0
+"""Standard errors by which a prediction is lowered: what is unlike anything known is tried."""
+
+LEAST_SHARE = 0.1
+"""A ranker whose share of the mean is smaller is not worth its time."""
+
+
+class Expansion:
+    """A cluster expansion of the total energy.
+
+    Attributes
+    ----------
+    width, itemsize : int
+        Columns of the rows, and bytes of each number.
+    error : float
+        Error expected where none was measured, eV per site.
+    """
+
+    itemsize = 8
+
+    def __init__(self, surrogate: Surrogate, largest: int) -> None:
+        self.surrogate = surrogate
+        self.basis = surrogate.basis
+        self.width = surrogate.basis.n_parameters
+        self.coefficients, error = surrogate.coefficients()
+        self.error = error / math.sqrt(largest)
+
+    def rows(self, batch: Labelings) -> npt.NDArray[Any]:
+        """Return what coefficients multiply, (n, width)."""
+        return features(self.surrogate.basis, batch.supercell).gradient_rows(batch.labels)
+
+    def energies(self, batch: Labelings) -> Floats:
+        """Return predictions, (n,), eV per site."""
+        return np.asarray(self.rows(batch) @ self.coefficients, dtype=np.float64)
+
+    def optimistic(self, parts: Iterator[tuple[Labelings, npt.NDArray[Any]]]) -> list[Floats]:
+        """Return predictions for rows of batches, lowered by their standard errors."""
+        left_out = self.surrogate.left_out_coefficients()
+        return [
+            kernels.optimistic(rows, self.coefficients, left_out, OPTIMISM) for _, rows in parts
+        ]
+
+
+class Star:
+    """A surrogate of site energies with one damping; see `Expansion`.
+
+    It keeps out of the competition while it has more coefficients than site energies are known.
+    """
+
+    itemsize = 2
+
+    def __init__(self, surrogate: StarSurrogate, ridge: float) -> None:
+        self.surrogate = surrogate
+        self.basis = surrogate.basis
+        self.ridge = ridge
+        self.width = surrogate.basis.n_counts
+        self.error = np.inf
+        if surrogate.n_energies >= surrogate.basis.n_parameters:
+            self.coefficients = surrogate.fit(ridge)
+
+    def rows(self, batch: Labelings) -> npt.NDArray[Any]:
+        """Return counts of clusters, (n, width)."""
+        return self.basis.counts(batch)
+
+    def energies(self, batch: Labelings) -> Floats:
+        """Return predictions, (n,), eV per site; infinite while too little is known."""
+        if self.surrogate.n_energies < self.basis.n_parameters:
+            return np.full(len(batch), np.inf)
+        fit = self.coefficients[:, None]
+        total = star_kernels.predictions(self.rows(batch), fit)[:, 0]
+        return np.asarray(total / batch.supercell.n_sites)
+
+    def optimistic(self, parts: Iterator[tuple[Labelings, npt.NDArray[Any]]]) -> list[Floats]:
+        """Return predictions for rows of batches, lowered by their standard errors."""
+        left_out = [self.surrogate.fit(self.ridge, k) for k in range(FOLDS)]
+        fits = np.column_stack([self.coefficients, *left_out])
+        result = []
+        for batch, rows in parts:
+            values = star_kernels.predictions(rows, fits) / batch.supercell.n_sites
+            errors = np.sqrt(FOLDS - 1) * values[:, 1:].std(axis=1)
+            result.append(values[:, 0] - OPTIMISM * errors)
+        return result
+
+
+def best_shares(one: Floats, other: Floats) -> tuple[float, float]:
+    """Return the share of the other with which the mean misses least, and by how much."""
+    difference = one - other
+    square = float(difference @ difference)
+    share = min(max(float(one @ difference) / square, 0.0), 1.0) if square > 0.0 else 0.0
+    share = share if LEAST_SHARE < share < 1.0 - LEAST_SHARE else round(share)
+    return share, float(np.sqrt(np.mean((one - share * difference) ** 2)))
+
+
+Ranker = Expansion | Star
