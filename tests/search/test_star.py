@@ -10,6 +10,7 @@ from latticesearch.potential.clusters import ClusterBasis, ClusterModel
 from latticesearch.search import _star_kernels as kernels
 from latticesearch.search import search
 from latticesearch.search import star as star_module
+from latticesearch.search.rankers import Star
 from latticesearch.search.star import StarBasis, StarSurrogate, star_surrogates
 from latticesearch.search.surrogate import nearest_distance
 from tests.fake_comm import run_ranks
@@ -123,15 +124,19 @@ def test_counts_of_large_cells_do_not_overflow():
     assert counts.max() > np.iinfo(np.int16).max
 
 
-def test_screening_with_site_energies_is_the_same_for_any_number_of_ranks():
+def test_screening_with_site_energies_is_the_same_for_any_number_of_ranks(monkeypatch):
     length = nearest_distance(BCC)
     basis = ClusterBasis.of(BCC, 1.7 * length, 1.7 * length)
     model = ClusterModel.random(basis, 2, pair=0.03, triplet=0.03)
 
+    calls, original = [], Star.optimistic
+    monkeypatch.setattr(Star, "optimistic", lambda *args: calls.append(1) or original(*args))
+
     def run(comm=None):
-        return search(model, BCC, max_sites=6, exhaustive_up_to=4, budget=250, comm=comm)
+        return search(model, BCC, max_sites=5, exhaustive_up_to=3, budget=200, comm=comm)
 
     pool = run()
+    assert calls
     assert {c.source for c in pool.candidates} == {"exhaustive", "screened"}
     for other in run_ranks(2, run):
         assert other.entries == pool.entries
