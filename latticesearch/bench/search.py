@@ -44,8 +44,8 @@ CELLS = {
 }
 """Supercells of bcc: 3x3x3 cubes, 4x4x4 primitive cells, 4x4x4 cubes."""
 
-MOST_STEPS = 5_000_000
-"""Swaps that annealing gets at most where it may use as much time as the search."""
+CALIBRATION = 200_000
+"""Swaps of the first annealing that says how many fit into a time."""
 
 RANDOM = 300
 """Random labelings whose mean energy is the top of the depth."""
@@ -134,7 +134,19 @@ class Contest:
         """Return the same of one annealing."""
         return self._timed(lambda: self._run(budget, seed, mode="polish", polish="annealing"))
 
-    def _run(self, budget: int, seed: int, **how: Any) -> float:
+    def search_for(self, seconds: float, seed: int) -> tuple[float, float]:
+        """Return the same of a search for a time, s."""
+        return self._timed(lambda: self._run(None, seed, seconds=seconds))
+
+    def steps_per_second(self, seconds: float) -> float:
+        """Return the pace of annealings that take a time, CPU s; longer ones reject more."""
+        steps, rate = CALIBRATION, 0.0
+        for _ in range(3):
+            rate = steps / self.anneal(steps, 0)[1]
+            steps = max(int(rate * seconds), 1)
+        return rate
+
+    def _run(self, budget: int | None, seed: int, **how: Any) -> float:
         pool = search(
             self.case.model,
             self.case.parent,
@@ -145,7 +157,7 @@ class Contest:
             seed=seed,
             **how,
         )
-        assert pool.evaluations <= budget
+        assert budget is None or pool.evaluations <= budget
         return float(pool.energies.min())
 
     @staticmethod
@@ -164,46 +176,65 @@ class Contest:
 
 
 def large_cell(
-    name: str, n_sites: int, kind: str, budgets: tuple[int, ...], seeds: range
+    name: str, n_sites: int, kind: str, budgets: tuple[float, ...], seeds: range
 ) -> list[Row]:
-    """Compare the search with annealing at equal evaluations and at equal CPU time.
+    """Compare the search with one annealing at equal numbers of energies.
 
     Returns
     -------
     list of dict
-        One per budget and seed: how far search, annealing, and annealing with the time of the
-        search end above the best energy known, in percent of the depth (random mean minus best).
+        One per budget and seed: how far search and annealing end above the best energy known, in
+        percent of the depth (random mean minus best), and their CPU seconds.
     """
     contest = Contest.of(case_of(name, "bcc"), n_sites, kind)
     contest.search(500, 0)  # what is worked out once per supercell is nobody's time
     contest.anneal(500, 0)
-    rows: list[Row] = []
+    rows = []
     for budget in budgets:
         for seed in seeds:
-            ours, seconds = contest.search(budget, seed)
-            annealed, needed = contest.anneal(budget, seed)
-            steps = min(int(budget * max(seconds / needed, 1.0)), MOST_STEPS)
-            longer, longer_seconds = contest.anneal(steps, seed)
-            rows.append(
-                {
-                    "model": name,
-                    "sites": n_sites,
-                    "composition": kind,
-                    "budget": budget,
-                    "seed": seed,
-                    "search": ours,
-                    "annealing": annealed,
-                    "longer": longer,
-                    "seconds": seconds,
-                    "annealing_seconds": needed,
-                    "longer_seconds": longer_seconds,
-                    "longer_steps": steps,
-                }
-            )
-    best = min(min(row["search"], row["annealing"], row["longer"]) for row in rows)
+            row: Row = {"model": name, "sites": n_sites, "composition": kind, "budget": budget}
+            row["seed"] = seed
+            row["search"], row["search_seconds"] = contest.search(int(budget), seed)
+            row["annealing"], row["annealing_seconds"] = contest.anneal(int(budget), seed)
+            rows.append(row)
+    return _above_best(contest, rows)
+
+
+def equal_time(
+    name: str, n_sites: int, kind: str, times: tuple[float, ...], seeds: range
+) -> list[Row]:
+    """Compare the search with one annealing at equal time, s, and any number of energies.
+
+    The search has the wall time as its budget. The length of the annealing is calibrated to take
+    the CPU time that this search has got, so that other work on the machine favours neither.
+
+    Returns
+    -------
+    list of dict
+        As of `large_cell`, but with a time as budget, and the swaps of the annealing.
+    """
+    contest = Contest.of(case_of(name, "bcc"), n_sites, kind)
+    contest.search_for(0.1, 0)
+    contest.anneal(500, 0)
+    rows = []
+    for seconds in times:
+        rate = contest.steps_per_second(seconds)
+        for seed in seeds:
+            row: Row = {"model": name, "sites": n_sites, "composition": kind, "budget": seconds}
+            row["seed"] = seed
+            row["search"], row["search_seconds"] = contest.search_for(seconds, seed)
+            row["steps"] = steps = max(int(rate * row["search_seconds"]), 1)
+            row["annealing"], row["annealing_seconds"] = contest.anneal(steps, seed)
+            rows.append(row)
+    return _above_best(contest, rows)
+
+
+def _above_best(contest: Contest, rows: list[Row]) -> list[Row]:
+    """Return the rows with energies in percent of the depth above the lowest of all."""
+    best = min(min(row["search"], row["annealing"]) for row in rows)
     depth = contest.random_mean() - best
     for row in rows:
-        for method in ("search", "annealing", "longer"):
+        for method in ("search", "annealing"):
             row[method] = 100 * max(row[method] - best, 0.0) / depth
     return rows
 
@@ -213,27 +244,33 @@ def summary(rows: list[Row]) -> list[Row]:
     result = []
     for budget in sorted({row["budget"] for row in rows}):
         mine = [row for row in rows if row["budget"] == budget]
-        ours = np.array([row["search"] for row in mine])
-        line: Row = {"budget": budget, "runs": len(mine), "search": float(ours.mean())}
-        line["seconds"] = float(np.mean([row["seconds"] for row in mine]))
-        for method in ("annealing", "longer"):
-            theirs = np.array([row[method] for row in mine])
-            line[method] = float(theirs.mean())
-            line[f"better_than_{method}"] = float(np.mean(ours < theirs - 1e-6))
-            line[f"equal_to_{method}"] = float(np.mean(np.abs(ours - theirs) <= 1e-6))
-            line[f"worse_than_{method}_by_more_than_half"] = float(np.mean(ours > theirs + 0.5))
-            line[f"worst_against_{method}"] = float((ours - theirs).max())
-            line[f"worst_mean_against_{method}"] = _worst_mean(mine, method)
-        result.append(line)
+        ours, theirs = (np.array([row[m] for row in mine]) for m in ("search", "annealing"))
+        result.append(
+            {
+                "budget": budget,
+                "runs": len(mine),
+                "search": float(ours.mean()),
+                "annealing": float(theirs.mean()),
+                "better": float(np.mean(ours < theirs - 1e-6)),
+                "same": float(np.mean(np.abs(ours - theirs) <= 1e-6)),
+                "both_best": float(np.mean((ours <= 1e-6) & (theirs <= 1e-6))),
+                "worse": float(np.mean(ours > theirs + 1e-6)),
+                "worse_by_more_than_half": float(np.mean(ours > theirs + 0.5)),
+                "worst": float((ours - theirs).max()),
+                "worst_mean": _worst_mean(mine),
+                "search_seconds": float(np.mean([row["search_seconds"] for row in mine])),
+                "annealing_seconds": float(np.mean([row["annealing_seconds"] for row in mine])),
+            }
+        )
     return result
 
 
-def _worst_mean(rows: list[Row], method: str) -> float:
+def _worst_mean(rows: list[Row]) -> float:
     """Return by how much the mean over seeds is worse at most, percent of the depth."""
     groups: dict[tuple[Any, ...], list[float]] = {}
     for row in rows:
         name = (row["model"], row["sites"], row["composition"])
-        groups.setdefault(name, []).append(row["search"] - row[method])
+        groups.setdefault(name, []).append(row["search"] - row["annealing"])
     return max(float(np.mean(values)) for values in groups.values())
 
 

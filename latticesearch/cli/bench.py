@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
-PARTS = ("recall", "large", "throughput", "screening")
+PARTS = ("recall", "large", "time", "throughput", "screening")
 
 MODELS = ("fitted-8", "fitted-12", "published", *(f"frustrated-{seed}" for seed in range(1, 6)))
 
@@ -30,6 +30,7 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument("--models", default=",".join(MODELS), help="comma-separated: %(default)s")
     parser.add_argument("--sites", default="54,64,128", help="sizes of large cells")
     parser.add_argument("--budgets", default="5000,25000,100000", help="energies per large cell")
+    parser.add_argument("--times", default="0.25,1,4", help="seconds per large cell")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="runs per large cell")
     parser.add_argument("--json", action="store_true", help="answer as JSON")
 
@@ -84,11 +85,16 @@ def _rows_of(part: str, model: str, options: argparse.Namespace) -> list[Row]:
                 rows.append(search.recall(model, lattice, n_species, max_sites, share))
                 _say(rows[-1])
         return rows
-    budgets = tuple(int(number) for number in options.budgets.split(","))
+    budgets: tuple[float, ...]
+    if part == "time":
+        budgets = tuple(float(number) for number in options.times.split(","))
+    else:
+        budgets = tuple(int(number) for number in options.budgets.split(","))
+    contest = search.equal_time if part == "time" else search.large_cell
     rows = []
     for n_sites in (int(number) for number in options.sites.split(",")):
         for kind in search.COMPOSITIONS:
-            rows += search.large_cell(model, n_sites, kind, budgets, range(options.seeds))
+            rows += contest(model, n_sites, kind, budgets, range(options.seeds))
             for line in search.summary(rows[-len(budgets) * options.seeds :]):
                 _say({"model": model, "sites": n_sites, "composition": kind, **line})
     return rows
@@ -110,7 +116,7 @@ def _text(answer: Row) -> str:
     """Return the answer for people, a line per row."""
     lines = []
     for part, found in answer.items():
-        rows = found["summary"] if part == "large" else found
+        rows = found["summary"] if part in ("large", "time") else found
         rows = rows if isinstance(rows, list) else [rows]
         lines += [part, *(f"  {_line(row)}" for row in rows if row)]
     return "\n".join(lines) + "\n"

@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 HELD = 2**22
 """Entries of permutations that are kept from counting to enumeration."""
 
+KEPT = 2**20
+"""The same for groups of one range of sizes that stay with the parent lattice, 8 MB."""
+
+KEPT_SIZES = 16
+"""Ranges of sizes whose groups stay with the parent lattice."""
+
 
 def enumerate_labelings(
     parent: ParentLattice,
@@ -133,6 +139,29 @@ class _Item(NamedTuple):
 
 
 def _items(
+    parent: ParentLattice, sizes: range, wanted: Restrictions, cells: list[Supercell] | None
+) -> list[_Item]:
+    """Return all supercells with the numbers of their labelings.
+
+    The small groups of the last few sizes stay with the parent lattice: where potential after
+    potential is asked about the same small cells, counting would take longer than the energies.
+    """
+    if cells or wanted.sublattices:
+        return _counted(parent, sizes, wanted, cells)
+    kept: dict[str, list[_Item]] = parent.__dict__.setdefault("_counted", {})
+    rules = (dict(wanted.composition or {}), wanted.rules)
+    name = repr((sizes, rules))
+    items = kept.pop(name, None) or _counted(parent, sizes, wanted, cells)
+    groups = [item.group for item in items]
+    most = [len(g.supercell.point_operations) * g.supercell.n_cells * len(g.sites) for g in groups]
+    if sum(most) < KEPT:
+        kept[name] = items  # the last one used is the last one to go
+    if len(kept) > KEPT_SIZES:
+        kept.pop(next(iter(kept)))
+    return items
+
+
+def _counted(
     parent: ParentLattice, sizes: range, wanted: Restrictions, cells: list[Supercell] | None
 ) -> list[_Item]:
     """Count the labelings of all supercells; nothing else is done with them yet."""

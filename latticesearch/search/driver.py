@@ -92,10 +92,12 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
         Supercells per size among those that are not enumerated, the least skewed first; all when
         not given.
     budget
-        Most energy evaluations, of labelings, partial cells, flips and swaps together. When not
-        given, every part of the search ends by itself.
+        Most energy evaluations, of labelings, partial cells, flips and swaps together. When
+        neither this nor `seconds` is given, every part of the search ends by itself.
     seconds
-        Wall time after which what was found is returned.
+        Wall time after which what was found is returned. Without a `budget` it is one of its
+        own: larger cells are searched until then, in a way that suits the measured cost of a
+        swap, and the result depends on how fast the machine is.
     exhaustive_up_to
         Cells with up to so many sites are enumerated. When not given, as many as hold 20 000
         labelings together and at most a quarter of the budget.

@@ -8,8 +8,9 @@ turns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -61,6 +62,10 @@ class Tuning:
     first: float = 0.4
     last: float = 0.02
 
+    def with_free_steps(self, n: int) -> Tuning:
+        """Return the same with another number of swaps under the surrogate."""
+        return replace(self, free_steps=n)
+
 
 TUNING = Tuning()
 
@@ -72,6 +77,18 @@ FREE_SAMPLES = 300
 
 SHORTEST = 25
 """Evaluations below which a lesson is not worth a fit."""
+
+LEARNT = 1500
+"""Swaps of one lesson that the surrogates learn at most; by then they know the neighbourhood."""
+
+
+class Lap(NamedTuple):
+    """What one cycle came to."""
+
+    best: kernels.Best
+    """The lowest labeling under the true model."""
+    free_seconds: float
+    """Wall time under the surrogate, s."""
 
 
 def random_start(
@@ -105,7 +122,7 @@ class Walk:
         self.evaluator, self.allowance, self.rng = evaluator, allowance, seed
         self.rules = rules_of(evaluator)
         self.model: Model = (evaluator.walk_tables, evaluator.walk_state(start))
-        allowance.take(1)
+        allowance.used += 1
         self.best = kernels.Best(start.copy(), self.model[1].energy.copy())
 
     @property
@@ -117,14 +134,14 @@ class Walk:
     def restart(self, labels: Labels) -> None:
         """Go on from another labeling; its energy is one evaluation."""
         self.model = (self.evaluator.walk_tables, self.evaluator.walk_state(labels))
-        self.allowance.take(1)
+        self.allowance.used += 1
         kernels.keep_best(self.model[1], self.best)
 
     def sample(self, n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """Ask about random swaps; return them, (n, 3), and the changes of energy, eV."""
         swaps = np.zeros((n, 3), dtype=np.int64)
         changes = kernels.sample_swaps(self.model, self.rules, swaps, self.rng)
-        self.allowance.take(len(changes))
+        self.allowance.used += len(changes)
         return swaps[: len(changes)], changes
 
 
@@ -173,13 +190,14 @@ def guided_search(
     cycle = 0
     per_cycle = int(max(allowance.left // tuning.cycles, tuning.lessons * SHORTEST))
     while allowance.left > 1 and cycle < 2 * tuning.cycles:
-        best = _cycle(walk, guides, cycle, min(per_cycle, int(allowance.left)), scale, tuning)
+        n = min(per_cycle, int(allowance.left))
+        best = guided_cycle(walk, guides, cycle, n, scale, tuning).best
         found.append((best.energy[0], best.labels))
         cycle += 1
-    return _result(found, allowance)
+    return result_of(found, allowance)
 
 
-def _result(found: list[tuple[float, Labels]], allowance: Allowance) -> SearchResult:
+def result_of(found: list[tuple[float, Labels]], allowance: Allowance) -> SearchResult:
     """Return the different labelings, lowest first."""
     distinct = {labels.tobytes(): (energy, labels) for energy, labels in found}
     rows = sorted(
@@ -190,19 +208,23 @@ def _result(found: list[tuple[float, Labels]], allowance: Allowance) -> SearchRe
     return SearchResult(labels, energies, allowance.used)
 
 
-def _cycle(
+def guided_cycle(
     walk: Walk, guides: Guides, cycle: int, n_evaluations: int, scale: float, tuning: Tuning
-) -> kernels.Best:
+) -> Lap:
     """Anneal under a surrogate, then under the model; return the lowest labeling of the cycle."""
+    began = time.monotonic()
     surrogate = guides.surrogates[cycle % len(guides.surrogates)]
     model, error = surrogate.model()
     walk.restart(_anneal_free(walk, model, tuning))
+    free_seconds = time.monotonic() - began
     best = kernels.Best(walk.labels.copy(), walk.model[1].energy.copy())
     per_lesson = max(n_evaluations // tuning.lessons, 1)
     for lesson in range(tuning.lessons):
         if lesson:
             model, error = surrogate.model()
         n = int(min(per_lesson, walk.allowance.left))
+        if n < 1:
+            break
         swaps, changes = np.zeros((n, 3), dtype=np.int64), np.zeros(n)
         start = walk.labels.copy()
         guide = model.evaluator(walk.evaluator.supercell)
@@ -222,11 +244,12 @@ def _cycle(
             (swaps, changes),
             walk.rng,
         )
-        walk.allowance.take(asked)
-        guides.learn_swaps(walk.evaluator.supercell, start, swaps[:asked], changes[:asked])
+        walk.allowance.used += asked
+        learnt = min(asked, LEARNT)
+        guides.learn_swaps(walk.evaluator.supercell, start, swaps[:learnt], changes[:learnt])
     if best.energy[0] < walk.best.energy[0]:
         walk.best = best
-    return best
+    return Lap(best, free_seconds)
 
 
 def _anneal_free(walk: Walk, model: ClusterModel, tuning: Tuning) -> Labels:

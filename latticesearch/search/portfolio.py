@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from latticesearch.search.screen import Screen, first_picks, screen_all
 from latticesearch.search.strategies import default_evaluations, polish_random
 from latticesearch.search.surrogate import SCREEN_REACHES, Guides
 from latticesearch.search.sweep import sweep
+from latticesearch.search.timed import timed_search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -51,6 +53,9 @@ that turned out near the hull."""
 
 CLOSE = 0.25
 """Part of the items looked at that is searched once more."""
+
+SHORTEST_LOOK = 0.02
+"""Seconds of a first look at least where a search has a time."""
 
 LEAST_LOOK = 0.2
 """Evaluations of a first look at least, in units of `default_evaluations`."""
@@ -186,17 +191,70 @@ def _annealed(
     """Return the pool with what guided annealing finds: a first look, then where it pays."""
     guides = Guides.of(job.parent)
     _teach(job, small, guides, None)
+    if math.isfinite(allowance.deadline) and not math.isfinite(allowance.limit):
+        return _for_the_time(job, items, guides, allowance, pool)
     looked = _first_look(job, items, allowance)
     results = job.run(looked, lambda task: _guided(job, task, guides, 0))
     pool = _merge(job, looked, results, allowance, pool)
     if not math.isfinite(allowance.limit) or len(items) == 1:
         return pool
-    for (item, _), result in zip(looked, results, strict=True):
-        guides.learn_energies(Labelings(item.supercell, result.labels), result.energies)
-    left = min(job.comm.allgather(allowance.left))
-    again = _close_to_hull(looked, results, pool, left)
+    _learn(guides, looked, results)
+    chosen = _close_to_hull(looked, results, pool)
+    share = int(min(job.comm.allgather(allowance.left))) // len(chosen)
+    again = [(item, Allowance(share, 0, allowance.deadline)) for item in chosen if share >= 1]
     results = job.run(again, lambda task: _guided(job, task, guides, 1))
     return _merge(job, again, results, allowance, pool)
+
+
+def _learn(guides: Guides, tasks: list[Task], results: list[SearchResult]) -> None:
+    """Teach surrogates what items were found to hold."""
+    for (item, _), result in zip(tasks, results, strict=True):
+        guides.learn_energies(Labelings(item.supercell, result.labels), result.energies)
+
+
+def _for_the_time(
+    job: Job, items: list[WorkItem], guides: Guides, allowance: Allowance, pool: CandidatePool
+) -> CandidatePool:
+    """Return the pool with what a search of items finds until the deadline."""
+    # All ranks must cut the list at the same place.
+    left = min(job.comm.allgather(allowance.deadline - time.monotonic()))
+    if len(items) > 1:
+        n = max(int(FIRST_LOOK * left * job.comm.size / SHORTEST_LOOK), 1)
+        looked = in_random_order(items, job.seed)[:n]
+        tasks, results = _timed(job, looked, guides, FIRST_LOOK * left, 0)
+        pool = _merge(job, tasks, results, allowance, pool)
+        _learn(guides, tasks, results)
+        items = _close_to_hull(tasks, results, pool)
+        left = min(job.comm.allgather(allowance.deadline - time.monotonic()))
+    tasks, results = _timed(job, items, guides, left, 1)
+    return _merge(job, tasks, results, allowance, pool)
+
+
+def _timed(
+    job: Job, items: list[WorkItem], guides: Guides, seconds: float, wave: int
+) -> tuple[list[Task], list[SearchResult]]:
+    """Search items for equal parts of a time.
+
+    Where there are fewer items than ranks, several ranks search one, with other random numbers.
+    """
+    n = max(len(items), job.comm.size)
+    end = time.monotonic() + seconds
+    share = seconds * job.comm.size / n
+    tasks = [(items[i % len(items)], Allowance()) for i in range(n)]
+    job.progress.start("searching", n)
+
+    def one(i: int) -> SearchResult:
+        job.progress.advance(i)
+        item, allowance = tasks[i]
+        allowance.deadline = min(end, time.monotonic() + share)
+        evaluator = job.potential.evaluator(item.supercell)
+        rng = job.rng_of(item, 2 * (i // len(items)) + wave)
+        mine = guides.copy()
+        return timed_search(evaluator, item.counts, guides=mine, allowance=allowance, rng=rng)
+
+    results = deal_out(n, one, job.comm)
+    job.progress.finish()
+    return tasks, results
 
 
 def _guided(job: Job, task: Task, guides: Guides, wave: int) -> SearchResult:
@@ -234,17 +292,13 @@ def _first_look(job: Job, items: list[WorkItem], allowance: Allowance) -> list[T
 
 
 def _close_to_hull(
-    looked: list[Task], results: list[SearchResult], pool: CandidatePool, left: float
-) -> list[Task]:
-    """Return the items nearest to the hull, with equal shares of what is left."""
+    looked: list[Task], results: list[SearchResult], pool: CandidatePool
+) -> list[WorkItem]:
+    """Return the items nearest to the hull."""
     heights = _heights(looked, results, pool)
     order = np.argsort(np.round(heights, 9), kind="stable")
     chosen = order[: max(1, math.ceil(CLOSE * len(order)))]
-    share = int(left) // max(len(chosen), 1)
-    if share < 1:
-        return []
-    deadline = looked[0][1].deadline
-    return [(looked[i][0], Allowance(share, 0, deadline)) for i in chosen]
+    return [looked[i][0] for i in chosen]
 
 
 def _heights(looked: list[Task], results: list[SearchResult], pool: CandidatePool) -> list[float]:

@@ -1,0 +1,74 @@
+"""Searches for a time: they end, spend it, find what long searches find, cool where it counts."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pytest
+
+from latticesearch.lattice import ParentLattice, Supercell
+from latticesearch.potential.clusters import ClusterBasis, ClusterModel
+from latticesearch.search import search, timed
+from latticesearch.search.polish import Allowance
+
+
+@pytest.fixture(scope="module")
+def model() -> ClusterModel:
+    parent = ParentLattice.from_prototype("bcc", a=3.2, species=("Mo", "Ta"))
+    return ClusterModel.random(ClusterBasis.of(parent, 5.0, 3.5), 3, pair=0.03, triplet=0.02)
+
+
+@pytest.mark.parametrize("cheap", [timed.CHEAP, 0.0])
+def test_a_time_is_a_budget_of_its_own(
+    model: ClusterModel, monkeypatch: pytest.MonkeyPatch, cheap: float
+) -> None:
+    """Whether swaps count as cheap or not: an annealing is not better, and the time is used."""
+    monkeypatch.setattr(timed, "CHEAP", cheap)
+    parent = model.basis.parent
+    how = {"supercells": [[3, 3, 4]], "composition": {"Mo": 0.5}}
+    other = search(model, parent, **how, mode="polish", polish="annealing", budget=10_000)
+    search(model, parent, **how, seconds=0.05)  # compiles
+    began = time.monotonic()
+    pool = search(model, parent, **how, seconds=1.0)
+    assert time.monotonic() - began == pytest.approx(1.0, abs=0.9)
+    assert pool.energies.min() < other.energies.min() + 1e-9
+    assert pool.evaluations > 1000
+
+
+def test_many_compositions_share_the_time(model: ClusterModel) -> None:
+    """After a first look the rest of the time goes to items near the hull."""
+    parent = model.basis.parent
+    how = {"supercells": [[3, 3, 4]], "composition": {"Mo": (0.4, 0.6)}}
+    search(model, parent, **how, seconds=0.05)
+    pool = search(model, parent, **how, seconds=3.0)
+    without = search(model, parent, **how)
+    assert pool.evaluations > without.evaluations
+    assert len(np.unique(without.compositions, axis=0)) == 7
+    for composition in np.unique(pool.compositions, axis=0):
+        ours, theirs = (
+            p.energies[(np.abs(p.compositions - composition) < 1e-9).all(axis=1)].min()
+            for p in (pool, without)
+        )
+        assert ours < theirs + 5e-3
+
+
+def test_cooling_is_slow_where_the_energy_fluctuates() -> None:
+    fluctuations = np.array([1.0, 1.0, 9.0, 1.0, 0.0, 0.0])
+    shares = timed.cooling_shares(fluctuations)
+    assert shares.sum() == pytest.approx(1.0)
+    assert shares.argmax() == 2
+    assert shares.max() / shares.min() == pytest.approx(timed.SLOWEST)
+    np.testing.assert_allclose(timed.cooling_shares(np.zeros(5)), 0.25)
+
+
+def test_what_was_asked_after_the_deadline_is_counted(model: ClusterModel) -> None:
+    from latticesearch.search.guided import Walk, random_state
+
+    cell = Supercell.from_matrix(model.basis.parent, [2, 2, 2])
+    labels = np.repeat(np.array([0, 1], dtype=np.int8), 4)
+    allowance = Allowance(math.inf, 0, time.monotonic() - 1.0)
+    walk = Walk(model.evaluator(cell), labels, allowance, random_state(np.random.default_rng(0)))
+    walk.sample(7)
+    assert allowance.used == 8
