@@ -9,7 +9,7 @@ turns.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -46,7 +46,7 @@ class Tuning:
     lessons
         Fits per cycle.
     free_steps
-        Swaps under the surrogate at the beginning of each cycle.
+        Swaps under the surrogate at the beginning of each cycle, per site.
     free_first, free_last
         Temperatures of these.
     first, last
@@ -56,15 +56,11 @@ class Tuning:
     sample: float = 0.05
     cycles: int = 30
     lessons: int = 3
-    free_steps: int = 30_000
-    free_first: float = 1.0
+    free_steps: int = 250
+    free_first: float = 0.5
     free_last: float = 0.02
     first: float = 0.4
     last: float = 0.02
-
-    def with_free_steps(self, n: int) -> Tuning:
-        """Return the same with another number of swaps under the surrogate."""
-        return replace(self, free_steps=n)
 
 
 TUNING = Tuning()
@@ -262,5 +258,6 @@ def _anneal_free(walk: Walk, model: ClusterModel, tuning: Tuning) -> Labels:
     changes = kernels.sample_swaps(pair, walk.rules, swaps, walk.rng)
     scale = max(float(np.abs(changes).mean()), 1e-12)
     cooling = kernels.Cooling(scale * tuning.free_first, scale * tuning.free_last, 0.0, 1.0)
-    kernels.anneal(pair, walk.rules, cooling, best, tuning.free_steps, walk.rng)
+    n = tuning.free_steps * len(walk.rules.sites)
+    kernels.anneal(pair, walk.rules, cooling, best, n, walk.rng)
     return best.labels

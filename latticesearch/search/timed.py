@@ -9,6 +9,7 @@ a short one: it is slow where the energy fluctuates.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -50,6 +51,10 @@ READINGS = 16
 
 SLOWEST = 10.0
 """Ratio of the slowest to the fastest cooling."""
+
+FREE_STEPS, FREE_FIRST = 30_000, 1.0
+"""Swaps under the surrogate in the first cycle, and their first temperature: there is no number
+of energies to make the most of, so few long cycles from hot labelings."""
 
 GROWTH = 1.1
 """Each cycle is longer than the one before by this factor, so that longer searches cool slower."""
@@ -132,20 +137,20 @@ def _cycles(
     walk: Walk, guides: Guides, scale: float, end: float, pace: Pace
 ) -> tuple[list[tuple[float, npt.NDArray[np.int8]]], Pace]:
     """Run cycles of guided annealing until a time; return the lowest of each, and the pace."""
-    tuning = TUNING
     found = []
-    least = tuning.lessons * SHORTEST
-    number, free_steps, n = 0, float(tuning.free_steps), least
+    least = TUNING.lessons * SHORTEST
+    number, n = 0, least
     while (left := end - time.monotonic()) > 0.0:
         n = max(1, min(n, int(left * pace.rate)))
         began, before = time.monotonic(), walk.allowance.used
-        lap = guided_cycle(walk, guides, number, n, scale, tuning.with_free_steps(int(free_steps)))
+        free_steps = int(FREE_STEPS * GROWTH**number / len(walk.rules.sites))
+        tuning = replace(TUNING, free_steps=free_steps, free_first=FREE_FIRST)
+        lap = guided_cycle(walk, guides, number, n, scale, tuning)
         seconds = time.monotonic() - began
         found.append((float(lap.best.energy[0]), lap.best.labels))
         pace = Pace(walk.allowance.used - before, seconds - lap.free_seconds)
         # As much time for the potential as for the surrogate, but no sudden leap.
         n = max(least, min(4 * n, int(pace.rate * lap.free_seconds)))
-        free_steps *= GROWTH
         number += 1
     return found, pace
 
