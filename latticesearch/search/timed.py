@@ -49,6 +49,9 @@ FIRST, LAST = 0.4, 0.03
 READINGS = 16
 """Energies read at each temperature of the short annealing; the first quarter is not used."""
 
+QUENCH = 4
+"""Swaps per site from one temperature to the next at least, even after the deadline."""
+
 SLOWEST = 10.0
 """Ratio of the slowest to the fastest cooling."""
 
@@ -170,17 +173,19 @@ def anneal_by_clock(walk: Walk, scale: float, pace: Pace) -> kernels.Best:
     best = kernels.Best(walk.labels.copy(), walk.model[1].energy.copy())
     temperatures = scale * np.geomspace(FIRST, LAST, PIECES)
     now = time.monotonic()
-    end = now + PILOT * (walk.allowance.deadline - now)
+    pilot = PILOT * (walk.allowance.deadline - now)
     spreads = np.zeros(PIECES)
-    for piece, temperature in enumerate(temperatures):
-        seconds = (end - time.monotonic()) / (PIECES - piece)
-        spreads[piece], pace = _spread(walk, temperature, seconds, pace, best)
+    n_sites = len(walk.rules.sites)
+    if pilot * pace.rate > PIECES * READINGS * n_sites / 4:  # with fewer swaps it says nothing
+        for piece, temperature in enumerate(temperatures):
+            seconds = (now + pilot - time.monotonic()) / (PIECES - piece)
+            spreads[piece], pace = _spread(walk, temperature, seconds, pace, best)
     shares = cooling_shares(spreads / temperatures)
     for piece in range(PIECES - 1):
-        # Out of time it still cools, one swap per site: nothing is worth less than a hot labeling.
+        # Out of time it still cools, but fast: nothing is worth less than a hot labeling.
         left = walk.allowance.deadline - time.monotonic()
         seconds = left * float(shares[piece] / shares[piece:].sum())
-        seconds = max(seconds, len(walk.rules.sites) / pace.rate)
+        seconds = max(seconds, QUENCH * n_sites / pace.rate)
         first, last = temperatures[piece : piece + 2].tolist()
         pace = _cool(walk, kernels.Cooling(first, last, 0.0, 1.0), seconds, pace, best)
     return best
