@@ -28,8 +28,9 @@ T = TypeVar("T")
 WAIT_INTERVAL = 0.005
 """Seconds a waiting rank sleeps between two looks; MPI itself would burn the core meanwhile."""
 
-BLOCKS_PER_RANK = 16
-"""Times that a rank asks for work: the last ones to finish wait for a part of that."""
+SHARE_OF_REST = 0.5
+"""Part of an even share of what is left that a rank takes at a time: it asks rarely at first, and
+takes single pieces at the end, where others would wait for it."""
 
 _LAUNCHER_VARIABLES = ("PMI_RANK", "PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "SLURM_PROCID")
 _SCRUBBED_PREFIXES = ("PMI", "MPI", "OMPI", "HYDRA", "HYDI", "MPICH", "PMIX", "PRTE", "GPAW_MPI")
@@ -61,6 +62,9 @@ class Communicator(Protocol):
     def shared_counter(self) -> AbstractContextManager[Callable[[], int]]:
         """Give, on all ranks together, a function that gives 0, 1, 2, ... each to one caller."""
 
+    def serve(self) -> None:
+        """Let through what other ranks ask of this one; costs next to nothing."""
+
     def abort(self, code: int) -> None:
         """End all ranks at once with the exit code `code`."""
 
@@ -90,6 +94,9 @@ class SerialComm:
     def shared_counter(self) -> Iterator[Callable[[], int]]:
         """Give a function that gives 0, 1, 2, ..."""
         yield itertools.count().__next__
+
+    def serve(self) -> None:
+        """Do nothing: nobody asks."""
 
     def abort(self, code: int) -> None:
         """Leave the process."""
@@ -135,8 +142,8 @@ class MpiComm:
     def shared_counter(self) -> Iterator[Callable[[], int]]:
         """Give a function that gives 0, 1, 2, ... each to one caller on any rank.
 
-        A number in the memory of rank 0 that all ranks read and raise in one step, so no rank
-        has to serve the others.
+        A number in the memory of rank 0 that all ranks read and raise in one step. MPI need not
+        do that while rank 0 computes, so rank 0 should `serve` now and then.
         """
         from mpi4py import MPI
 
@@ -154,6 +161,10 @@ class MpiComm:
 
         yield following
         window.Free()
+
+    def serve(self) -> None:
+        """Give MPI a moment, for it works only when it is called."""
+        self._comm.Iprobe()
 
     def abort(self, code: int) -> None:
         """End all ranks at once."""
@@ -321,18 +332,27 @@ def deal_out(n: int, function: Callable[[int], T], comm: Communicator) -> list[T
         The ranks.
     """
     mine: list[tuple[int, T]] = []
-    # To ask for work can mean to wait until rank 0 is between two pieces of its own, so several
-    # are taken at a time.
-    block = max(1, n // (BLOCKS_PER_RANK * comm.size))
+    starts = _block_starts(n, comm.size)
     # An error is raised on all ranks, so all of them leave the counter together.
     error: Exception | None = None
     with comm.shared_counter() as following:
         try:
-            while (first := following() * block) < n:
-                mine += [(i, function(i)) for i in range(first, min(first + block, n))]
+            while (block := following()) < len(starts) - 1:
+                for i in range(starts[block], starts[block + 1]):
+                    mine.append((i, function(i)))
+                    comm.serve()
         except Exception as caught:  # noqa: BLE001 - raised on all ranks below
             error = caught
     with collective_errors(comm):
         if error is not None:
             raise error
     return [result for _, result in sorted(gather_blocks(mine, comm), key=lambda part: part[0])]
+
+
+def _block_starts(n: int, n_ranks: int) -> list[int]:
+    """Return where the blocks begin in which `n` pieces are dealt out, and `n` at the end."""
+    starts = [0]
+    while starts[-1] < n:
+        rest = n - starts[-1]
+        starts.append(starts[-1] + max(1, int(SHARE_OF_REST * rest / n_ranks)))
+    return starts

@@ -9,7 +9,7 @@ import pytest
 
 from latticesearch import parallel
 from latticesearch.errors import InputError
-from latticesearch.parallel import SerialComm, block_range, collective_errors
+from latticesearch.parallel import SerialComm, block_range, collective_errors, deal_out
 from tests.fake_comm import run_ranks
 
 MPIRUN = Path(sys.executable).parent / "mpirun"
@@ -134,3 +134,17 @@ if comm.rank == 1:
 comm.barrier()
 """
     assert mpirun(2, code).returncode == 7
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 100])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_every_piece_is_dealt_out_once_in_any_order(n, size):
+    done = []
+
+    def piece(i):
+        done.append(i)
+        return i * i
+
+    for result in run_ranks(size, lambda comm: deal_out(n, piece, comm)):
+        assert result == [i * i for i in range(n)]
+    assert sorted(done) == list(range(n))
