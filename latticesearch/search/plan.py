@@ -148,25 +148,8 @@ def feasible_counts(
 
 
 def n_distinct(supercell: Supercell) -> int:
-    """Return the exact number of symmetry-distinct labelings of a supercell, all compositions.
-
-    Burnside's lemma: the mean number of labelings that a permutation leaves unchanged; one
-    label per cycle that all its sites allow.
-    """
-    total = 0
-    for permutation in supercell.site_permutations:
-        fixed, seen = 1, np.zeros(supercell.n_sites, dtype=np.bool_)
-        for start in range(supercell.n_sites):
-            if seen[start]:
-                continue
-            site, options = start, supercell.allowed[start]
-            while not seen[site]:
-                seen[site] = True
-                options = options & supercell.allowed[site]
-                site = int(permutation[site])
-            fixed *= int(options.sum())
-        total += fixed
-    return total // len(supercell.site_permutations)
+    """Return the exact number of symmetry-distinct labelings of a supercell, all compositions."""
+    return count_labelings(supercell.parent, supercell=supercell, superperiodic=True)
 
 
 def in_random_order(items: Sequence[WorkItem], seed: int) -> list[WorkItem]:

@@ -106,13 +106,6 @@ class Sums(NamedTuple):
     squares: Floats
 
 
-class EnergyErrors(NamedTuple):
-    """Errors of the energies, eV per atom, and their leverages, (n_configurations,)."""
-
-    errors: Floats
-    leverages: Floats
-
-
 @dataclass(frozen=True, eq=False)
 class NormalEquations:
     """A training set, ready to be summed up at any potential of one form.
