@@ -28,6 +28,7 @@ NUMBERS = (
     ("--budget", int, "N", "most energy evaluations"),
     ("--seconds", float, "S", "wall time after which what was found is returned"),
     ("--keep", int, "N", "candidates kept per composition"),
+    ("--certify", int, "N", "prove the stable structures against all cells of up to N sites"),
     ("--seed", int, "N", "of chance (default as in the campaign)"),
     ("--window", float, "EV", "height above the hull up to which structures are listed, eV/atom"),
 )
@@ -86,12 +87,15 @@ def run_search(options: argparse.Namespace, comm: Communicator) -> int:
         max_per_composition=options.keep or settings["keep"],
         budget=options.budget,
         seconds=options.seconds,
+        certify=options.certify,
         progress=StreamProgress() if comm.rank == 0 else NoProgress(),
         comm=comm,
         **arguments,
     )
     if comm.rank == 0:
         table = candidate_table(pool, options.window or settings["window"])
+        if options.certify is None:
+            table = table.drop(columns="proven_gap")
         _answer(options, pool, table)
     return 0
 
@@ -150,37 +154,25 @@ def candidate_table(pool: CandidatePool, window: float) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        formula, n_atoms, energy and energy_above_hull (eV/atom; the latter NaN where the end
-        members are not in the pool), source, found_in, evaluations, key.
+        formula, n_atoms, energy, energy_above_hull and proven_gap (eV/atom; the last but one NaN
+        where the end members are not in the pool, the last where nothing is proven), source,
+        found_in, evaluations, key.
     """
-    import numpy as np
     import pandas as pd
 
-    from latticesearch.hull import Hull
-    from latticesearch.lattice.parent import VACANCY
-
-    found = [c for c in pool.candidates if c.configuration.n_atoms]
-    keep = [i for i, symbol in enumerate(pool.parent.species) if symbol != VACANCY]
-    counts = np.array([c.configuration.counts[keep] for c in found], dtype=np.float64)
-    energies = np.array([c.energy_per_atom for c in found])
-    try:
-        hull = Hull(counts / counts.sum(axis=1, keepdims=True), energies)
-        above = hull.energies_above_hull
-    except InputError:
-        above = np.full(len(found), np.nan)
-    table = pd.DataFrame(
-        {
-            "formula": [c.configuration.formula for c in found],
-            "n_atoms": [c.configuration.n_atoms for c in found],
-            "energy": energies,
-            "energy_above_hull": above,
-            "source": [c.source for c in found],
-            "found_in": [json.dumps(c.found_in.tolist()) for c in found],
-            "evaluations": [c.evaluations for c in found],
-            "key": [c.key for c in found],
-        }
-    )
-    return table[~(table.energy_above_hull > window)].reset_index(drop=True)
+    columns = {
+        "formula": [c.configuration.formula for c in pool.candidates],
+        "n_atoms": [c.configuration.n_atoms for c in pool.candidates],
+        "energy": pool.energies,
+        "energy_above_hull": pool.heights,
+        "proven_gap": pool.proven_gaps,
+        "source": [c.source for c in pool.candidates],
+        "found_in": [json.dumps(c.found_in.tolist()) for c in pool.candidates],
+        "evaluations": [c.evaluations for c in pool.candidates],
+        "key": [c.key for c in pool.candidates],
+    }
+    table = pd.DataFrame(columns)
+    return table[(table.n_atoms > 0) & ~(table.energy_above_hull > window)].reset_index(drop=True)
 
 
 def _answer(options: argparse.Namespace, pool: CandidatePool, table: pd.DataFrame) -> None:
@@ -196,4 +188,23 @@ def _answer(options: argparse.Namespace, pool: CandidatePool, table: pd.DataFram
         return
     shown = table.drop(columns=["found_in", "key"])
     sys.stdout.write(shown.to_string(index=False, float_format=lambda x: f"{x:.4f}") + "\n")
+    if options.certify is not None:
+        sys.stdout.write(_proven(pool, options.certify) + "\n")
     sys.stdout.write(f"{len(pool)} candidates from {pool.evaluations} energy evaluations\n")
+
+
+def _proven(pool: CandidatePool, max_sites: int) -> str:
+    """Say in one line what is proven of the stable structures."""
+    import numpy as np
+
+    gaps = pool.proven_gaps[pool.is_stable]
+    proven, attempted = int((gaps == 0.0).sum()), gaps[np.isfinite(gaps)]
+    line = (
+        f"{proven} of {len(gaps)} stable structures are proven the lowest of their "
+        f"composition in cells of up to {max_sites} sites"
+    )
+    if len(attempted) > proven:
+        line += f", {len(attempted) - proven} to within {1000 * attempted.max():.2g} meV/atom"
+    if len(gaps) > len(attempted):
+        line += f"; {len(gaps) - len(attempted)} not attempted"
+    return line

@@ -7,7 +7,8 @@ where all sites are decided, so the search ends with the ground state, or with a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,25 +90,73 @@ def certify(
     InputError
         The sites see too many others for a table of all environments.
     """
-    supercell = evaluator.supercell
-    counts = np.asarray(counts, dtype=np.int64)
-    if labels is None:
-        labels = random_start(evaluator, counts, np.random.default_rng(0))
-    bounds, evaluations = _bounds(evaluator)
-    n_sites, n_species = supercell.allowed.shape
-    tree = kernels.Tree(
-        np.full(n_sites, -1, dtype=np.int8),
-        counts.copy(),
-        (bounds.place * n_species).sum(axis=1),
-        np.zeros((n_sites, n_species), dtype=np.int64),
-        np.zeros((n_sites, n_species)),
-        np.zeros(n_sites, dtype=np.int64),
-    )
-    energy = evaluator.energies(labels[None]) * n_sites
-    best = kernels.Best(np.array(labels, dtype=np.int8), energy)
-    nodes, bound = kernels.prove(bounds, tree, best, TOLERANCE, max_nodes)
-    found = float(evaluator.energies(best.labels[None])[0])
-    return Certificate(best.labels, found, bound / n_sites, int(nodes), evaluations + 2)
+    prover = Prover(evaluator)
+    proof = prover.certify(counts, labels=labels, max_nodes=max_nodes)
+    return replace(proof, evaluations=proof.evaluations + prover.evaluations)
+
+
+class Prover:
+    """Certificates of one supercell: its tables of environments serve all compositions.
+
+    Parameters
+    ----------
+    evaluator
+        Energies of the cell.
+
+    Attributes
+    ----------
+    evaluations : int
+        Labelings evaluated for the tables.
+
+    Raises
+    ------
+    InputError
+        The sites see too many others for a table of all environments.
+    """
+
+    def __init__(self, evaluator: LatticeEvaluator) -> None:
+        self.evaluator = evaluator
+        self._tables, self.evaluations = _bounds(evaluator)
+
+    def certify(
+        self,
+        counts: npt.NDArray[np.int64],
+        *,
+        labels: Labels | None = None,
+        below: float = math.inf,
+        max_nodes: int = 10_000_000,
+    ) -> Certificate:
+        """Return the certificate of one composition.
+
+        Parameters
+        ----------
+        counts
+            (n_species,) atoms of each species.
+        labels
+            A labeling of low energy, which saves branches; a random one when not given.
+        below
+            Energy that is known from elsewhere, eV per site: only what is lower is looked for, so
+            `Certificate.bound` may be this energy while `Certificate.energy` is higher.
+        max_nodes
+            Partial cells after which the search ends with a gap.
+        """
+        evaluator, counts = self.evaluator, np.asarray(counts, dtype=np.int64)
+        if labels is None:
+            labels = random_start(evaluator, counts, np.random.default_rng(0))
+        n_sites, n_species = evaluator.supercell.allowed.shape
+        tree = kernels.Tree(
+            np.full(n_sites, -1, dtype=np.int8),
+            counts.copy(),
+            (self._tables.place * n_species).sum(axis=1),
+            np.zeros((n_sites, n_species), dtype=np.int64),
+            np.zeros((n_sites, n_species)),
+            np.zeros(n_sites, dtype=np.int64),
+        )
+        energy = np.minimum(evaluator.energies(labels[None]), below) * n_sites
+        best = kernels.Best(np.array(labels, dtype=np.int8), energy)
+        nodes, bound = kernels.prove(self._tables, tree, best, TOLERANCE, max_nodes)
+        found = float(evaluator.energies(best.labels[None])[0])
+        return Certificate(best.labels, found, bound / n_sites, int(nodes), 2)
 
 
 def _bounds(evaluator: LatticeEvaluator) -> tuple[kernels.Bounds, int]:

@@ -16,6 +16,7 @@ from latticesearch.search.exhaustive import search_all
 from latticesearch.search.plan import Block, feasible_counts
 from latticesearch.search.polish import Allowance
 from latticesearch.search.portfolio import Job, run_items, run_portfolio
+from latticesearch.search.proofs import certify_vertices
 from latticesearch.search.strategies import POLISHES
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
     budget: int | None = None,
     seconds: float | None = None,
     exhaustive_up_to: int | None = None,
+    certify: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     comm: Communicator | None = None,
@@ -100,7 +102,12 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
         swap, and the result depends on how fast the machine is.
     exhaustive_up_to
         Cells with up to so many sites are enumerated. When not given, as many as hold 20 000
-        labelings together and at most a quarter of the budget.
+        labelings together and at most a fifth of the budget.
+    certify
+        Cells with up to so many sites, of all shapes, are searched by branch and bound for
+        anything lower at the compositions of the vertices of the pool's hull. What is found
+        enters the pool; `CandidatePool.proven_gaps` says what is proven. This comes after, and
+        on top of, `budget` and `seconds`.
     seed
         Seed of what is left to chance.
     progress
@@ -119,7 +126,14 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
         Contradictory arguments, or a composition that no cell can have.
     """
     comm = comm or SerialComm()
-    _check(max_sites, supercells, beam_width, max_per_composition, budget)
+    _check(max_sites, supercells)
+    _check_numbers(
+        beam_width=beam_width,
+        max_per_composition=max_per_composition,
+        budget=budget,
+        shapes=shapes,
+        certify=certify,
+    )
     _check_names(mode, polish)
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     allowance = Allowance(math.inf if budget is None else budget, deadline=deadline)
@@ -140,14 +154,18 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
         )
     pool = pool.reduce(comm)
     allowance.used = pool.evaluations
-    large = [block.least_skewed(shapes) for block in large]
     job = Job(
         potential, parent, composition, polish, beam_width, max_per_composition, seed,
         comm, progress or NoProgress(),
     )  # fmt: skip
+    chosen = [block.least_skewed(shapes) for block in large]
     if mode == "portfolio":
-        return run_portfolio(job, small, large, allowance, pool)
-    return run_items(job, mode, large, allowance, pool)
+        pool = run_portfolio(job, small, chosen, allowance, pool)
+    else:
+        pool = run_items(job, mode, chosen, allowance, pool)
+    if certify is None:
+        return pool
+    return certify_vertices(pool, potential, large, certify, comm, job.progress)
 
 
 MODES = ("portfolio", "exhaustive", "target", "sweep", "polish")
@@ -160,22 +178,16 @@ def _check_names(mode: str, polish: str) -> None:
             raise InputError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
 
 
-def _check(
-    max_sites: int | None,
-    supercells: Sequence[Supercell | npt.ArrayLike] | None,
-    beam_width: int,
-    max_per_composition: int,
-    budget: int | None,
-) -> None:
-    """Refuse arguments that cannot be meant."""
+def _check(max_sites: int | None, supercells: Sequence[Supercell | npt.ArrayLike] | None) -> None:
+    """Refuse a search without, or with two kinds of, cells."""
     if (max_sites is None) == (supercells is None):
         raise InputError("give either max_sites or supercells, and not both")
-    for name, value in (
-        ("beam_width", beam_width),
-        ("max_per_composition", max_per_composition),
-        ("budget", 1 if budget is None else budget),
-    ):
-        if value < 1:
+
+
+def _check_numbers(**numbers: int | None) -> None:
+    """Refuse numbers below 1."""
+    for name, value in numbers.items():
+        if value is not None and value < 1:
             raise InputError(f"{name} is {value}; it must be at least 1")
 
 

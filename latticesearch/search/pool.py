@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import gcd
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from latticesearch.errors import InputError
+from latticesearch.hull import Hull
 from latticesearch.lattice import Configuration
+from latticesearch.lattice.parent import VACANCY
 from latticesearch.search.polish import ENERGY_DECIMALS
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 Ratio = tuple[int, ...]
 """Counts of the species divided by their greatest common divisor: the name of a composition."""
+
+PROVEN = 1e-8
+"""eV per site below which a gap between an energy and its bound is a matter of rounding."""
 
 
 class Entry(NamedTuple):
@@ -102,12 +107,16 @@ class CandidatePool:
         Per composition the kept candidates, lowest energy first.
     evaluations
         Energy evaluations spent on finding them.
+    bounds
+        Proven least energies, eV per site, of some compositions, in the cells of the search that
+        proved them; another search has other cells, so a merger has none.
     """
 
     parent: ParentLattice
     max_per_composition: int
     entries: Mapping[Ratio, tuple[Entry, ...]]
     evaluations: int = 0
+    bounds: Mapping[Ratio, float] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, parent: ParentLattice, max_per_composition: int) -> CandidatePool:
@@ -152,7 +161,7 @@ class CandidatePool:
         rows = zip(batch.counts.tolist(), batch.keys(), energies.tolist(), strict=True)
         for counts, key, energy in rows:
             entry = Entry(round(energy, ENERGY_DECIMALS), key, source, energy, hnf, spent)
-            found.setdefault(_ratio(counts), []).append(entry)
+            found.setdefault(ratio_of(counts), []).append(entry)
         entries = {ratio: _best(items, max_per_composition) for ratio, items in found.items()}
         return cls(batch.supercell.parent, max_per_composition, entries, evaluations)
 
@@ -177,7 +186,7 @@ class CandidatePool:
 
     def highest_kept(self, counts: Iterable[int]) -> float:
         """Return the rounded energy above which a candidate with these counts is not kept, eV."""
-        kept = self.entries.get(_ratio(counts), ())
+        kept = self.entries.get(ratio_of(counts), ())
         return kept[-1].rounded if len(kept) == self.max_per_composition else np.inf
 
     def __len__(self) -> int:
@@ -215,8 +224,52 @@ class CandidatePool:
         rows = [candidate.energy_per_atom for candidate in self.candidates]
         return np.array(rows, dtype=np.float64)
 
+    @cached_property
+    def heights(self) -> npt.NDArray[np.float64]:
+        """Energies above the hull of the candidates, (n,), eV per atom, vacancies left out.
 
-def _ratio(counts: Iterable[int]) -> Ratio:
+        NaN without atoms, and for all where the pool has no end members.
+        """
+        is_atom = np.array([symbol != VACANCY for symbol in self.parent.species])
+        x = self.compositions[:, is_atom]
+        rows = np.flatnonzero(x.sum(axis=1) > 0)
+        result = np.full(len(self), np.nan)
+        try:
+            hull = Hull(x[rows] / x[rows].sum(axis=1, keepdims=True), self.energies[rows])
+        except InputError:
+            return result
+        result[rows] = hull.energies_above_hull
+        return result
+
+    @cached_property
+    def is_stable(self) -> npt.NDArray[np.bool_]:
+        """Which candidates, (n,), are on the hull; where there is none, the first of a composition.
+
+        Only they are worth a proof.
+        """
+        if not np.isnan(self.heights).all():
+            return np.asarray(self.heights == 0.0)
+        first = [i == 0 for ratio in sorted(self.entries) for i in range(len(self.entries[ratio]))]
+        return np.array(first, dtype=np.bool_)
+
+    @cached_property
+    def proven_gaps(self) -> npt.NDArray[np.float64]:
+        """Energy by which the candidates' compositions may still have lower ones, (n,), eV/atom.
+
+        0 where it is proven that there are none, NaN where nothing is proven; see `bounds`.
+        """
+        gaps = np.full(len(self), np.nan)
+        for i, candidate in enumerate(self.candidates):
+            bound = self.bounds.get(ratio_of(candidate.configuration.counts))
+            if bound is not None:
+                gap = (candidate.energy - bound) if candidate.energy > bound + PROVEN else 0.0
+                n_sites, n_atoms = candidate.supercell.n_sites, candidate.configuration.n_atoms
+                gaps[i] = gap * n_sites / max(n_atoms, 1)
+        return gaps
+
+
+def ratio_of(counts: Iterable[int]) -> Ratio:
+    """Return the name of the composition that species counts, (n_species,), have."""
     counts = [int(n) for n in counts]
     divisor = max(gcd(*counts), 1)
     return tuple(n // divisor for n in counts)

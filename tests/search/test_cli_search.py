@@ -44,6 +44,22 @@ def test_search_in_a_supercell_with_a_budget(given):
     assert {row["source"] for row in answer["structures"]} <= {"greedy", "exhaustive"}
 
 
+def test_search_says_what_is_proven(given):
+    config, potential = given
+    words = ("search", config, "--potential", potential, "--max-sites", "5", "--certify", "4")
+    done = latticesearch(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["structures"]
+    stable = [row for row in rows if row["energy_above_hull"] == 0]
+    # Small cells are enumerated, so what is small is proven; what is larger is not looked at.
+    assert {row["proven_gap"] for row in stable if row["n_atoms"] <= 4} == {0}
+    assert {row["proven_gap"] for row in stable if row["n_atoms"] > 4} <= {None}
+    proven = sum(row["proven_gap"] == 0 for row in stable)
+    shown = latticesearch(*words).stdout
+    assert f"{proven} of {len(stable)} stable structures are proven the lowest" in shown
+    assert "up to 4 sites" in shown
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
