@@ -60,6 +60,7 @@ def test_what_is_lower_enters_the_pool(fcc_pool):
     found = [c for c in fcc_pool.candidates if c.source == "certificate"]
     assert found
     for candidate in found:
+        ratio = ratio_of(candidate.configuration.counts)
         assert candidate.energy < before.entries[ratio][0].energy
     assert fcc_pool.evaluations > before.evaluations
 
