@@ -25,10 +25,10 @@ from latticesearch.oracles import AseOracle, RecordedOracle
 from latticesearch.parallel import SerialComm, gather_blocks
 from latticesearch.potential import MtpBasis, read_mtp
 from latticesearch.search import search
-from latticesearch.search.plan import skewness
+from latticesearch.search.shapes import choose_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from latticesearch.hull import Hull
     from latticesearch.lattice import Configuration
@@ -398,8 +398,13 @@ def warm_up(parent: ParentLattice, basis: MtpBasis, plan: CandidatePlan) -> None
         search(potential, parent, supercells=[cell], mode="target", exhaustive_up_to=0, budget=200)
 
 
-def search_supercells(plan: CandidatePlan, parent: ParentLattice, shapes: int) -> list[Supercell]:
-    """Return the supercells of the greedy search: the least skewed shapes of every size."""
+def search_supercells(
+    plan: CandidatePlan, parent: ParentLattice, shapes: int, stable: Sequence[Supercell] = ()
+) -> list[Supercell]:
+    """Return the supercells of the greedy search: so many shapes of every size at most.
+
+    Some are the least skewed, some hosts of what is stable; see `choose_shapes`.
+    """
     if not plan.greedy:
         return []
     if plan.supercell is not None:
@@ -407,9 +412,8 @@ def search_supercells(plan: CandidatePlan, parent: ParentLattice, shapes: int) -
     cells = []
     for n in [n for n, count in plan.greedy.items() if count]:
         forms = superlattices(parent, n, layer_axis=plan.wanted.layer_axis)
-        of_size = [Supercell(parent, hnf) for hnf in forms]
-        of_size.sort(key=lambda s: (round(skewness(s), 9), s.hnf.ravel().tolist()))
-        cells += of_size[:shapes]
+        of_size = [Supercell.from_matrix(parent, hnf) for hnf in forms]
+        cells += choose_shapes(of_size, shapes, stable)
     return cells
 
 

@@ -282,15 +282,18 @@ class _Steps:
 
     def explore(self, number: int, model: LatticeModel, state: State) -> None:
         """Add what the greedy search finds near the hull of what is known."""
-        cells = build.search_supercells(
-            self.plan, self.candidates.parent, self.settings.search.supercells
-        )
-        if not cells:
+        if not self.plan.greedy:
             return
         options = self.settings.search
+        hull, usable = state.mixed_hull()
+        stable = [self.candidates.configuration(int(i)).supercell for i in usable[hull.vertices]]
+        parent = self.candidates.parent
+        cells = build.search_supercells(self.plan, parent, options.supercells, stable)
+        if not cells:
+            return
         pool = search(
             model,
-            self.candidates.parent,
+            parent,
             supercells=cells,
             composition=self.settings.candidates.composition or None,
             beam_width=options.beam_width,
@@ -301,7 +304,6 @@ class _Steps:
             seed=self.settings.campaign.seed + number,
             comm=self.comm,
         )
-        hull, _ = state.mixed_hull()
         near = build.near_hull(pool, hull, self.settings.candidates.near_hull)
         new = sum(self.candidates.add(batch, "greedy", number) for batch in by_supercell(near))
         if self.comm.rank == 0:

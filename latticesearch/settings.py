@@ -135,7 +135,9 @@ class SearchSettings(_Section):
     beam_width: Count = 8
     keep: Count = Field(3, description="candidates kept per composition")
     budget: Count | None = Field(None, description="energy evaluations per round")
-    supercells: Count = Field(8, description="least skewed supercell shapes per size")
+    supercells: Count = Field(
+        8, description="shapes per size: least skewed, and hosts of stable ones"
+    )
 
 
 class PotentialSettings(_Section):

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 NUMBERS = (
     ("--max-sites", int, "N", "largest supercells, in sites (default as in the campaign)"),
-    ("--shapes", int, "N", "least skewed supercells per size beyond enumeration"),
+    (
+        "--shapes",
+        int,
+        "N",
+        "supercells per size beyond enumeration: little skewed or commensurate",
+    ),
     ("--budget", int, "N", "most energy evaluations"),
     ("--seconds", float, "S", "wall time after which what was found is returned"),
     ("--keep", int, "N", "candidates kept per composition"),

@@ -56,6 +56,32 @@ def hermite_normal_forms(matrices: npt.ArrayLike) -> npt.NDArray[np.int64]:
     return forms.reshape(array.shape)
 
 
+def is_superlattice(
+    large: npt.NDArray[np.int64], small: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Return whether every vector of one lattice is a vector of another.
+
+    Parameters
+    ----------
+    large : (..., 3, 3) int
+        Rows that span the first.
+    small : (..., 3, 3) int
+        Rows that span the second, non-singular; the leading shapes are broadcast.
+
+    Returns
+    -------
+    (...) bool
+    """
+    # Cross products of the rows: the inverse times the determinant, exact in integers.
+    following = np.cross(np.roll(small, -1, axis=-2), np.roll(small, -2, axis=-2))
+    determinant = (small[..., 0, :] * following[..., 0, :]).sum(axis=-1)
+    multiples = large @ np.swapaxes(following, -1, -2)
+    whole: npt.NDArray[np.bool_] = (multiples % determinant[..., None, None] == 0).all(
+        axis=(-2, -1)
+    )
+    return whole
+
+
 def hnf_entries(forms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return the entries (a, b, c, d, e, f), shape (..., 6), of forms of shape (..., 3, 3)."""
     rows, columns = np.triu_indices(3)

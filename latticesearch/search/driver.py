@@ -91,8 +91,9 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
     max_per_composition
         Candidates kept of each composition.
     shapes
-        Supercells per size among those that are not enumerated, the least skewed first; all when
-        not given.
+        Supercells per size among those that are not enumerated: a quarter of them the least
+        skewed, the others those that can hold most of the structures that enumeration found on
+        the hull; all when not given.
     budget
         Most energy evaluations, of labelings, partial cells, flips and swaps together. When
         neither this nor `seconds` is given, every part of the search ends by itself.
@@ -158,7 +159,8 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
         potential, parent, composition, polish, beam_width, max_per_composition, seed,
         comm, progress or NoProgress(),
     )  # fmt: skip
-    chosen = [block.least_skewed(shapes) for block in large]
+    stable = [] if shapes is None else pool.stable_cells
+    chosen = [block.limited_to(shapes, stable) for block in large]
     if mode == "portfolio":
         pool = run_portfolio(job, small, chosen, allowance, pool)
     else:

@@ -13,9 +13,10 @@ import numpy as np
 from latticesearch.enumeration import count_bounds, count_labelings
 from latticesearch.search.greedy import default_restarts
 from latticesearch.search.partial import fits_sites
+from latticesearch.search.shapes import choose_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -103,23 +104,16 @@ class Block:
         parent = self.supercells[0].parent
         return int(count_labelings(parent, self.n_cells, composition=composition))
 
-    def least_skewed(self, shapes: int | None) -> Block:
-        """Return the block with so many supercells at most, the least skewed ones."""
+    def limited_to(self, shapes: int | None, stable: Iterable[Supercell]) -> Block:
+        """Return the block with so many supercells at most, as `choose_shapes` picks them."""
         if shapes is None or len(self.supercells) <= shapes:
             return self
-        names = [(round(skewness(cell), 9), cell.hnf.ravel().tolist()) for cell in self.supercells]
-        order = sorted(range(len(names)), key=names.__getitem__)[:shapes]
-        return Block([self.supercells[i] for i in order], self.counts, self.is_given)
+        chosen = choose_shapes(self.supercells, shapes, stable)
+        return Block(chosen, self.counts, self.is_given)
 
 
 COUNTABLE = 10**7
 """Labelings of one supercell beyond which nobody wants their exact number."""
-
-
-def skewness(supercell: Supercell) -> float:
-    """Return the longest edge of the reduced cell over the edge of a cube of its volume."""
-    edges = np.linalg.norm(supercell.cell, axis=1)
-    return float(edges.max() / abs(np.linalg.det(supercell.cell)) ** (1 / 3))
 
 
 def feasible_counts(

@@ -245,12 +245,18 @@ class CandidatePool:
     def is_stable(self) -> npt.NDArray[np.bool_]:
         """Which candidates, (n,), are on the hull; where there is none, the first of a composition.
 
-        Only they are worth a proof.
+        Only they are worth a proof, and shapes of supercells that can hold them.
         """
         if not np.isnan(self.heights).all():
             return np.asarray(self.heights == 0.0)
         first = [i == 0 for ratio in sorted(self.entries) for i in range(len(self.entries[ratio]))]
         return np.array(first, dtype=np.bool_)
+
+    @property
+    def stable_cells(self) -> list[Supercell]:
+        """Primitive cells of the stable candidates, without that of the parent lattice itself."""
+        cells = [self.candidates[i].supercell for i in np.flatnonzero(self.is_stable).tolist()]
+        return [cell for cell in cells if cell.n_cells > 1]
 
     @cached_property
     def proven_gaps(self) -> npt.NDArray[np.float64]:

@@ -12,6 +12,7 @@ from latticesearch.lattice.normal_forms import (
     hnf_entries,
     hnf_from_entries,
     integer_matrix,
+    is_superlattice,
 )
 from tests.reference import lattice as naive
 
@@ -71,3 +72,27 @@ def test_bad_matrices_are_refused(matrix, message):
 
 def test_three_numbers_mean_a_diagonal_matrix():
     assert np.array_equal(integer_matrix((2, 3, 4)), np.diag([2, 3, 4]))
+
+
+def test_superlattices_are_those_that_add_no_vector():
+    rng = np.random.default_rng(4)
+    found = []
+    for _ in range(300):
+        small = rng.integers(-3, 4, size=(3, 3))
+        if round(np.linalg.det(small)) == 0:
+            continue
+        large = rng.integers(-4, 5, size=(3, 3))
+        if rng.random() < 0.5:
+            large = rng.integers(-2, 3, size=(3, 3)) @ small
+        joined = hermite_normal_form(np.vstack([small, large]))
+        expected = (joined == hermite_normal_form(small)).all()
+        assert is_superlattice(large, small) == expected
+        found.append(expected)
+    assert 50 < sum(found) < len(found) - 50
+    eye = np.eye(3, dtype=np.int64)
+    assert is_superlattice(
+        np.array([2 * eye, eye])[:, None], np.array([eye, 2 * eye])
+    ).tolist() == [
+        [True, True],
+        [True, False],
+    ]
