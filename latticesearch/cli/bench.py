@@ -19,6 +19,9 @@ PARTS = ("recall", "large", "time", "throughput", "screening")
 
 MODELS = ("fitted-8", "fitted-12", "published", *(f"frustrated-{seed}" for seed in range(1, 6)))
 
+SCREENED = ((2, 12), (2, 16), (3, 9), (3, 10), (4, 8), (4, 9))
+"""Species and sites of the cells whose labelings are all evaluated; see `screening`."""
+
 
 def add_verbs(verbs: Any) -> None:
     """Add the verb to the command line."""
@@ -61,8 +64,8 @@ def _measure(part: str, models: list[str], options: argparse.Namespace, skipped:
     from latticesearch.bench.models import MissingDataError
 
     if part == "screening":
-        sizes = ((2, 12), (2, 16), (3, 9), (3, 10), (4, 8), (4, 9))
-        return [search.screening(*size, lattice) for size in sizes for lattice in ("bcc", "fcc")]
+        cells = [(n, range(size, size + 1)) for n, size in SCREENED] + [(2, range(8, 13))]
+        return [search.screening(*cell, lattice) for cell in cells for lattice in ("bcc", "fcc")]
     rows: list[Row] = []
     for model in models:
         try:

@@ -161,9 +161,10 @@ class Counter:
     def _fixed(self, group: ActiveGroup, translations: npt.NDArray[np.intp]) -> int:
         """Sum over the group how many labelings with given periods each permutation fixes."""
         orbits = group.translations[translations].min(axis=0)
-        _, block = np.unique(orbits, return_inverse=True)
+        # Each orbit is named by its first site, so these are in order.
+        block = (np.cumsum(orbits == np.arange(len(orbits))) - 1)[orbits]
         kind = self.kind[group.supercell.basis_index[group.sites]]
-        types, numbers = _cycle_types(group, block.reshape(-1), kind)
+        types, numbers = _cycle_types(group, block, kind)
         total = 0
         for cycles, number in zip(types, numbers.tolist(), strict=True):
             name = cycles.tobytes()

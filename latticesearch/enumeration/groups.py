@@ -105,6 +105,28 @@ class ActiveGroup:
         padded[:, : len(self.sites)] = self.permutations
         return padded.reshape(-1)
 
+    @cached_property
+    def waiting(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Which permutations wait for each site at the root of the tree, and how many.
+
+        A permutation waits for the source of the first site it moves: no site before that one is
+        moved, so the source comes after it. The first, (n_active, n_perms), holds positions in
+        `sources` of the entry to compare next, unused at the end; the second is (n_active,).
+        """
+        moving = self.permutations[1:]
+        n_perms, n_sites = self.permutations.shape
+        first = (moving != np.arange(n_sites)).argmax(axis=1)
+        entries = (np.arange(1, n_perms) << self.shift) + first
+        waits_for = moving[np.arange(n_perms - 1), first]
+        order = np.argsort(waits_for, kind="stable")
+        numbers = np.bincount(waits_for, minlength=n_sites)
+        ends = np.cumsum(numbers)
+        waiting = np.zeros((n_sites, n_perms), np.int32)
+        for site in np.flatnonzero(numbers).tolist():
+            members = order[ends[site] - numbers[site] : ends[site]]
+            waiting[site, : numbers[site]] = entries[members]
+        return waiting, numbers
+
     def period_subgroups(self) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
         """Yield the Möbius factor and the members of each subgroup of translations that counts.
 

@@ -7,7 +7,8 @@ prune the search; nothing is made and then thrown away but superperiodic labelin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -37,7 +38,8 @@ HELD = 2**22
 """Entries of permutations that are kept from counting to enumeration."""
 
 KEPT = 2**20
-"""The same for groups of one range of sizes that stay with the parent lattice, 8 MB."""
+"""The same for groups of one range of sizes that stay with the parent lattice, 16 MB with all that
+belongs to them."""
 
 KEPT_SIZES = 16
 """Ranges of sizes whose groups stay with the parent lattice."""
@@ -130,12 +132,21 @@ def _sizes(min_index: int, max_index: int | None) -> range:
     return range(smallest, largest + 1)
 
 
-class _Item(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Item:
     """One supercell to decorate, with what is asked of it and the exact number of labelings."""
 
     group: ActiveGroup
     counter: Counter
     number: int
+    _trees: dict[tuple[Share, bool], Tree] = field(default_factory=dict)
+
+    def tree(self, share: Share, *, many: bool) -> Tree:
+        """Return what is fixed during the search; made once, kept as long as the group."""
+        name = (share, many)
+        if name not in self._trees:
+            self._trees[name] = _tree(self.group, self.counter, share, many=many)
+        return self._trees[name]
 
 
 def _items(
@@ -227,7 +238,7 @@ def _labelings_of(item: _Item, batch_size: int, share: Share) -> Iterator[Labeli
         if item.number:
             yield Labelings(supercell, supercell.allowed.argmax(axis=1)[None])
         return
-    tree = _tree(group, item.counter, share, many=batch_size >= 1 << TOGETHER)
+    tree = item.tree(share, many=batch_size >= 1 << TOGETHER)
     cursor = _start(tree, group)
     fixed = supercell.allowed.argmax(axis=1).astype(np.int8)
     rows = min(batch_size, item.number + (1 << TOGETHER))
@@ -302,26 +313,15 @@ def _tree(group: ActiveGroup, counter: Counter, share: Share, *, many: bool) -> 
 
 
 def _start(tree: Tree, group: ActiveGroup) -> Cursor:
-    """Return the cursor at the root, where each permutation waits for the first site it moves."""
-    moving = group.permutations[1:]
-    n_perms, n_sites = group.permutations.shape
-    first = (moving != np.arange(n_sites)).argmax(axis=1)
-    entries = (np.arange(1, n_perms) << tree.shift) + first
-    # No site before the first moved one is moved, so its source comes after it.
-    waits_for = moving[np.arange(n_perms - 1), first]
-    order = np.argsort(waits_for, kind="stable")
-    numbers = np.bincount(waits_for, minlength=n_sites)
-    ends = np.cumsum(numbers)
-    waiting = np.empty((n_sites, n_perms), np.int32)
-    for site in np.flatnonzero(numbers).tolist():
-        members = order[ends[site] - numbers[site] : ends[site]]
-        waiting[site, : numbers[site]] = entries[members]
+    """Return the cursor at the root."""
+    waiting, numbers = group.waiting
+    n_sites = len(group.sites)
     n_waiting = np.zeros((n_sites + 1, n_sites), np.int32)
     n_waiting[0] = numbers
     return Cursor(
         position=np.zeros(2, np.int64),
         labels=np.full(n_sites, -1, np.int8),
         counts=np.zeros_like(tree.smallest),
-        waiting=waiting,
+        waiting=waiting.copy(),
         n_waiting=n_waiting,
     )

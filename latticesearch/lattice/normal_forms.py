@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+_ROWS, _COLUMNS = np.triu_indices(3)
+"""Where the entries (a, b, c, d, e, f) stand."""
+
 LARGEST_ENTRY = 10**6
 """Largest entry of a supercell matrix: determinants stay within 64 bits."""
 
@@ -84,15 +87,14 @@ def is_superlattice(
 
 def hnf_entries(forms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return the entries (a, b, c, d, e, f), shape (..., 6), of forms of shape (..., 3, 3)."""
-    rows, columns = np.triu_indices(3)
-    entries: npt.NDArray[np.int64] = forms[..., rows, columns]
+    entries: npt.NDArray[np.int64] = forms[..., _ROWS, _COLUMNS]
     return entries
 
 
 def hnf_from_entries(entries: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Return the matrix, (3, 3), with the entries (a, b, c, d, e, f)."""
     form = np.zeros((3, 3), np.int64)
-    form[np.triu_indices(3)] = np.asarray(entries, dtype=np.int64)
+    form[_ROWS, _COLUMNS] = np.asarray(entries, dtype=np.int64)
     return form
 
 

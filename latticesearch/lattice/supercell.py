@@ -117,7 +117,8 @@ class Supercell(FieldsOnlyPickle):
         (...) int
             Site indices; the leading shapes of both arguments are broadcast.
         """
-        x, y, z = np.moveaxis(np.array(vectors, dtype=np.int64), -1, 0)
+        array = np.asarray(vectors, dtype=np.int64)
+        x, y, z = array[..., 0], array[..., 1], array[..., 2]
         (a, b, c), (_, d, e), (_, _, f) = self.hnf.tolist()
         turns = x // a
         x, y, z = x - turns * a, y - turns * b, z - turns * c
@@ -125,7 +126,7 @@ class Supercell(FieldsOnlyPickle):
         y, z = y - turns * d, z - turns * e
         cell_index = (x * d + y) * f + z % f
         sites: npt.NDArray[np.intp] = np.asarray(basis_index) * self.n_cells + cell_index
-        return sites.astype(np.intp)
+        return sites.astype(np.intp, copy=False)
 
     @cached_property
     def translation_permutations(self) -> npt.NDArray[np.intp]:
@@ -173,9 +174,9 @@ class Supercell(FieldsOnlyPickle):
         permutation once, in lexicographic order (the identity is row 0). ``labels[perm]`` is
         equivalent to ``labels``.
         """
-        point = np.unique(self.images(self.point_operations, self), axis=0)
+        point = _distinct_rows(self.images(self.point_operations, self))
         products = point[:, self.translation_permutations].reshape(-1, self.n_sites)
-        return np.unique(products, axis=0)
+        return _distinct_rows(products)
 
     @cached_property
     def canonical(self) -> tuple[Supercell, npt.NDArray[np.intp]]:
@@ -196,3 +197,11 @@ class Supercell(FieldsOnlyPickle):
             cell=self.cell,
             pbc=True,
         )
+
+
+def _distinct_rows(rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return the different rows of (n, m) numbers from 0 to 2**32 - 1, in lexicographic order."""
+    # Big-endian bytes order like the numbers, and sort many times faster than rows do.
+    names = np.ascontiguousarray(rows, dtype=">u4").view(np.dtype((np.void, 4 * rows.shape[1])))
+    first = np.unique(names.reshape(-1), return_index=True)[1]
+    return np.ascontiguousarray(rows[first])

@@ -65,7 +65,7 @@ def search_all(
             comm=comm,
             batch_size=BATCH_SIZE,
         )
-        pool = pool.merge(_pool_of(potential, batches, pool))
+        pool = _with_lowest(pool, potential, batches)
     for supercell in supercells:
         batches = enumerate_labelings(
             parent,
@@ -75,32 +75,22 @@ def search_all(
             comm=comm,
             batch_size=BATCH_SIZE,
         )
-        pool = pool.merge(_pool_of(potential, batches, pool))
+        pool = _with_lowest(pool, potential, batches)
     return pool
 
 
-def _pool_of(
-    potential: LatticeModel, batches: Iterable[Labelings], known: CandidatePool
+def _with_lowest(
+    pool: CandidatePool, potential: LatticeModel, batches: Iterable[Labelings]
 ) -> CandidatePool:
-    """Return the pool of batches with one number of sites; keys are made only for what it keeps."""
+    """Return the pool with batches of one number of sites; keys are made only for what it keeps."""
     lowest: _Lowest | None = None
     n = 0
     for batch in batches:
-        lowest = lowest or _Lowest(known, batch.supercell.n_sites)
+        lowest = lowest or _Lowest(pool, batch.supercell.n_sites)
         lowest.add(batch, potential.evaluator(batch.supercell).energies(batch.labels))
         n += len(batch)
-    pool = CandidatePool.empty(known.parent, known.max_per_composition)
-    for part, energies in lowest.survivors() if lowest else ():
-        pool = pool.merge(
-            CandidatePool.from_labelings(
-                part,
-                energies,
-                source=SOURCE,
-                max_per_composition=known.max_per_composition,
-                evaluations=0,
-            )
-        )
-    return pool.merge(CandidatePool(known.parent, known.max_per_composition, {}, n))
+    survivors = lowest.survivors() if lowest else []
+    return pool.with_batches(survivors, source=SOURCE, evaluations=n)
 
 
 class _Lowest:

@@ -152,18 +152,48 @@ class CandidatePool:
             Those of the piece of work that found each of the candidates; one where every
             labeling was evaluated for its own sake.
         """
-        if not np.isfinite(energies).all():
-            raise InputError(
-                "the potential gives energies that are not finite numbers: check its coefficients"
-            )
+        return cls.empty(batch.supercell.parent, max_per_composition).with_batches(
+            [(batch, energies)], source=source, evaluations=evaluations, spent=spent
+        )
+
+    def with_batches(
+        self,
+        batches: Iterable[tuple[Labelings, npt.NDArray[np.float64]]],
+        *,
+        source: str,
+        evaluations: int,
+        spent: int = 1,
+    ) -> CandidatePool:
+        """Return the best candidates of this pool and of batches; see `from_labelings`.
+
+        Parameters
+        ----------
+        batches
+            Labelings with their energies, (n,), eV per site.
+        source, evaluations, spent
+            As in `from_labelings`.
+        """
         found: dict[Ratio, list[Entry]] = {}
-        hnf = tuple(batch.supercell.hnf.ravel().tolist())
-        rows = zip(batch.counts.tolist(), batch.keys(), energies.tolist(), strict=True)
-        for counts, key, energy in rows:
-            entry = Entry(round(energy, ENERGY_DECIMALS), key, source, energy, hnf, spent)
-            found.setdefault(ratio_of(counts), []).append(entry)
-        entries = {ratio: _best(items, max_per_composition) for ratio, items in found.items()}
-        return cls(batch.supercell.parent, max_per_composition, entries, evaluations)
+        names: dict[tuple[int, ...], Ratio] = {}
+        for batch, energies in batches:
+            if not np.isfinite(energies).all():
+                raise InputError(
+                    "the potential gives energies that are not finite numbers: check its "
+                    "coefficients"
+                )
+            hnf = tuple(batch.supercell.hnf.ravel().tolist())
+            rows = zip(batch.counts.tolist(), batch.keys(), energies.tolist(), strict=True)
+            for counts, key, energy in rows:
+                entry = Entry(round(energy, ENERGY_DECIMALS), key, source, energy, hnf, spent)
+                exact = tuple(counts)
+                if exact not in names:
+                    names[exact] = ratio_of(counts)
+                found.setdefault(names[exact], []).append(entry)
+        entries = dict(self.entries)
+        for ratio, items in found.items():
+            entries[ratio] = _best([*entries.get(ratio, ()), *items], self.max_per_composition)
+        total = self.evaluations + evaluations
+        return CandidatePool(self.parent, self.max_per_composition, entries, total)
 
     def merge(self, other: CandidatePool) -> CandidatePool:
         """Return the best candidates of both; evaluations add up."""

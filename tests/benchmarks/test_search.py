@@ -37,7 +37,7 @@ def test_large_cells_against_annealing(capsys):
 
 
 def test_screening(capsys):
-    row = bench.screening(4, 8)
+    row = bench.screening(4, range(8, 9))
     with capsys.disabled():
         print(f"\n{row['structures_per_second']:.0f} structures per second")
     assert row["structures"] == 65960

@@ -119,3 +119,23 @@ def test_candidates_can_be_rebuilt_from_their_keys():
         again = Configuration.from_key(FCC, candidate.key)
         assert again.key == candidate.configuration.key
         np.testing.assert_array_equal(again.labels, candidate.labels)
+
+
+def test_batches_at_once_are_a_merger_of_pools_one_by_one():
+    rng = np.random.default_rng(5)
+    start = CandidatePool.empty(FCC, 3)
+    parts, pool = [], start
+    for matrix in ([1, 1, 4], [1, 2, 2], [1, 1, 2], [1, 1, 4]):
+        cell = Supercell.from_matrix(FCC, matrix)
+        labels = rng.integers(0, 2, size=(12, cell.n_sites)).astype(np.int8)
+        energies = np.round(rng.normal(size=12), 1)
+        parts.append((Labelings(cell, labels), energies))
+        one = CandidatePool.from_labelings(
+            *parts[-1], source="x", max_per_composition=3, evaluations=12, spent=2
+        )
+        pool = pool.merge(one)
+    once = start.with_batches(parts, source="x", evaluations=48, spent=2)
+    assert once.entries == pool.entries
+    assert once.evaluations == pool.evaluations
+    again = once.with_batches(parts, source="x", evaluations=0, spent=2)
+    assert again.entries == once.entries

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -266,9 +266,16 @@ def unique_powers(
     potential: MtpPotential,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
     """Return the powers of x, y, z, (n_powers, 3), and which of them each basic moment has."""
-    exponents = potential.alpha_index_basic[:, 1:]
-    powers, power = np.unique(exponents, axis=0, return_inverse=True)
-    return np.ascontiguousarray(powers, dtype=np.int64), power.ravel()
+    exponents = np.array(potential.alpha_index_basic[:, 1:], dtype=np.int64)
+    return _unique_powers(exponents.tobytes())
+
+
+@lru_cache(maxsize=32)
+def _unique_powers(exponents: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
+    """Return the same for the bytes of exponents; every supercell asks for it."""
+    rows = np.frombuffer(exponents, dtype=np.int64).reshape(-1, 3)
+    powers, power = np.unique(rows, axis=0, return_inverse=True)
+    return np.ascontiguousarray(powers), power.ravel()
 
 
 def species_order(species: tuple[str, ...], parent: ParentLattice) -> npt.NDArray[np.int64]:
@@ -305,7 +312,7 @@ def _lattice_tables(
     """Contract the geometry with the radial coefficients."""
     mu = potential.alpha_index_basic[:, 0]
     coeffs = potential.scaling * potential.radial_coeffs[np.ix_(order, order)][:, :, mu]
-    rows = np.einsum("uqk,ijkq->uijk", geometry.values[:, :, power], coeffs, optimize=True)
+    rows = np.einsum("uqk,ijkq->uijk", geometry.values[:, :, power], coeffs)
     moments = _rows(*rows.shape[:3], -(-len(mu) // LANES) * LANES)
     moments[..., : len(mu)] = rows
     stride = math.prod(moments.shape[1:])
