@@ -39,7 +39,8 @@ class Tables:
         One row per candidate, the columns of candidates.parquet.
     hull
         One row per stable or nearly stable structure, the columns of hull.csv; ``depth`` is how
-        far a stable one lies below the hull of all others, eV/atom.
+        far a stable one lies below the hull of all others, eV/atom, NaN for the end members,
+        which no mixture of others could replace.
     stable
         File names (without folder) and relaxed structures of the stable ones.
     """
@@ -153,7 +154,7 @@ def _hull_table(
             **{column: ordered[column] for column in fractions},
             "key": ordered.key,
             "cif": [f"stable/{name}" if name else "" for name in names],
-            "depth": ordered.depth,
+            "depth": ordered.depth.replace(np.inf, np.nan),
         }
     ).reset_index(drop=True)
     stable = {

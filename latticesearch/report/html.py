@@ -10,6 +10,8 @@ from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from latticesearch.report.figures import draw_figures
 from latticesearch.report.style import render
 from latticesearch.report.tables import duration, is_stable, mev, text_of
@@ -27,7 +29,8 @@ CAPTIONS: Final = {
     "faces": "The triangles of all threes of end members, with the structures that lie in them.",
     "phases": (
         "Formation energies of the stable compounds, and how far each lies below the best "
-        "mixture of the other stable phases."
+        "mixture of the other stable phases: its gain in the phase diagram, never less than its "
+        "depth in the table, for which unstable structures count, too."
     ),
     "learning": "Progress with the number of oracle calculations, one point per round.",
     "predictions": (
@@ -36,6 +39,12 @@ CAPTIONS: Final = {
     ),
 }
 """What stands below each figure."""
+
+DEPTH_NOTE: Final = (
+    "Depth: how far a structure lies below the hull of all other computed structures, which is "
+    "little where another one could take its place; pure elements have none."
+)
+"""What stands below the table of stable structures."""
 
 TRIANGLE_CAPTION: Final = (
     "Compositions of all candidates, coloured by the lowest energy above the hull found at each; "
@@ -183,12 +192,14 @@ def _picture(name: str, pictures: Mapping[str, bytes], *, triangle: bool = False
 def _hull(table: pd.DataFrame) -> str:
     """Return the table of stable or nearly stable structures."""
     fractions = [column for column in table.columns if column.startswith("x_")]
+    has_depth = "depth" in table.columns and bool(np.isfinite(table["depth"]).any())
     columns = [
         Column("Formula"),
         Column("Space group"),
         Column("Atoms", "", "number"),
         Column("Formation energy", "meV/atom", "number"),
         Column("Above hull", "meV/atom", "number"),
+        *([Column("Depth", "meV/atom", "number")] if has_depth else []),
         *(Column(name.removeprefix("x_"), "fraction", "number") for name in fractions),
         Column("Structure"),
     ]
@@ -199,12 +210,14 @@ def _hull(table: pd.DataFrame) -> str:
             escape(text_of(row["n_atoms"])),
             mev(row["formation_energy"], 2),
             mev(row["energy_above_hull"], 2),
+            *([mev(row["depth"], 2)] if has_depth else []),
             *(f"{row[name]:.4g}" for name in fractions),
             _link(text_of(row.get("cif")), text_of(row.get("key"))),
         ]
         for row in table.head(MAX_ROWS).to_dict("records")
     ]
-    return _table(columns, rows, len(table))
+    note = f'<p class="quiet">{DEPTH_NOTE}</p>' if has_depth else ""
+    return _table(columns, rows, len(table)) + note
 
 
 def _link(file: str, key: str) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from latticesearch.report import write_report
@@ -97,3 +98,15 @@ def test_long_tables_are_cut_and_say_so():
     failures = [{"key": str(i), "formula": "Mo", "error": "e", "attempts": 1} for i in range(250)]
     html, _ = write_report(candidates.iloc[:0], hull.iloc[:0], {}, [], failures, {})
     assert "50 more in the files" in html
+
+
+def test_depths_of_stable_structures_are_shown_and_told_from_their_gain(page):
+    candidates, hull = made_up(("Mo", "Ta", "W"), 60)
+    stable = hull.energy_above_hull == 0
+    depths = np.where(stable & (hull.n_atoms > 1), 0.0123, np.nan)
+    html, _ = write_report(candidates, hull.assign(depth=depths), {}, some_rounds(), [], {})
+    assert html.count('<th class="number">Depth<small>meV/atom') == 1
+    assert html.count(">12.30</td>") == np.isfinite(depths).sum() > 0
+    assert "Depth: how far" in html
+    assert "never less than its depth" in html
+    assert "Depth" not in page[0]

@@ -22,7 +22,7 @@ def hull():
             "x_Mo": [1, 0.5, 0, 0.75],
             "x_Ta": [0, 0.5, 1, 0.25],
             "cif": ["stable/1.cif", "stable/2.cif", "stable/3.cif", ""],
-            "depth": [np.inf, 0.034, np.inf, np.nan],
+            "depth": [np.nan, 0.034, np.nan, np.nan],
         }
     )
 
