@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.lattice import Supercell
-    from latticesearch.parallel import Communicator
 
 SWEEPS_PER_DESCENT = 3
 """Swap sweeps a descent from a result of atom addition takes, for the estimate of the cost."""
@@ -181,15 +180,3 @@ def affordable(items: Sequence[WorkItem], beam_width: int, budget: float) -> lis
         if total > budget:
             return list(items[: max(n, 1)])
     return list(items)
-
-
-def share_of(items: Sequence[WorkItem], beam_width: int, comm: Communicator) -> list[int]:
-    """Return the indices of the items of this rank: one block of about equal cost.
-
-    Items are taken supercell by supercell, so a rank needs the tables of few supercells.
-    """
-    order = sorted(range(len(items)), key=lambda i: items[i].seed_key)
-    costs = np.array([items[i].cost(beam_width) for i in order], dtype=np.float64)
-    middle = np.cumsum(costs) - costs / 2
-    owner = (middle * comm.size / max(costs.sum(), 1.0)).astype(np.int64)
-    return [i for i, rank in zip(order, owner, strict=True) if rank == comm.rank]

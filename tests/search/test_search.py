@@ -11,9 +11,8 @@ from latticesearch.search.plan import (
     feasible_counts,
     in_random_order,
     n_distinct,
-    share_of,
 )
-from tests.fake_comm import FakeComm, run_ranks
+from tests.fake_comm import run_ranks
 from tests.search.toy_model import toy_model
 
 FCC = ParentLattice.from_prototype("fcc", a=4.0, species=("Cu", "Pd"))
@@ -184,14 +183,6 @@ def test_number_of_labelings_of_a_supercell():
 def items_of(*matrices):
     cells = [Supercell.from_matrix(FCC, matrix) for matrix in matrices]
     return [WorkItem(cell, counts) for cell in cells for counts in feasible_counts(cell)]
-
-
-def test_every_item_belongs_to_one_rank_and_costs_are_balanced():
-    items = items_of([1, 1, 8], [2, 2, 2], [1, 2, 4])
-    shares = [share_of(items, 4, FakeComm(rank, 4, {})) for rank in range(4)]
-    assert sorted(i for share in shares for i in share) == list(range(len(items)))
-    costs = [sum(items[i].cost(4) for i in share) for share in shares]
-    assert max(costs) < 1.5 * min(costs)
 
 
 def test_random_order_is_a_permutation_that_prefers_symmetric_cells():
