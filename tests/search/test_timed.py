@@ -20,6 +20,13 @@ def model() -> ClusterModel:
     return ClusterModel.random(ClusterBasis.of(parent, 5.0, 3.5), 3, pair=0.03, triplet=0.02)
 
 
+@pytest.fixture
+def cpu_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let searches read the time this process has had: other work on the machine is no matter."""
+    monkeypatch.setattr(time, "monotonic", time.process_time)
+
+
+@pytest.mark.usefixtures("cpu_clock")
 @pytest.mark.parametrize("cheap", [timed.CHEAP, 0.0])
 def test_a_time_is_a_budget_of_its_own(
     model: ClusterModel, monkeypatch: pytest.MonkeyPatch, cheap: float
@@ -33,12 +40,12 @@ def test_a_time_is_a_budget_of_its_own(
     search(model, parent, **how, seconds=0.1)  # compiles what is left
     began = time.monotonic()
     pool = search(model, parent, **how, seconds=1.0)
-    # Used up, and ended in time; a busy machine may stretch the end.
-    assert 0.5 < time.monotonic() - began < 10.0
+    assert 0.9 < time.monotonic() - began < 2.0  # used up, and ended in time
     assert pool.energies.min() < other.energies.min() + 1e-9
     assert pool.evaluations > 1000
 
 
+@pytest.mark.usefixtures("cpu_clock")
 def test_many_compositions_share_the_time(model: ClusterModel) -> None:
     """After a first look the rest of the time goes to items near the hull."""
     parent = model.basis.parent
