@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     Labels = npt.NDArray[np.int8]
     Floats = npt.NDArray[np.float64]
-    Beams = dict[tuple[int, ...], tuple[Labels, Floats]]
+
+CHUNK = 20_000_000
+"""Labels of children that are made at once, bytes."""
 
 
 def sweep(
@@ -36,23 +38,29 @@ def sweep(
     beam_width
         Labelings kept of each composition.
     allowance
-        Evaluations that may be used; one flip counts as one. Unlimited when not given.
+        Evaluations that may be used; one distinct labeling counts as one. Unlimited when not given.
     """
     allowance = allowance or Allowance()
-    starts = _purest(evaluator.supercell.allowed)
-    allowance.take(len(starts))
-    energies = evaluator.energies(starts)
-    done: Beams = {}
-    for start, energy in zip(starts, energies, strict=True):
-        level: Beams = {_counts(start, evaluator): (start[None], np.array([energy]))}
-        while level:
-            for counts, (labels, values) in level.items():
-                done[counts] = _lowest(labels, values, done.get(counts), beam_width)
-            level = _next_level(evaluator, level, start, beam_width, allowance)
-    labels = np.concatenate([rows for rows, _ in done.values()])
-    values = np.concatenate([rows for _, rows in done.values()])
-    order = np.argsort(np.round(values, ENERGY_DECIMALS), kind="stable")
-    return SearchResult(labels[order], values[order], allowance.used)
+    supercell = evaluator.supercell
+    starts = _affordable(_purest(supercell.allowed), allowance)
+    n_species = supercell.allowed.shape[1]
+    found = [(starts, evaluator.energies(starts))]
+    for start in starts:
+        beam = start[None]
+        while len(beam):
+            children = _children(beam, start, supercell.allowed, supercell.site_permutations)
+            children = _affordable(children, allowance)
+            energies = evaluator.energies(children)
+            beam, values = _lowest(children, energies, n_species, beam_width)
+            found.append((beam, values))
+    labels, energies = _lowest(
+        np.concatenate([rows for rows, _ in found]),
+        np.concatenate([values for _, values in found]),
+        n_species,
+        beam_width,
+    )
+    order = np.argsort(np.round(energies, ENERGY_DECIMALS), kind="stable")
+    return SearchResult(labels[order], energies[order], allowance.used)
 
 
 def _purest(allowed: npt.NDArray[np.bool_]) -> Labels:
@@ -62,68 +70,44 @@ def _purest(allowed: npt.NDArray[np.bool_]) -> Labels:
     return np.unique(np.array(rows, dtype=np.int8), axis=0)
 
 
-def _counts(labels: Labels, evaluator: LatticeEvaluator) -> tuple[int, ...]:
-    n_species = evaluator.supercell.allowed.shape[1]
-    return tuple(np.bincount(labels, minlength=n_species).tolist())
+def _affordable(labels: Labels, allowance: Allowance) -> Labels:
+    """Return and book the rows that an allowance has room for, spread evenly over all of them."""
+    n = int(min(len(labels), max(allowance.left, 0)))
+    allowance.take(n)
+    return labels if n == len(labels) else labels[np.arange(n) * len(labels) // max(n, 1)]
 
 
-def _lowest(
-    labels: Labels, values: Floats, known: tuple[Labels, Floats] | None, n: int
-) -> tuple[Labels, Floats]:
-    """Return the `n` lowest different rows of both."""
-    if known is not None:
-        labels = np.concatenate([known[0], labels])
-        values = np.concatenate([known[1], values])
-    first = first_of_each(labels)
-    order = first[np.argsort(np.round(values[first], ENERGY_DECIMALS), kind="stable")[:n]]
-    return labels[order], values[order]
-
-
-def _next_level(
-    evaluator: LatticeEvaluator, level: Beams, start: Labels, width: int, allowance: Allowance
-) -> Beams:
-    """Return the lowest labelings with one more atom that is not the one of the start."""
-    allowed = evaluator.supercell.allowed
-    permutations = evaluator.supercell.site_permutations
-    found: dict[tuple[int, ...], list[tuple[Labels, Floats]]] = {}
-    for rows, values in level.values():
-        for row, value in zip(rows, values, strict=True):
-            sites, species = np.nonzero((row == start)[:, None] & allowed)
-            keep = species != start[sites]
-            sites, species = sites[keep], species[keep].astype(np.int8)
-            if not len(sites) or not allowance.take(len(sites)):
-                continue
-            changes = evaluator.flip_energies(row, sites, species) / len(row)
-            for z in np.unique(species):
-                mine = species == z
-                children = np.repeat(row[None], int(mine.sum()), axis=0)
-                children[np.arange(len(children)), sites[mine]] = z
-                counts = _counts(children[0], evaluator)
-                found.setdefault(counts, []).append((children, value + changes[mine]))
-    result: Beams = {}
-    for counts, parts in found.items():
-        labels = np.concatenate([rows for rows, _ in parts])
-        values = np.concatenate([rows for _, rows in parts])
-        # Equivalent children have equal energies: the few lowest are enough to look at.
-        order = np.argsort(np.round(values, ENERGY_DECIMALS), kind="stable")
-        few = order[: width * max(8, len(permutations) // 4)]
-        images = distinct(labels[few], permutations)
-        if len(images) < len(few):
-            few = _representatives(labels[few], images, permutations, few)
-        result[counts] = _lowest(labels[few], values[few], None, width)
-    return result
-
-
-def _representatives(
+def _children(
     labels: Labels,
-    images: Labels,
+    start: Labels,
+    allowed: npt.NDArray[np.bool_],
     permutations: npt.NDArray[np.intp],
-    rows: npt.NDArray[np.intp],
-) -> npt.NDArray[np.intp]:
-    """Return one of `rows` per class of equivalent `labels`, lowest energy first."""
-    from latticesearch.lattice._kernels import smallest_images
+) -> Labels:
+    """Return all distinct labelings with one more atom that is not the one of the start.
 
-    smallest = smallest_images(np.ascontiguousarray(labels), permutations)
-    first = np.sort(first_of_each(smallest))
-    assert len(first) == len(images)
-    return np.asarray(rows[first], dtype=np.intp)
+    The start is as symmetric as the supercell, so an image of a labeling has grown from it, too.
+    """
+    other = allowed & (np.arange(allowed.shape[1]) != start[:, None])
+    step = max(CHUNK // (other.sum() * len(start)), 1) if other.any() else len(labels)
+    parts = [np.zeros((0, len(start)), dtype=np.int8)]
+    for first in range(0, len(labels), step):
+        rows = labels[first : first + step]
+        parents, sites, species = np.nonzero((rows == start)[:, :, None] & other)
+        children = rows[parents]
+        children[np.arange(len(children)), sites] = species
+        # Rows that are the same to begin with need no search for their smallest image.
+        parts.append(distinct(children[first_of_each(children)], permutations))
+    children = np.concatenate(parts)
+    return children[first_of_each(children)]
+
+
+def _lowest(labels: Labels, energies: Floats, n_species: int, n: int) -> tuple[Labels, Floats]:
+    """Return the `n` lowest different rows of each composition; equal energies by labels."""
+    first = first_of_each(labels)
+    labels, energies = labels[first], energies[first]
+    weights = (labels.shape[1] + 1) ** np.arange(n_species, dtype=np.int64)
+    codes = weights[labels].sum(axis=1)
+    order = np.lexsort((np.round(energies, ENERGY_DECIMALS), codes))
+    places = np.arange(len(order)) - np.searchsorted(codes[order], codes[order])
+    kept = order[places < n]
+    return labels[kept], energies[kept]

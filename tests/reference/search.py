@@ -55,6 +55,39 @@ def minima(evaluator, counts):
     return np.sort(evaluator.energies(labels))
 
 
+def sweep(evaluator, width):
+    """What a sweep keeps: counts to (rounded energy, labels), lowest first, and its evaluations."""
+    supercell = evaluator.supercell
+    allowed, permutations = supercell.allowed, supercell.site_permutations
+    kept, n = {}, 0
+
+    def lowest(rows):
+        groups = {}
+        for row in rows:
+            energy = round(float(evaluator.energies(np.array([row], dtype=np.int8))[0]), 10)
+            name = tuple(np.bincount(row, minlength=allowed.shape[1]).tolist())
+            groups.setdefault(name, set()).add((energy, row))
+        return {name: sorted(group)[:width] for name, group in groups.items()}
+
+    starts = set()
+    for z in range(allowed.shape[1]):
+        starts.add(tuple(z if row[z] else int(np.argmax(row)) for row in allowed))
+    for start in starts:
+        level = {start}
+        while level:
+            n += len(level)
+            best = lowest(level)
+            for name, group in best.items():
+                kept[name] = sorted({*kept.get(name, ()), *group})[:width]
+            level = set()
+            for _, row in (pair for group in best.values() for pair in group):
+                for site, z in product(range(len(row)), range(allowed.shape[1])):
+                    if row[site] == start[site] != z and allowed[site, z]:
+                        child = np.array([*row[:site], z, *row[site + 1 :]])
+                        level.add(min(tuple(child[p].tolist()) for p in permutations))
+    return kept, n
+
+
 class SplitMix:
     """The compiled generator in Python integers."""
 

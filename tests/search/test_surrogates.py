@@ -13,6 +13,7 @@ from latticesearch.potential.clusters import ClusterModel
 from latticesearch.potential.mtp.basis import MtpBasis
 from latticesearch.search import certify, search
 from latticesearch.search import portfolio as parts
+from latticesearch.search import sweep as sweeps
 from latticesearch.search.guided import guided_search
 from latticesearch.search.polish import Allowance
 from latticesearch.search.strategies import polish_random
@@ -154,6 +155,22 @@ def test_a_sweep_reaches_every_composition(parent, matrix):
     limited = Allowance(40)
     sweep(evaluator, allowance=limited)
     assert 0 < limited.used <= 40
+
+
+@pytest.mark.parametrize(("parent", "matrix"), [(BCC, [1, 2, 2]), (ROCKSALT, [1, 1, 3])])
+def test_a_sweep_keeps_what_its_twin_keeps(monkeypatch, parent, matrix):
+    evaluator = toy_model(parent, seed=2).evaluator(Supercell.from_matrix(parent, matrix))
+    expected, n = reference.sweep(evaluator, 3)
+    for chunk in (sweeps.CHUNK, 100):
+        monkeypatch.setattr(sweeps, "CHUNK", chunk)
+        result = sweep(evaluator, beam_width=3)
+        assert result.evaluations == n
+        assert (np.diff(result.energies) > -1e-9).all()
+        found = {}
+        for row, energy in zip(result.labels, np.round(result.energies, 10), strict=True):
+            counts = tuple(np.bincount(row, minlength=parent.n_species).tolist())
+            found.setdefault(counts, []).append((energy, tuple(row.tolist())))
+        assert {name: sorted(rows) for name, rows in found.items()} == expected
 
 
 @pytest.mark.parametrize("mode", ["sweep", "polish"])
