@@ -192,7 +192,20 @@ def children(
     rows, sites, species = np.nonzero(possible)
     result = labels[rows]
     result[np.arange(len(rows)), sites] = species
-    return fill_forced(result[is_feasible(result, counts, allowed)], counts, allowed)
+    if not _open_sites_agree(labels, allowed):
+        return fill_forced(result[is_feasible(result, counts, allowed)], counts, allowed)
+    # Any atoms fit then, and what has no choice left are the last atoms of one species.
+    left = remaining[rows]
+    left[np.arange(len(rows)), species] -= 1
+    last = np.count_nonzero(left, axis=1) == 1
+    fill = np.where(last, left.argmax(axis=1), UNDECIDED).astype(np.int8)
+    return np.where(result == UNDECIDED, fill[:, None], result)
+
+
+def _open_sites_agree(labels: npt.NDArray[np.int8], allowed: npt.NDArray[np.bool_]) -> bool:
+    """Return whether all undecided sites of partial cells, (n, n_sites), allow the same species."""
+    rows = allowed[(labels == UNDECIDED).any(axis=0)]
+    return bool((rows == rows[:1]).all())
 
 
 def distinct(
@@ -207,7 +220,9 @@ def distinct(
     permutations
         (n_perms, n_sites), the symmetry group of the cell.
     """
-    images: npt.NDArray[np.int8] = smallest_images(np.ascontiguousarray(labels), permutations)
+    # Rows that are the same to begin with need no search for their smallest image.
+    rows = np.ascontiguousarray(labels[first_of_each(labels)])
+    images: npt.NDArray[np.int8] = smallest_images(rows, permutations)
     return images[first_of_each(images)]
 
 
@@ -238,6 +253,12 @@ def complete_at_random(
         Source of the choice.
     """
     result = np.array(labels, dtype=np.int8)[None]
+    if _open_sites_agree(result, allowed):
+        atoms = np.repeat(
+            np.arange(len(counts), dtype=np.int8), remaining_counts(result, counts)[0]
+        )
+        result[result == UNDECIDED] = rng.permutation(atoms)
+        return np.asarray(result[0])
     for site in rng.permutation(np.flatnonzero(labels == UNDECIDED)):
         remaining = remaining_counts(result, counts)[0]
         # Drawing in proportion to what remains makes all completions equally likely

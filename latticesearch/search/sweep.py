@@ -95,8 +95,7 @@ def _children(
         parents, sites, species = np.nonzero((rows == start)[:, :, None] & other)
         children = rows[parents]
         children[np.arange(len(children)), sites] = species
-        # Rows that are the same to begin with need no search for their smallest image.
-        parts.append(distinct(children[first_of_each(children)], permutations))
+        parts.append(distinct(children, permutations))
     children = np.concatenate(parts)
     return children[first_of_each(children)]
 

@@ -100,3 +100,16 @@ def test_random_completion_keeps_decisions_and_counts(counts, allowed):
         assert np.array_equal(np.bincount(complete, minlength=3), counts)
         assert np.array_equal(complete[row != UNDECIDED], row[row != UNDECIDED])
         assert allowed[np.arange(len(row)), complete].all()
+
+
+def test_random_completions_are_equally_likely():
+    counts, allowed = np.array([2, 2, 1]), np.ones((5, 3), dtype=bool)
+    row = np.array([UNDECIDED, 1, UNDECIDED, UNDECIDED, UNDECIDED], dtype=np.int8)
+    rng = np.random.default_rng(3)
+    found = [complete_at_random(row, counts, allowed, rng).tobytes() for _ in range(2400)]
+    every = {labels.tobytes() for labels in reference.completions(row, counts, allowed)}
+    assert set(found) == every
+    numbers = np.array([found.count(name) for name in every])
+    mean = 2400 / len(every)
+    # Chi-squared with 11 degrees of freedom: 31 is exceeded once in a thousand.
+    assert ((numbers - mean) ** 2 / mean).sum() < 31
