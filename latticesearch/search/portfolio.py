@@ -157,7 +157,7 @@ def _teach(job: Job, small: list[Block], guides: Guides, screen: Screen | None) 
             if screen is None:
                 guides.learn_energies(batch, evaluator.energies(batch.labels))
             else:
-                screen.learn(batch, evaluator.site_energies(batch.labels), guides)
+                screen.learn([(batch, evaluator.site_energies(batch.labels))], guides)
 
 
 def _screened(

@@ -1,4 +1,4 @@
-"""What ranks labelings in a screening: expansions of the total energy, and stars.
+"""What ranks labelings in a screening: expansions of the total energy, and site energies.
 
 Rankers fit what was learnt, predict energies per site from what they keep of labelings, and are
 judged by energies they have not learnt.
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticesearch.search import _kernels as kernels
-from latticesearch.search import _star_kernels as star_kernels
-from latticesearch.search.surrogate import FOLDS, features
+from latticesearch.search.surrogate import features
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.lattice import Labelings
-    from latticesearch.search.star import StarSurrogate
+    from latticesearch.search.kernel_ridge import SiteSurrogate
+    from latticesearch.search.sites import SiteTable
     from latticesearch.search.surrogate import Surrogate
 
     Floats = npt.NDArray[np.float64]
@@ -69,45 +69,17 @@ class Expansion:
         ]
 
 
-class Star:
-    """A surrogate of site energies with one damping; see `Expansion`.
+class Sites:
+    """A surrogate of site energies with one damping; see `Expansion`."""
 
-    It keeps out of the competition while it has more coefficients than site energies are known.
-    """
+    error = np.inf
 
-    itemsize = 2
+    def __init__(self, surrogate: SiteSurrogate, ridge: float) -> None:
+        self.forms = surrogate.fit(ridge)
 
-    def __init__(self, surrogate: StarSurrogate, ridge: float) -> None:
-        self.surrogate = surrogate
-        self.basis = surrogate.basis
-        self.ridge = ridge
-        self.width = surrogate.basis.n_counts
-        self.error = np.inf
-        if surrogate.n_energies >= surrogate.basis.n_parameters:
-            self.coefficients = surrogate.fit(ridge)
-
-    def rows(self, batch: Labelings) -> npt.NDArray[Any]:
-        """Return counts of clusters, (n, width)."""
-        return self.basis.counts(batch)
-
-    def energies(self, batch: Labelings) -> Floats:
-        """Return predictions, (n,), eV per site; infinite while too little is known."""
-        if self.surrogate.n_energies < self.basis.n_parameters:
-            return np.full(len(batch), np.inf)
-        fit = self.coefficients[:, None]
-        total = star_kernels.predictions(self.rows(batch), fit)[:, 0]
-        return np.asarray(total / batch.supercell.n_sites)
-
-    def optimistic(self, parts: Iterator[tuple[Labelings, npt.NDArray[Any]]]) -> list[Floats]:
-        """Return predictions for rows of batches, lowered by their standard errors."""
-        left_out = [self.surrogate.fit(self.ridge, k) for k in range(FOLDS)]
-        fits = np.column_stack([self.coefficients, *left_out])
-        result = []
-        for batch, rows in parts:
-            values = star_kernels.predictions(rows, fits) / batch.supercell.n_sites
-            errors = np.sqrt(FOLDS - 1) * values[:, 1:].std(axis=1)
-            result.append(values[:, 0] - OPTIMISM * errors)
-        return result
+    def energies(self, table: SiteTable) -> list[Floats]:
+        """Return predictions, (n,), for the batches of a table, eV per site."""
+        return list(table.energies(self.forms))
 
 
 def best_shares(one: Floats, other: Floats) -> tuple[float, float]:
@@ -119,4 +91,4 @@ def best_shares(one: Floats, other: Floats) -> tuple[float, float]:
     return share, float(np.sqrt(np.mean((one - share * difference) ** 2)))
 
 
-Ranker = Expansion | Star
+Ranker = Expansion | Sites

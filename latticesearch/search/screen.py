@@ -7,6 +7,7 @@ until it promises nothing near the hull of what is known, nor below the best of 
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,8 +17,9 @@ from latticesearch.errors import InputError
 from latticesearch.hull import Hull
 from latticesearch.lattice import Labelings
 from latticesearch.parallel import gather_blocks
-from latticesearch.search.rankers import Expansion, Star, best_shares
-from latticesearch.search.star import RIDGES, star_surrogates
+from latticesearch.search.kernel_ridge import RIDGES, SiteSurrogate
+from latticesearch.search.rankers import Expansion, Sites, best_shares
+from latticesearch.search.sites import SiteTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from latticesearch.potential.protocol import LatticeModel
     from latticesearch.search.polish import Allowance
     from latticesearch.search.rankers import Ranker
-    from latticesearch.search.star import StarSurrogate
     from latticesearch.search.surrogate import Guides
 
     Floats = npt.NDArray[np.float64]
@@ -92,8 +93,12 @@ class Screen:
         Sites of the largest cell with known energies.
     misses : dict
         Predictions of each ranker less the energies of the last round, eV per site.
-    stars : list of StarSurrogate
-        Surrogates that learn the energies of sites.
+    kinds : list of ((m, n_species), (n,))
+        The compositions of each batch, and which of them each labeling has.
+    sites : SiteSurrogate
+        Learns the energies of sites.
+    table : SiteTable or None
+        The distinct sites of this rank's labelings, once they are asked for.
     rankers : list
         Everything that ranks labelings, fitted to all that is known; empty until asked for.
     """
@@ -107,40 +112,54 @@ class Screen:
     rows: dict[Any, list[npt.NDArray[Any]]] = field(default_factory=dict)
     largest: int = 1
     misses: dict[int, Floats] = field(default_factory=dict)
-    stars: list[StarSurrogate] = field(default_factory=list)
+    kinds: list[tuple[Floats, npt.NDArray[np.intp]]] = field(default_factory=list)
+    sites: SiteSurrogate = field(init=False)
+    table: SiteTable | None = None
     rankers: list[Ranker] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.sites = SiteSurrogate.of(self.parent)
 
     def add(self, batches: Iterable[Labelings]) -> None:
         """Take labelings into the competition."""
         for batch in batches:
             self.batches.append(batch)
             self.is_known.append(np.zeros(len(batch), dtype=np.bool_))
+            self.kinds.append(_kinds(batch.compositions))
+        self.table = None
 
-    def learn(self, batch: Labelings, site_energies: Floats, guides: Guides) -> None:
+    def learn(self, results: list[tuple[Labelings, Floats]], guides: Guides) -> None:
         """Take note of true energies of sites, (n, n_sites), eV, in the same order on all ranks.
 
-        What lies high above the hull counts less: the surrogate is needed near it.
+        What lies high above the hull counts less: the surrogates are needed near it.
         """
-        energies = site_energies.mean(axis=1)
-        heights = self._above_hull(batch.compositions, energies)
-        weights = 1.0 / np.sqrt(1.0 + (heights / HIGH) ** 2)
-        self.compositions.append(batch.compositions)
-        self.energies.append(energies)
-        self.largest = max(self.largest, batch.supercell.n_sites)
-        guides.learn_energies(batch, energies, weights)
-        self.stars = self.stars or star_surrogates(self.parent)
-        for star in self.stars:
-            star.learn(batch, site_energies, weights)
+        energies = [values.mean(axis=1) for _, values in results]
+        heights = self._above_hull([batch.compositions for batch, _ in results], energies)
+        weights = [1.0 / np.sqrt(1.0 + (part / HIGH) ** 2) for part in heights]
+        for (batch, _), part, weight in zip(results, energies, weights, strict=True):
+            self.compositions.append(batch.compositions)
+            self.energies.append(part)
+            self.largest = max(self.largest, batch.supercell.n_sites)
+            guides.learn_energies(batch, part, weight)
+        self.sites.learn(results, weights)
         self.rankers.clear()
 
     def _ranked(self, guides: Guides) -> list[Ranker]:
         """Return rankers that have learnt all that is known."""
         if not self.rankers:
             self.rankers += [Expansion(s, self.largest) for s in guides.surrogates]
-            self.rankers += [Star(star, ridge) for star in self.stars for ridge in RIDGES]
+            self.rankers += [Sites(self.sites, ridge) for ridge in RIDGES]
         return self.rankers
 
-    def _rows(self, ranker: Ranker) -> Iterator[tuple[Labelings, npt.NDArray[Any]]]:
+    def _part(self, ranker: Ranker) -> list[Floats]:
+        """Return what one ranker predicts for every batch."""
+        if isinstance(ranker, Sites):
+            if self.table is None:
+                self.table = SiteTable.of(self.sites.basis, self.batches)
+            return ranker.energies(self.table)
+        return ranker.optimistic(self._rows(ranker))
+
+    def _rows(self, ranker: Expansion) -> Iterator[tuple[Labelings, npt.NDArray[Any]]]:
         """Yield every batch with what a ranker keeps of it, (n, width); kept if that fits."""
         size = ranker.itemsize * ranker.width * sum(map(len, self.batches))
         kept = self.rows.setdefault(ranker.basis, [])
@@ -159,8 +178,9 @@ class Screen:
     def _best(self, guides: Guides) -> tuple[list[tuple[float, Ranker]], float]:
         """Return the rankers to believe with their shares, and the error of their mean.
 
-        They are the expansion and the star that did best on the last round, shared so that the
-        error of the mean would have been least there: their errors have little in common.
+        They are the expansion and the fit of site energies that did best on the last round,
+        shared so that the error of the mean would have been least there: their errors have
+        little in common.
         """
         rankers = self._ranked(guides)
         n = len(guides.surrogates)
@@ -176,8 +196,8 @@ class Screen:
         return [pair for pair in pairs if pair[0] > 0.0], max(error, LEAST_ERROR)
 
     def _predictions(self, chosen: list[tuple[float, Ranker]]) -> list[Floats]:
-        """Return the mean of what rankers predict for every batch, lowered by their doubts."""
-        parts = [ranker.optimistic(self._rows(ranker)) for _, ranker in chosen]
+        """Return the mean of what rankers predict for every batch; expansions are optimistic."""
+        parts = [self._part(ranker) for _, ranker in chosen]
         shares = [share for share, _ in chosen]
         return [
             np.sum([share * part for share, part in zip(shares, row, strict=True)], axis=0)
@@ -198,22 +218,22 @@ class Screen:
         references = hull, self._first_of_new(predictions, comm) | lowest
         margin, limit = confidence * error, max(2, int(PER_COMPOSITION * n))
         mine = _Shortlist(limit)
-        for batch, known, predicted in zip(self.batches, self.is_known, predictions, strict=True):
-            heights = self._heights(batch, predicted, references, margin)
+        everything = zip(self.batches, self.kinds, self.is_known, predictions, strict=True)
+        for batch, kinds, known, predicted in everything:
+            heights = self._heights(kinds, predicted, references, margin)
             heights[known] = np.inf
-            mine.add(batch, np.round(heights, 10))
+            mine.add(batch, kinds, np.round(heights, 10))
         return _spread(sorted(gather_blocks(mine.picks(), comm)), n, limit)
 
-    def _above_hull(self, compositions: Floats, energies: Floats) -> Floats:
+    def _above_hull(self, compositions: list[Floats], energies: list[Floats]) -> list[Floats]:
         """Return heights above the hull of what is known, (n,), eV per site; 0 where unknown."""
-        if self.energies:
-            hull, _ = self._references()
-            try:
-                if hull is not None:
-                    return np.asarray(hull.energy_above_hull(compositions, energies))
-            except InputError:  # compositions outside the region of what is known
-                pass
-        return np.zeros(len(energies))
+        hull = self._references()[0] if self.energies else None
+        if hull is not None:
+            # An InputError: compositions outside the region of what is known.
+            with suppress(InputError):
+                pairs = zip(compositions, energies, strict=True)
+                return [np.asarray(hull.energy_above_hull(x, e)) for x, e in pairs]
+        return [np.zeros(len(part)) for part in energies]
 
     def _first_of_new(
         self, predictions: list[Floats], comm: Communicator
@@ -223,10 +243,9 @@ class Screen:
         It stands for the best of compositions that have no energy yet.
         """
         mine: dict[tuple[float, ...], float] = {}
-        for batch, predicted in zip(self.batches, predictions, strict=True):
-            kinds, kind = np.unique(np.round(batch.compositions, 9), axis=0, return_inverse=True)
+        for (kinds, kind), predicted in zip(self.kinds, predictions, strict=True):
             first = np.full(len(kinds), np.inf)
-            np.minimum.at(first, kind.reshape(-1), predicted)
+            np.minimum.at(first, kind, predicted)
             for row, energy in zip(kinds.tolist(), first.tolist(), strict=True):
                 mine[tuple(row)] = min(energy, mine.get(tuple(row), np.inf))
         parts = comm.allgather(mine)
@@ -246,7 +265,7 @@ class Screen:
 
     def _heights(
         self,
-        batch: Labelings,
+        kinds: tuple[Floats, npt.NDArray[np.intp]],
         predicted: Floats,
         references: tuple[Hull | None, dict[tuple[float, ...], float]],
         margin: float,
@@ -256,15 +275,14 @@ class Screen:
         First come those near the hull, by height, then those near the best of their composition.
         """
         hull, lowest = references
-        kinds, kind = np.unique(np.round(batch.compositions, 9), axis=0, return_inverse=True)
-        kind = kind.reshape(-1)
-        best = np.array([lowest[tuple(row)] for row in kinds.tolist()])
+        compositions, kind = kinds
+        best = np.array([lowest[tuple(row)] for row in compositions.tolist()])
         own = np.maximum(predicted - best[kind], 0.0)
         heights = np.where(own < margin, margin + own, np.inf)
         if hull is None:
             return heights
         try:
-            above = predicted - hull.energy(kinds)[kind]
+            above = predicted - hull.energy(compositions)[kind]
         except InputError:  # a composition outside the region of what is known
             return heights
         return np.where(above < margin, above, heights)
@@ -287,16 +305,21 @@ class Screen:
         energies = dict(gather_blocks(mine, comm))
         result = [(batch, energies[i]) for i, batch in enumerate(batches)]
         self._judge(result, guides)
-        for batch, values in result:
-            self.learn(batch, values, guides)
+        self.learn(result, guides)
         self._mark(groups)
         return [(batch, values.mean(axis=1)) for batch, values in result]
 
     def _judge(self, result: list[tuple[Labelings, Floats]], guides: Guides) -> None:
         """Measure the surrogates on energies they have not learnt."""
+        batches = [batch for batch, _ in result]
+        table = SiteTable.of(self.sites.basis, batches)
+        truth = np.concatenate([values.mean(axis=1) for _, values in result])
         for i, ranker in enumerate(self._ranked(guides)):
-            misses = [ranker.energies(batch) - values.mean(axis=1) for batch, values in result]
-            self.misses[i] = np.concatenate(misses)
+            if isinstance(ranker, Sites):
+                parts = ranker.energies(table)
+            else:
+                parts = [ranker.energies(batch) for batch in batches]
+            self.misses[i] = np.concatenate(parts) - truth
             self.errors[i] = float(np.sqrt(np.mean(self.misses[i] ** 2)))
 
     def _mark(self, groups: dict[tuple[int, ...], list[bytes]]) -> None:
@@ -319,14 +342,16 @@ class _Shortlist:
         self.heights: dict[bytes, list[Floats]] = {}
         self.rows: dict[bytes, list[tuple[Labelings, npt.NDArray[np.intp]]]] = {}
 
-    def add(self, batch: Labelings, heights: Floats) -> None:
-        """Take the finite heights, (n,), of a batch into account."""
+    def add(
+        self, batch: Labelings, kinds: tuple[Floats, npt.NDArray[np.intp]], heights: Floats
+    ) -> None:
+        """Take the finite heights, (n,), of a batch of some compositions into account."""
         rows = np.flatnonzero(np.isfinite(heights))
-        kinds, kind = np.unique(np.round(batch.compositions[rows], 9), axis=0, return_inverse=True)
-        for i, name in enumerate(kinds):
-            mine = rows[kind.reshape(-1) == i]
-            self.heights.setdefault(name.tobytes(), []).append(heights[mine])
-            self.rows.setdefault(name.tobytes(), []).append((batch, mine))
+        compositions, kind = kinds
+        for i in np.unique(kind[rows]).tolist():
+            mine, name = rows[kind[rows] == i], compositions[i].tobytes()
+            self.heights.setdefault(name, []).append(heights[mine])
+            self.rows.setdefault(name, []).append((batch, mine))
 
     def picks(self) -> list[Pick]:
         """Return everything that can be among the `limit` first of its composition."""
@@ -356,6 +381,12 @@ def _spread(picks: list[Pick], n: int, limit: int) -> list[Pick]:
         if len(chosen) == n:
             break
     return chosen
+
+
+def _kinds(compositions: Floats) -> tuple[Floats, npt.NDArray[np.intp]]:
+    """Return the distinct rows, and which of them each row is, (n,)."""
+    kinds, kind = np.unique(np.round(compositions, 9), axis=0, return_inverse=True)
+    return kinds, kind.reshape(-1)
 
 
 def _supercell(parent: ParentLattice, hnf: tuple[int, ...]) -> Supercell:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from itertools import combinations, product
+from itertools import product
 
 import numpy as np
 
@@ -161,33 +160,64 @@ def add_again(evaluator, labels, remaining):
     return labels
 
 
-def star_counts(parent, supercell, labels, reaches, length):
-    """Clusters of the infinite crystal around every site of one labeling.
+def site_product(parent, surroundings, others, n_species):
+    """Product of the descriptors of two sites of one kind; shells differ in distance or sublattice.
 
-    Per site a dictionary: the distances within a cluster of a centre and up to three neighbours
-    (reaches in units of `length`) with the sorted species, to the number of such clusters.
+    `surroundings` and `others` are lists of (vector, sublattice, species), of what is around each
+    site in the infinite crystal.
     """
-    result = []
-    for site in range(supercell.n_sites):
-        centre = supercell.basis_index[site]
-        cell = supercell.cell_vectors[site % supercell.n_cells]
-        near = []
-        for b, shift in product(range(parent.n_basis), product(range(-3, 4), repeat=3)):
-            vector = (np.array(shift) + parent.basis[b] - parent.basis[centre]) @ parent.cell
-            if parent.allowed[b].sum() > 1 and np.linalg.norm(vector) > 1e-6:
-                near.append((vector, int(labels[supercell.site_of(b, cell + np.array(shift))])))
-        counts = Counter()
-        for size, reach in enumerate((0.0, *reaches)):
-            close = [v for v in near if np.linalg.norm(v[0]) < reach * length]
-            for cluster in combinations(close, size):
-                species = tuple(sorted(z for _, z in cluster))
-                counts[star_shape([v for v, _ in cluster]), species] += 1
-        result.append(counts)
-    return result
+    order = n_species - 1
+    functions = [
+        [np.sqrt(2) * np.cos(np.pi * k * (z + 0.5) / n_species) for k in range(1, n_species)]
+        for z in range(n_species)
+    ]
+
+    def moments(neighbours):
+        shells = {}
+        for vector, kind, species in neighbours:
+            name = (round(float(np.linalg.norm(vector)), 4), kind)
+            shells.setdefault(name, []).append((vector, np.array(functions[species])))
+        singles = {n: sum(u for _, u in rows) / np.sqrt(len(rows)) for n, rows in shells.items()}
+        pairs, spread = {}, 0.0
+        for (a, one), (b, two), degree in product(shells.items(), shells.items(), range(1, 5)):
+            total = np.zeros((order, order))
+            for (v, u), (w, t) in product(one, two):
+                if v is w:
+                    continue
+                cosine = v @ w / np.linalg.norm(v) / np.linalg.norm(w)
+                factor = legendre(degree, cosine) / np.sqrt(len(one) * len(two))
+                total += factor * np.outer(u, t)
+                spread += factor**2 * order**2
+            pairs[a, b, degree] = total
+        return singles, pairs, spread
+
+    (singles, pairs, spread), (singles_2, pairs_2, _) = moments(surroundings), moments(others)
+    assert singles.keys() == singles_2.keys()
+    result = 1.0
+    result += 0.5 / (len(singles) * order) * sum(singles[n] @ singles_2[n] for n in singles)
+    return result + 0.25**2 * 0.5 / spread * sum((pairs[n] * pairs_2[n]).sum() for n in pairs)
 
 
-def star_shape(vectors):
-    """Distances to the centre and from each other."""
-    ends = sorted(round(float(np.linalg.norm(v)), 4) for v in vectors)
-    edges = sorted(round(float(np.linalg.norm(v - w)), 4) for v, w in combinations(vectors, 2))
-    return tuple(ends), tuple(edges)
+def legendre(degree, x):
+    """Legendre polynomials by their recursion."""
+    if degree < 2:
+        return x**degree
+    return (
+        (2 * degree - 1) * x * legendre(degree - 1, x) - (degree - 1) * legendre(degree - 2, x)
+    ) / degree
+
+
+def surroundings(parent, supercell, labels, site, cutoff):
+    """What is around a site in the infinite crystal: (vector, sublattice, species) of each."""
+    centre = supercell.basis_index[site]
+    cell = supercell.cell_vectors[site % supercell.n_cells]
+    kinds = [
+        next(k for k, m in enumerate(parent.sublattices) if b in m) for b in range(parent.n_basis)
+    ]
+    found = []
+    for b, shift in product(range(parent.n_basis), product(range(-3, 4), repeat=3)):
+        vector = (np.array(shift) + parent.basis[b] - parent.basis[centre]) @ parent.cell
+        if parent.allowed[b].sum() > 1 and 1e-6 < np.linalg.norm(vector) < cutoff:
+            species = int(labels[supercell.site_of(b, cell + np.array(shift))])
+            found.append((vector, kinds[b], species))
+    return found
