@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 LARGEST_TABLE = 50_000_000
-"""Entries of a table of environments, 400 MB."""
+"""Entries of a table of environments, 400 MB; two species on 16 sites need 43 million."""
 
 CHUNK = 20_000
 """Labelings whose site energies are worked out at once."""
@@ -178,13 +178,15 @@ def _bounds(evaluator: LatticeEvaluator) -> tuple[kernels.Bounds, int]:
             )
         table = _table(evaluator, b * n_cells, seen)
         evaluations += n_species ** len(seen)
-        tables.append(table.ravel())
+        tables.append(table.reshape(-1))
         weights = (n_species + 1) ** np.arange(len(seen) - 1, -1, -1, dtype=np.int64)
         basis, cells = supercell.basis_index[seen], supercell.cell_vectors[seen % n_cells]
         for t, vector in enumerate(supercell.cell_vectors):
             place[b * n_cells + t, supercell.site_of(basis, cells + vector)] = weights
     widest = max(len(table) for table in tables)
-    padded = np.array([np.pad(table, (0, widest - len(table))) for table in tables])
+    padded = tables[0][None]
+    if len(tables) > 1:
+        padded = np.array([np.pad(table, (0, widest - len(table))) for table in tables])
     basis_of = supercell.basis_index.astype(np.int64)
     return kernels.Bounds(padded, basis_of, place, _order(place)), evaluations
 
@@ -209,10 +211,17 @@ def _table(evaluator: LatticeEvaluator, site: int, seen: npt.NDArray[np.intp]) -
         labels = np.zeros((len(numbers), len(allowed)), dtype=np.int8)
         labels[:, seen] = np.array(np.unravel_index(numbers, shape)).T
         energies[first : first + len(numbers)] = evaluator.site_energies(labels)[:, site]
-    table = energies.reshape(shape)
+    table = np.empty((n_species + 1,) * len(seen))
+    every, decided = slice(None), slice(n_species)
+    table[(decided,) * len(seen)] = energies.reshape(shape)
     for axis, j in enumerate(seen):
-        np.moveaxis(table, axis, 0)[~allowed[j]] = np.inf
-        table = np.concatenate([table, table.min(axis=axis, keepdims=True)], axis=axis)
+        # In place: the axes before this one have their last row already.
+        corner = (every,) * (axis + 1) + (decided,) * (len(seen) - axis - 1)
+        by_species = np.moveaxis(table[corner], axis, 0)
+        by_species[:n_species][~allowed[j]] = np.inf
+        by_species[n_species] = np.inf
+        for species in range(n_species):
+            np.minimum(by_species[n_species], by_species[species], out=by_species[n_species])
     return table
 
 

@@ -108,7 +108,8 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
         Cells with up to so many sites, of all shapes, are searched by branch and bound for
         anything lower at the compositions of the vertices of the pool's hull. What is found
         enters the pool; `CandidatePool.proven_gaps` says what is proven. This comes after, and
-        on top of, `budget` and `seconds`.
+        on top of, `budget` and `seconds`. Its cost grows as (species + 1) to the power of the
+        sites that a site sees: two species on 16 sites take some 2 s and 0.4 GB per shape.
     seed
         Seed of what is left to chance.
     progress
