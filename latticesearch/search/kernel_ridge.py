@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 RIDGES = (1e-6, 1e-4)
 """Dampings relative to the mean diagonal of the kernel; the last round decides."""
 
+PARTS = 4
+"""Parts of the distinct sites that are left out in turn."""
+
 MOST_LEARNT = 3000
 """Distinct sites of one species learnt at most, those that count most."""
 
@@ -78,10 +81,10 @@ class SiteSurrogate:
             self.weights[self.place[code]] += total[i]
             self.targets[self.place[code]] += sums[i]
 
-    def fit(self, ridge: float) -> Floats:
+    def fit(self, ridge: float, left_out: int | None = None) -> Floats:
         """Return the energy of each centre as a quadratic form, (n_centres, width, width).
 
-        Zero below the diagonals.
+        Zero below the diagonals. One of `PARTS` of the distinct sites may be left out.
         """
         x, centres = np.array(self.x, dtype=np.float64), np.array(self.centres)
         weights, targets = np.array(self.weights), np.array(self.targets)
@@ -89,6 +92,8 @@ class SiteSurrogate:
         for centre in np.unique(centres).tolist():
             mine = np.flatnonzero(centres == centre)
             mine = np.sort(mine[np.argsort(-weights[mine], kind="stable")[:MOST_LEARNT]])
+            if left_out is not None and len(mine) >= PARTS:
+                mine = np.delete(mine, slice(left_out, None, PARTS))
             forms[centre] = _fit(x[mine], weights[mine], targets[mine], ridge)
         return np.triu(forms) + np.triu(forms, 1)
 

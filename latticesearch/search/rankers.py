@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticesearch.search import _kernels as kernels
+from latticesearch.search.kernel_ridge import PARTS
 from latticesearch.search.surrogate import features
 
 if TYPE_CHECKING:
@@ -75,11 +76,19 @@ class Sites:
     error = np.inf
 
     def __init__(self, surrogate: SiteSurrogate, ridge: float) -> None:
+        self.surrogate, self.ridge = surrogate, ridge
         self.forms = surrogate.fit(ridge)
 
     def energies(self, table: SiteTable) -> list[Floats]:
         """Return predictions, (n,), for the batches of a table, eV per site."""
         return list(table.energies(self.forms))
+
+    def doubts(self, table: SiteTable) -> list[Floats]:
+        """Return `OPTIMISM` standard errors of the same predictions, (n,)."""
+        fits = [self.surrogate.fit(self.ridge, part) for part in range(PARTS)]
+        values = zip(*(table.energies(forms) for forms in fits), strict=True)
+        factor = OPTIMISM * math.sqrt(PARTS - 1)
+        return [factor * np.std(parts, axis=0) for parts in values]
 
 
 def best_shares(one: Floats, other: Floats) -> tuple[float, float]:

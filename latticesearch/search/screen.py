@@ -59,6 +59,10 @@ FIRST_ROUND = 60
 MEMORY = 1_000_000_000
 """Bytes up to which rows are kept from round to round."""
 
+DOUBTED = 5.0
+"""Errors of the surrogate above the promising predictions, up to which each prediction's own
+standard error is worked out."""
+
 LEAST_ERROR = 1e-6
 """eV per site: a surrogate that is exact need not be doubted more."""
 
@@ -214,9 +218,11 @@ class Screen:
         """
         chosen, error = self._best(guides)
         predictions = self._predictions(chosen)
+        margin, limit = confidence * error, max(2, int(PER_COMPOSITION * n))
         hull, lowest = self._references()
         references = hull, self._first_of_new(predictions, comm) | lowest
-        margin, limit = confidence * error, max(2, int(PER_COMPOSITION * n))
+        self._doubt(chosen, predictions, references, margin + DOUBTED * error)
+        references = hull, self._first_of_new(predictions, comm) | lowest
         mine = _Shortlist(limit)
         everything = zip(self.batches, self.kinds, self.is_known, predictions, strict=True)
         for batch, kinds, known, predicted in everything:
@@ -224,6 +230,23 @@ class Screen:
             heights[known] = np.inf
             mine.add(batch, kinds, np.round(heights, 10))
         return _spread(sorted(gather_blocks(mine.picks(), comm)), n, limit)
+
+    def _doubt(
+        self,
+        chosen: list[tuple[float, Ranker]],
+        predictions: list[Floats],
+        references: tuple[Hull | None, dict[tuple[float, ...], float]],
+        margin: float,
+    ) -> None:
+        """Lower the predictions within a margin by the standard errors of site energies."""
+        pairs = zip(self.kinds, predictions, strict=True)
+        heights = [self._heights(kinds, part, references, margin) for kinds, part in pairs]
+        rows = [np.flatnonzero(np.isfinite(part)) for part in heights]
+        for share, ranker in chosen:
+            if isinstance(ranker, Sites) and self.table is not None:
+                doubts = ranker.doubts(self.table.part(rows))
+                for predicted, mine, doubt in zip(predictions, rows, doubts, strict=True):
+                    predicted[mine] -= share * doubt
 
     def _above_hull(self, compositions: list[Floats], energies: list[Floats]) -> list[Floats]:
         """Return heights above the hull of what is known, (n,), eV per site; 0 where unknown."""

@@ -201,6 +201,19 @@ class SiteTable:
         firsts = np.searchsorted(centres, np.arange(basis.n_centres + 1))
         return cls(codes[order], x[order], centres, firsts, index)
 
+    def part(self, rows: Sequence[npt.NDArray[np.intp]]) -> SiteTable:
+        """Return the distinct sites of some labelings, (m,), of each batch."""
+        wanted = np.zeros(len(self.codes), dtype=np.bool_)
+        for index, mine in zip(self.index, rows, strict=True):
+            wanted[index[mine]] = True
+        places = np.cumsum([0, *wanted])
+        parts = [
+            places[index[mine]].astype(np.int32)
+            for index, mine in zip(self.index, rows, strict=True)
+        ]
+        starts = places[self.starts]
+        return SiteTable(self.codes[wanted], self.x[wanted], self.centres[wanted], starts, parts)
+
     def energies(self, forms: Floats) -> Iterator[Floats]:
         """Yield the energies per site, (n,), of each batch, with one quadratic form per centre."""
         values = kernels.quadratic_forms(self.x, self.starts, forms)

@@ -11,7 +11,7 @@ from latticesearch.search import _site_kernels as kernels
 from latticesearch.search import kernel_ridge, search
 from latticesearch.search import sites as sites_module
 from latticesearch.search.kernel_ridge import SiteSurrogate
-from latticesearch.search.rankers import Sites
+from latticesearch.search.rankers import OPTIMISM, Sites
 from latticesearch.search.sites import SiteBasis, SiteTable, site_basis
 from latticesearch.search.surrogate import nearest_distance
 from tests.fake_comm import run_ranks
@@ -116,6 +116,39 @@ def test_fits_are_kernel_ridge_regression():
         for k, value in zip(known, values, strict=True):
             expected[codes == k] = value
     np.testing.assert_allclose(predicted, expected.mean(axis=1), rtol=1e-6, atol=1e-6)
+
+
+def test_doubts_are_standard_errors_of_fits_without_one_part():
+    batch, rng = random_batch(Supercell.from_matrix(BCC, [1, 2, 3]), 30), np.random.default_rng(2)
+    surrogate = SiteSurrogate.of(BCC)
+    surrogate.learn([(batch, rng.normal(size=batch.labels.shape))], [np.ones(len(batch))])
+    table = SiteTable.of(surrogate.basis, [random_batch(batch.supercell, 10, seed=3)])
+    fits = []
+    for part in range(kernel_ridge.PARTS):
+        kept = []
+        for centre in range(surrogate.basis.n_centres):
+            mine = [i for i, c in enumerate(surrogate.centres) if c == centre]
+            kept += [i for k, i in enumerate(mine) if k % kernel_ridge.PARTS != part]
+        names = "x", "centres", "weights", "targets"
+        lists = {name: [getattr(surrogate, name)[i] for i in kept] for name in names}
+        fits.append(Sites(SiteSurrogate(surrogate.basis, **lists), 1e-2).energies(table)[0])
+    spread = np.sqrt(kernel_ridge.PARTS - 1) * np.std(fits, axis=0)
+    doubts = Sites(surrogate, 1e-2).doubts(table)[0]
+    np.testing.assert_allclose(doubts, OPTIMISM * spread, rtol=1e-9)
+    assert doubts.min() > 1e-3
+
+
+def test_part_of_a_table_predicts_the_same():
+    batches = list(enumerate_labelings(BCC, max_index=4))
+    basis, rng = site_basis(BCC), np.random.default_rng(0)
+    table = SiteTable.of(basis, batches)
+    forms = np.triu(rng.normal(size=(basis.n_centres, basis.width, basis.width)))
+    rows = [np.flatnonzero(rng.random(len(batch)) < 0.1) for batch in batches]
+    part = table.part(rows)
+    assert 0 < len(part.x) < 0.5 * len(table.x)
+    whole = table.energies(forms)
+    for energies, mine, expected in zip(part.energies(forms), rows, whole, strict=True):
+        np.testing.assert_array_equal(energies, expected[mine])
 
 
 @pytest.mark.parametrize("parent", [FCC, ROCKSALT])
