@@ -1,5 +1,10 @@
 """Descriptors of sites, and the site energies that a surrogate learns from them."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -226,3 +231,42 @@ def test_screening_with_site_energies_is_the_same_for_any_number_of_ranks(kind, 
         for other in run_ranks(size, run):
             assert other.entries == pool.entries
             assert other.evaluations == pool.evaluations
+
+
+RANKS = """
+from latticesearch import parallel
+from latticesearch.bench.models import case_of
+from latticesearch.search import search
+
+comm, case = parallel.world(), case_of("published", "bcc")
+pool = search(case.model, case.parent, max_sites=5, exhaustive_up_to=3, budget=250, comm=comm)
+if comm.rank == 0:
+    print(comm.size, pool.evaluations)
+    for candidate in pool.candidates:
+        print(candidate.source, candidate.energy.hex(), candidate.configuration.key)
+"""
+
+
+@pytest.mark.mpi
+def test_screening_under_a_trained_potential_is_the_same_on_real_ranks(shared_data):
+    folder = Path(sys.executable).parent
+    variables = {
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "LATTICESEARCH_SHARED_DATA": str(shared_data),
+    }
+    outputs = []
+    for size in (1, 2, 3):
+        done = subprocess.run(
+            [folder / "mpirun", "-n", str(size), sys.executable, "-c", RANKS],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+            env={**os.environ, **variables},
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"{size} ")
+        outputs.append(done.stdout[len(f"{size} ") :].splitlines())
+    assert sum(line.startswith("screened") for line in outputs[0]) > 50
+    assert outputs[1] == outputs[0]
+    assert outputs[2] == outputs[0]
