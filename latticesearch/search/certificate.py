@@ -15,7 +15,7 @@ import numpy as np
 
 from latticesearch.errors import InputError
 from latticesearch.search import _kernels as kernels
-from latticesearch.search.guided import random_start
+from latticesearch.search.walks import random_start
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -1,33 +1,39 @@
 """Annealing guided by surrogates that learn on the way.
 
-One cycle: fit the surrogate to all changes of energy paid for so far; anneal under it, which costs
-no evaluation; go on from there under the true model with swaps that the surrogate proposes
-(delayed acceptance), which teaches it what it gets wrong among low energies. The surrogates take
-turns.
+First one long walk: what the surrogate proposes the true model accepts or not (delayed acceptance),
+and what it answers teaches the surrogate. A surrogate that errs as much as energies vary lets
+nearly everything through, so that at worst this is an annealing. Then many short cycles. Some begin
+where an annealing under the surrogate ends, which costs no evaluation. The others begin from the
+best of a small cell that tiles this one.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from latticesearch.search import _kernels as kernels
-from latticesearch.search.greedy import SearchResult
-from latticesearch.search.partial import UNDECIDED, complete_at_random, fill_forced
 from latticesearch.search.polish import ENERGY_DECIMALS, Allowance
+from latticesearch.search.tiling import tiles_of
+from latticesearch.search.walks import Walk, random_start, random_state, result_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
+    from latticesearch.lattice import Supercell
     from latticesearch.potential.clusters import ClusterModel
     from latticesearch.potential.protocol import LatticeEvaluator
+    from latticesearch.search.greedy import SearchResult
     from latticesearch.search.surrogate import Guides
+    from latticesearch.search.tiling import Tile
 
     Labels = npt.NDArray[np.int8]
-    Model = tuple[Any, Any]
+    EvaluatorOf = Callable[[Supercell], LatticeEvaluator]
 
 
 @dataclass(frozen=True)
@@ -35,32 +41,57 @@ class Tuning:
     """Settings, in units of the mean size of a random swap where they are temperatures.
 
     Measured on fitted, random and frustrated models of 54, 64 and 128 sites and four species at
-    5000 and 25 000 evaluations: fewer cycles or fewer free steps lose more.
+    5000 and 25 000 evaluations. Without the long walk the search misses narrow valleys of
+    potentials that no cluster expansion describes; without the tiles it ends ten times as far above
+    the lowest energy known.
 
     Attributes
     ----------
     sample
         Part of the evaluations for random swaps at the beginning, which teach the surrogate.
+    long
+        Part of the rest for the long walk.
+    pieces
+        Fits of the surrogates during it.
     cycles
-        Cycles that share the evaluations.
+        Cycles that share what is left then.
+    untiled
+        One cycle of so many begins with the surrogate, the others with a small cell.
     lessons
         Fits per cycle.
     free_steps
-        Swaps under the surrogate at the beginning of each cycle, per site.
+        Swaps under the surrogate at the beginning of a cycle, per site.
     free_first, free_last
         Temperatures of these.
     first, last
         Temperatures of the swaps under the model.
+    small
+        Part of the evaluations of a tiled cycle that are spent in the small cell.
+    touch_steps, touch_first
+        Swaps per site under the surrogate after tiling, and first temperature under both.
     """
 
     sample: float = 0.05
+    long: float = 0.6
+    pieces: int = 24
     cycles: int = 30
+    untiled: int = 3
     lessons: int = 3
     free_steps: int = 250
     free_first: float = 0.5
     free_last: float = 0.02
     first: float = 0.4
     last: float = 0.02
+    small: float = 0.7
+    touch_steps: int = 30
+    touch_first: float = 0.15
+
+    @property
+    def touch_up(self) -> Tuning:
+        """The settings of a cycle that begins with a tiled cell: cold and short."""
+        return replace(
+            self, free_steps=self.touch_steps, free_first=self.touch_first, first=self.touch_first
+        )
 
 
 TUNING = Tuning()
@@ -87,58 +118,19 @@ class Lap(NamedTuple):
     """Wall time under the surrogate, s."""
 
 
-def random_start(
-    evaluator: LatticeEvaluator, counts: npt.NDArray[np.int64], rng: np.random.Generator
-) -> Labels:
-    """Return a random labeling, (n_sites,), with these counts."""
-    allowed = evaluator.supercell.allowed
-    empty = np.full((1, len(allowed)), UNDECIDED, dtype=np.int8)
-    if allowed.all():
-        return rng.permutation(np.repeat(np.arange(len(counts), dtype=np.int8), counts))
-    return complete_at_random(fill_forced(empty, counts, allowed)[0], counts, allowed, rng)
+class Guide(NamedTuple):
+    """A surrogate at one time."""
+
+    model: ClusterModel
+    error: float
+    """Of its changes of energy, root mean square, eV."""
 
 
-def rules_of(evaluator: LatticeEvaluator) -> kernels.Rules:
-    """Return which swaps the supercell allows."""
-    allowed = np.ascontiguousarray(evaluator.supercell.allowed)
-    return kernels.Rules(np.flatnonzero(allowed.sum(axis=1) > 1).astype(np.int64), allowed)
+class Tiling(NamedTuple):
+    """A small cell that tiles the one searched, and the walk through its labelings."""
 
-
-def random_state(rng: np.random.Generator) -> npt.NDArray[np.uint64]:
-    """Return the state of a compiled generator, (1,)."""
-    return rng.integers(2**63, size=1, dtype=np.uint64)
-
-
-class Walk:
-    """A walk under the true model: where it is, its best labeling, what it has cost."""
-
-    def __init__(
-        self, evaluator: LatticeEvaluator, start: Labels, allowance: Allowance, seed: Any
-    ) -> None:
-        self.evaluator, self.allowance, self.rng = evaluator, allowance, seed
-        self.rules = rules_of(evaluator)
-        self.model: Model = (evaluator.walk_tables, evaluator.walk_state(start))
-        allowance.used += 1
-        self.best = kernels.Best(start.copy(), self.model[1].energy.copy())
-
-    @property
-    def labels(self) -> Labels:
-        """Where it stands, (n_sites,)."""
-        labels: Labels = self.model[1].labels
-        return labels
-
-    def restart(self, labels: Labels) -> None:
-        """Go on from another labeling; its energy is one evaluation."""
-        self.model = (self.evaluator.walk_tables, self.evaluator.walk_state(labels))
-        self.allowance.used += 1
-        kernels.keep_best(self.model[1], self.best)
-
-    def sample(self, n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """Ask about random swaps; return them, (n, 3), and the changes of energy, eV."""
-        swaps = np.zeros((n, 3), dtype=np.int64)
-        changes = kernels.sample_swaps(self.model, self.rules, swaps, self.rng)
-        self.allowance.used += len(changes)
-        return swaps[: len(changes)], changes
+    tile: Tile
+    walk: Walk
 
 
 def guided_search(
@@ -148,6 +140,7 @@ def guided_search(
     guides: Guides,
     allowance: Allowance,
     rng: np.random.Generator,
+    evaluator_of: EvaluatorOf | None = None,
     tuning: Tuning = TUNING,
 ) -> SearchResult:
     """Search one composition of one supercell by guided annealing.
@@ -164,98 +157,231 @@ def guided_search(
         Evaluations that may be used; finite.
     rng
         Source of all chance.
+    evaluator_of
+        Gives the energies of the small cells that tile this one; without it none are used.
     tuning
         Settings.
 
     Returns
     -------
     SearchResult
-        The lowest labeling of each cycle.
+        The lowest labeling of the long walk and of each cycle.
     """
     seed = random_state(rng)
-    start = random_start(evaluator, counts, rng)
-    walk = Walk(evaluator, start, allowance, seed)
+    walk = Walk(evaluator, random_start(evaluator, counts, rng), allowance, seed)
+    start = walk.here()
     n_samples = int(np.clip(tuning.sample * allowance.left, *SAMPLES))
     swaps, changes = walk.sample(int(min(n_samples, allowance.left // 2)))
     if len(changes) == 0:
-        energies = walk.best.energy / len(start)
-        return SearchResult(start[None], energies.copy(), allowance.used)
-    scale = float(np.abs(changes).mean())
-    guides.learn_swaps(evaluator.supercell, start, swaps, changes)
-    found = []
-    cycle = 0
+        return result_of([start], allowance)
+    guides.learn_swaps(evaluator.supercell, start.labels, swaps, changes)
+    search = GuidedAnnealing(walk, guides, float(np.abs(changes).mean()), tuning, rng)
+    found = [search.long_walk(int(tuning.long * allowance.left))]
+    tilings = search.tilings(counts, evaluator_of) if evaluator_of is not None else []
     per_cycle = int(max(allowance.left // tuning.cycles, tuning.lessons * SHORTEST))
-    while allowance.left > 1 and cycle < 2 * tuning.cycles:
+    for cycle in range(2 * tuning.cycles):
+        if allowance.left <= 1:
+            break
         n = min(per_cycle, int(allowance.left))
-        best = guided_cycle(walk, guides, cycle, n, scale, tuning).best
-        found.append((best.energy[0], best.labels))
-        cycle += 1
+        if tilings and cycle % tuning.untiled:
+            turn = cycle - cycle // tuning.untiled - 1
+            found.append(search.tiled_cycle(tilings[turn % len(tilings)], counts, cycle, n))
+        else:
+            found.append(search.cycle(walk, cycle, n).best)
     return result_of(found, allowance)
 
 
-def result_of(found: list[tuple[float, Labels]], allowance: Allowance) -> SearchResult:
-    """Return the different labelings, lowest first."""
-    distinct = {labels.tobytes(): (energy, labels) for energy, labels in found}
-    rows = sorted(
-        distinct.values(), key=lambda row: (round(row[0], ENERGY_DECIMALS), row[1].tolist())
-    )
-    labels = np.array([row[1] for row in rows])
-    energies = np.array([row[0] for row in rows]) / labels.shape[1]
-    return SearchResult(labels, energies, allowance.used)
+@dataclass(eq=False)
+class GuidedAnnealing:
+    """The parts of a guided search of one composition of one supercell.
 
+    Attributes
+    ----------
+    walk : Walk
+        Through the labelings of the supercell.
+    guides : Guides
+        Surrogates; they learn.
+    scale : float
+        Mean size of a random swap, eV; temperatures are in units of it.
+    tuning : Tuning
+    rng : numpy.random.Generator
+    """
 
-def guided_cycle(
-    walk: Walk, guides: Guides, cycle: int, n_evaluations: int, scale: float, tuning: Tuning
-) -> Lap:
-    """Anneal under a surrogate, then under the model; return the lowest labeling of the cycle."""
-    began = time.monotonic()
-    surrogate = guides.surrogates[cycle % len(guides.surrogates)]
-    model, error = surrogate.model()
-    walk.restart(_anneal_free(walk, model, tuning))
-    free_seconds = time.monotonic() - began
-    best = kernels.Best(walk.labels.copy(), walk.model[1].energy.copy())
-    per_lesson = max(n_evaluations // tuning.lessons, 1)
-    for lesson in range(tuning.lessons):
-        if lesson:
-            model, error = surrogate.model()
-        n = int(min(per_lesson, walk.allowance.left))
-        if n < 1:
-            break
+    walk: Walk
+    guides: Guides
+    scale: float
+    tuning: Tuning
+    rng: np.random.Generator
+
+    def long_walk(self, n: int) -> kernels.Best:
+        """Anneal from where the walk stands with `n` evaluations; return the lowest labeling.
+
+        The guide is always the surrogate that erred least on the swaps asked about last, and
+        counts as uncertain by that error.
+        """
+        walk, surrogates = self.walk, self.guides.surrogates
+        best = walk.here()
+        pieces = max(1, min(self.tuning.pieces, n // SHORTEST))
+        errors = [surrogate.model()[1] for surrogate in surrogates]
+        left = n
+        for piece in range(pieces):
+            chosen = int(np.argmin(np.round(errors, 12)))
+            models = [surrogate.model()[0] for surrogate in surrogates]
+            asked = int(min(left // (pieces - piece), walk.allowance.left))
+            if asked < 1:
+                continue
+            guide = Guide(models[chosen], errors[chosen])
+            log = self._walk_on(walk, guide, asked, self._cooling(self.tuning, piece, pieces), best)
+            left -= len(log.changes)
+            if len(log.changes):
+                errors = log.learn(self.guides, models)
+        return self._note(walk, best)
+
+    def cycle(self, walk: Walk, number: int, n: int, start: Labels | None = None) -> Lap:
+        """Anneal under a surrogate, then under the model; return the lowest labeling met.
+
+        Parameters
+        ----------
+        walk
+            Through the supercell or through a small one.
+        number
+            Of the cycle: the surrogates take turns.
+        n
+            Evaluations.
+        start
+            (n_sites,) tiled labeling to begin with, which is only touched up.
+        """
+        tuning = self.tuning if start is None else self.tuning.touch_up
+        began = time.monotonic()
+        surrogate = self.guides.surrogates[number % len(self.guides.surrogates)]
+        guide = Guide(*surrogate.model())
+        labels = walk.labels if start is None else start
+        walk.restart(anneal_free(walk, labels, guide.model, tuning))
+        free_seconds = time.monotonic() - began
+        best = walk.here()
+        for lesson in range(tuning.lessons):
+            if lesson:
+                guide = Guide(*surrogate.model())
+            asked = int(min(max(n // tuning.lessons, 1), walk.allowance.left))
+            if asked < 1:
+                break
+            cooling = self._cooling(tuning, lesson, tuning.lessons)
+            self._walk_on(walk, guide, asked, cooling, best).learn(self.guides)
+        return Lap(self._note(walk, best), free_seconds)
+
+    def tilings(self, counts: npt.NDArray[np.int64], evaluator_of: EvaluatorOf) -> list[Tiling]:
+        """Return the small cells that tile the supercell, the most promising first.
+
+        Each is filled with its ground state under the surrogate and tiled; two true energies
+        tell how good that is.
+        """
+        cell, allowance = self.walk.evaluator.supercell, self.walk.allowance
+        model = self.guides.surrogates[-1].model()[0]
+        ranked = []
+        for number, tile in enumerate(tiles_of(cell, counts)):
+            if allowance.left < self.tuning.lessons * SHORTEST:
+                break
+            evaluator = evaluator_of(tile.cell)
+            start = random_start(evaluator, tile.counts, self.rng)
+            small = Walk(evaluator, start, allowance, self.walk.rng)
+            small.restart(anneal_free(small, start, model, self.tuning))
+            filled = tile.fill(small.labels, counts, cell.allowed, self.rng)
+            if filled is None:
+                continue
+            self.walk.restart(anneal_free(self.walk, filled, model, self.tuning.touch_up))
+            energy = float(self.walk.model[1].energy[0])
+            ranked.append((round(energy, ENERGY_DECIMALS), number, Tiling(tile, small)))
+        return [tiling for *_, tiling in sorted(ranked, key=lambda row: row[:2])]
+
+    def tiled_cycle(
+        self, tiling: Tiling, counts: npt.NDArray[np.int64], number: int, n: int
+    ) -> kernels.Best:
+        """Search the small cell, tile, and touch up; return the lowest labeling of the whole."""
+        in_small = int(n * self.tuning.small)
+        lowest = self.cycle(tiling.walk, number, in_small).best
+        allowed = self.walk.evaluator.supercell.allowed
+        filled = tiling.tile.fill(lowest.labels, counts, allowed, self.rng)
+        if filled is None:
+            return self.walk.best
+        self.walk.restart(filled)
+        tiled = self.walk.here()
+        touched = self.cycle(self.walk, number, n - in_small, filled).best
+        return touched if touched.energy[0] < tiled.energy[0] else tiled
+
+    def _walk_on(
+        self, walk: Walk, guide: Guide, n: int, cooling: kernels.Cooling, best: kernels.Best
+    ) -> Log:
+        """Make one part of a guided annealing; return what was asked."""
         swaps, changes = np.zeros((n, 3), dtype=np.int64), np.zeros(n)
         start = walk.labels.copy()
-        guide = model.evaluator(walk.evaluator.supercell)
-        cooling = kernels.Cooling(
-            scale * tuning.first,
-            scale * tuning.last,
-            lesson / tuning.lessons,
-            (lesson + 1) / tuning.lessons,
-        )
+        evaluator = guide.model.evaluator(walk.evaluator.supercell)
         asked = kernels.anneal_guided(
             walk.model,
-            (guide.walk_tables, guide.walk_state(start)),
+            (evaluator.walk_tables, evaluator.walk_state(start)),
             walk.rules,
             cooling,
-            error,
+            guide.error,
             best,
             (swaps, changes),
             walk.rng,
         )
         walk.allowance.used += asked
-        learnt = min(asked, LEARNT)
-        guides.learn_swaps(walk.evaluator.supercell, start, swaps[:learnt], changes[:learnt])
-    if best.energy[0] < walk.best.energy[0]:
-        walk.best = best
-    return Lap(best, free_seconds)
+        return Log(walk.evaluator.supercell, start, swaps[:asked], changes[:asked])
+
+    def _cooling(self, tuning: Tuning, part: int, parts: int) -> kernels.Cooling:
+        """Return one of so many equal parts of the cooling under the model."""
+        first, last = self.scale * tuning.first, self.scale * tuning.last
+        return kernels.Cooling(first, last, part / parts, (part + 1) / parts)
+
+    @staticmethod
+    def _note(walk: Walk, best: kernels.Best) -> kernels.Best:
+        """Let the walk know its best."""
+        if best.energy[0] < walk.best.energy[0]:
+            walk.best = best
+        return best
 
 
-def _anneal_free(walk: Walk, model: ClusterModel, tuning: Tuning) -> Labels:
-    """Return the lowest labeling of an annealing under a surrogate, (n_sites,)."""
+class Log(NamedTuple):
+    """Swaps asked about and their answers."""
+
+    supercell: Supercell
+    start: Labels
+    """(n_sites,) before the first."""
+    swaps: npt.NDArray[np.int64]
+    """(n, 3): two sites, and 1 where the swap was carried out."""
+    changes: npt.NDArray[np.float64]
+    """(n,) changes of energy, eV."""
+
+    def learn(self, guides: Guides, models: list[ClusterModel] | None = None) -> list[float]:
+        """Teach surrogates; return how far models of theirs had been off, root mean square, eV."""
+        n = min(len(self.changes), LEARNT)
+        return guides.learn_swaps(
+            self.supercell, self.start, self.swaps[:n], self.changes[:n], models
+        )
+
+
+def anneal_free(walk: Walk, labels: Labels, model: ClusterModel, tuning: Tuning) -> Labels:
+    """Return the lowest labeling of an annealing under a surrogate, (n_sites,).
+
+    Parameters
+    ----------
+    walk
+        Whose cell and random numbers are used.
+    labels
+        (n_sites,) to begin with.
+    model
+        The surrogate.
+    tuning
+        Settings.
+    """
     guide = model.evaluator(walk.evaluator.supercell)
-    state = guide.walk_state(walk.labels)
+    state = guide.walk_state(labels)
     pair = (guide.walk_tables, state)
-    best = kernels.Best(walk.labels.copy(), state.energy.copy())
+    best = kernels.Best(labels.copy(), state.energy.copy())
     swaps = np.zeros((FREE_SAMPLES, 3), dtype=np.int64)
     changes = kernels.sample_swaps(pair, walk.rules, swaps, walk.rng)
+    if len(changes) == 0:
+        return best.labels
     scale = max(float(np.abs(changes).mean()), 1e-12)
     cooling = kernels.Cooling(scale * tuning.free_first, scale * tuning.free_last, 0.0, 1.0)
     n = tuning.free_steps * len(walk.rules.sites)

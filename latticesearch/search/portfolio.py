@@ -250,7 +250,14 @@ def _timed(
         evaluator = job.potential.evaluator(item.supercell)
         rng = job.rng_of(item, 2 * (i // len(items)) + wave)
         mine = guides.copy()
-        return timed_search(evaluator, item.counts, guides=mine, allowance=allowance, rng=rng)
+        return timed_search(
+            evaluator,
+            item.counts,
+            guides=mine,
+            allowance=allowance,
+            rng=rng,
+            evaluator_of=job.potential.evaluator,
+        )
 
     results = deal_out(n, one, job.comm)
     job.progress.finish()
@@ -262,7 +269,15 @@ def _guided(job: Job, task: Task, guides: Guides, wave: int) -> SearchResult:
     item, allowance = task
     evaluator = job.potential.evaluator(item.supercell)
     rng = job.rng_of(item, wave)
-    return polish_random(evaluator, item.counts, "guided", allowance, rng, guides.copy())
+    return polish_random(
+        evaluator,
+        item.counts,
+        "guided",
+        allowance,
+        rng,
+        guides=guides.copy(),
+        evaluator_of=job.potential.evaluator,
+    )
 
 
 def _first_look(job: Job, items: list[WorkItem], allowance: Allowance) -> list[Task]:
@@ -380,7 +395,10 @@ def _one(job: Job, mode: str, task: Task, width: int) -> SearchResult:
     if mode == "sweep":
         return sweep(evaluator, beam_width=width, allowance=allowance)
     if mode == "polish":
-        return polish_random(evaluator, item.counts, job.polish, allowance, rng)
+        evaluator_of = job.potential.evaluator
+        return polish_random(
+            evaluator, item.counts, job.polish, allowance, rng, evaluator_of=evaluator_of
+        )
     return greedy_search(
         evaluator,
         item.counts,

@@ -8,10 +8,11 @@ import numpy as np
 
 from latticesearch.search import _kernels as kernels
 from latticesearch.search.greedy import SearchResult
-from latticesearch.search.guided import Walk, guided_search, random_start, random_state
+from latticesearch.search.guided import guided_search
 from latticesearch.search.partial import UNDECIDED
-from latticesearch.search.polish import ENERGY_DECIMALS, Allowance
+from latticesearch.search.polish import Allowance
 from latticesearch.search.surrogate import Guides
+from latticesearch.search.walks import Walk, joined, random_start, random_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from latticesearch.lattice import Supercell
     from latticesearch.potential.protocol import LatticeEvaluator
+    from latticesearch.search.guided import EvaluatorOf
 
     Labels = npt.NDArray[np.int8]
 
@@ -141,7 +143,9 @@ def polish_random(
     name: str,
     allowance: Allowance,
     rng: np.random.Generator,
+    *,
     guides: Guides | None = None,
+    evaluator_of: EvaluatorOf | None = None,
 ) -> SearchResult:
     """Search one composition from random labelings.
 
@@ -159,6 +163,8 @@ def polish_random(
         Source of all chance.
     guides
         Surrogates for "guided"; new ones when not given.
+    evaluator_of
+        Gives "guided" the energies of small cells that tile this one.
     """
     if not np.isfinite(allowance.limit):
         limit = allowance.used + default_evaluations(evaluator.supercell)
@@ -166,7 +172,14 @@ def polish_random(
     polish = POLISHES[name]
     if polish is None:
         guides = guides or Guides.of(evaluator.supercell.parent)
-        return guided_search(evaluator, counts, guides=guides, allowance=allowance, rng=rng)
+        return guided_search(
+            evaluator,
+            counts,
+            guides=guides,
+            allowance=allowance,
+            rng=rng,
+            evaluator_of=evaluator_of,
+        )
     found: list[SearchResult] = []
     while allowance.left >= 1:
         start = random_start(evaluator, counts, rng)
@@ -175,15 +188,6 @@ def polish_random(
         if allowance.used <= before + 1:
             break
     return joined(found, allowance.used)
-
-
-def joined(results: list[SearchResult], evaluations: int) -> SearchResult:
-    """Return the different labelings of several results, lowest first."""
-    labels = np.concatenate([result.labels for result in results])
-    energies = np.concatenate([result.energies for result in results])
-    _, first = np.unique(labels, axis=0, return_index=True)
-    order = first[np.argsort(np.round(energies[first], ENERGY_DECIMALS), kind="stable")]
-    return SearchResult(labels[order], energies[order], evaluations)
 
 
 POLISHES: dict[str, Callable[[Walk, int], int] | None] = {

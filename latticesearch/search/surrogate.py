@@ -144,10 +144,17 @@ class Surrogate:
         start: npt.NDArray[np.int8],
         swaps: npt.NDArray[np.int64],
         changes: Floats,
-    ) -> None:
-        """Learn changes of energy, (n,), eV, along a walk of swaps, (n, 3), from `start`."""
+        model: ClusterModel | None = None,
+    ) -> float:
+        """Learn changes of energy, (n,), eV, along a walk of swaps, (n, 3), from `start`.
+
+        Returns the root mean square error of a `model` of this basis on them, eV; else 0.
+        """
         rows = features(self.basis, supercell).swap_gradient_rows(start, swaps)
         self.normal.add(rows, changes)
+        if model is None or len(changes) == 0:
+            return 0.0
+        return float(np.sqrt(np.mean((rows @ model.coefficients - changes) ** 2)))
 
     def model(self) -> tuple[ClusterModel, float]:
         """Return the fitted expansion and its root mean square error, eV."""
@@ -216,10 +223,13 @@ class Guides:
         start: npt.NDArray[np.int8],
         swaps: npt.NDArray[np.int64],
         changes: Floats,
-    ) -> None:
-        """Teach all of them; see `Surrogate.learn_swaps`."""
-        for surrogate in self.surrogates:
-            surrogate.learn_swaps(supercell, start, swaps, changes)
+        models: Sequence[ClusterModel] | None = None,
+    ) -> list[float]:
+        """Teach all of them, with one model each; see `Surrogate.learn_swaps`."""
+        return [
+            surrogate.learn_swaps(supercell, start, swaps, changes, models[i] if models else None)
+            for i, surrogate in enumerate(self.surrogates)
+        ]
 
 
 def nearest_distance(parent: ParentLattice) -> float:

@@ -1,72 +1,95 @@
 """Search of one composition of one supercell for a given time, whatever number of energies that is.
 
-A second is many swaps of a fast potential and few of a slow one. The cost of a swap is measured;
-guided annealing gives the potential as much time as the surrogate gets, and where swaps are cheap
-most of the time goes to one long annealing under the potential itself, whose schedule follows from
-a short one: it is slow where the energy fluctuates.
+A second is many swaps of a fast potential and few of a slow one, so the cost of a swap is measured.
+Where swaps are dear the annealing is guided by surrogates. Where they are as cheap as those under a
+surrogate, the time goes to small cells that tile the one searched, to the best of the labelings
+they give, and to one annealing from a random labeling.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from latticesearch.search import _kernels as kernels
-from latticesearch.search.guided import (
-    FREE_SAMPLES,
-    SHORTEST,
-    TUNING,
-    Walk,
-    guided_cycle,
-    random_start,
-    random_state,
-    result_of,
-)
+from latticesearch.search.guided import FREE_SAMPLES, guided_search
+from latticesearch.search.polish import ENERGY_DECIMALS, Allowance
+from latticesearch.search.tiling import tiles_of
+from latticesearch.search.walks import Walk, joined, random_start, random_state, result_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.potential.protocol import LatticeEvaluator
     from latticesearch.search.greedy import SearchResult
-    from latticesearch.search.polish import Allowance
+    from latticesearch.search.guided import EvaluatorOf
     from latticesearch.search.surrogate import Guides
+    from latticesearch.search.tiling import Tile
+
+    Labels = npt.NDArray[np.int8]
+    Counts = npt.NDArray[np.int64]
 
 CHEAP = 10e-6
 """Seconds: a swap that costs less is cheap. Under a surrogate one costs 0.4 to 0.8 µs."""
 
-LONG = 0.85
-"""Part of the time for the long annealing where swaps are cheap."""
+UNDER_MODEL = 0.5
+"""Part of the time for the model where swaps are dear, by the cost of the first ones; a guided
+search that ends early is followed by another."""
 
-PILOT = 0.1
-"""Part of that for the short one that says where to be slow."""
+LEAST = 1e-9
+"""Seconds: no shorter time is measured."""
 
-FIRST, LAST = 0.4, 0.03
-"""Its temperatures, in units of the mean size of a random swap."""
 
-READINGS = 16
-"""Energies read at each temperature of the short annealing; the first quarter is not used."""
+@dataclass(frozen=True)
+class Shares:
+    """How cheap swaps share the time. Temperatures in units of the mean size of a random swap.
 
-QUENCH = 4
-"""Swaps per site from one temperature to the next at least, even after the deadline."""
+    The best of sixty sets drawn at random, on fitted and frustrated models of 54, 64 and 128 sites
+    at 25 000 to 400 000 swaps; most of the others are nearly as good.
 
-SLOWEST = 10.0
-"""Ratio of the slowest to the fastest cooling."""
+    Attributes
+    ----------
+    tiles
+        Part of the time for small cells and what they give.
+    again
+        Part for the best of these.
+    last
+        Part at the end for the best of all; what is left between is for the annealing.
+    in_small, in_large
+        Swaps per site of a small cell, and of the whole tiled with it, in the first round.
+    fewest
+        Part of these below which fewer small cells are tried instead.
+    hot, warm, mild, cold
+        First temperatures of an annealing from a random labeling, of one from the best, and of
+        a tiled cell; last temperature of all.
+    """
 
-FREE_STEPS, FREE_FIRST = 30_000, 1.0
-"""Swaps under the surrogate in the first cycle, and their first temperature: there is no number
-of energies to make the most of, so few long cycles from hot labelings."""
+    tiles: float = 0.35
+    again: float = 0.2
+    last: float = 0.1
+    in_small: float = 30.0
+    in_large: float = 5.0
+    fewest: float = 0.3
+    hot: float = 0.4
+    warm: float = 0.2
+    mild: float = 0.15
+    cold: float = 0.03
 
-GROWTH = 1.1
-"""Each cycle is longer than the one before by this factor, so that longer searches cool slower."""
+
+SHARES = Shares()
+
+ROUNDS = 8
+"""Rounds through the small cells at most; each keeps the better half and doubles the swaps."""
 
 PIECES = 24
 """Temperatures of an annealing by the clock; after each, its pace is measured again."""
 
-LEAST = 1e-9
-"""Seconds: no shorter time is measured."""
+QUENCH = 4
+"""Swaps per site from one temperature to the next at least, even after the deadline."""
 
 
 class Pace(NamedTuple):
@@ -83,11 +106,12 @@ class Pace(NamedTuple):
 
 def timed_search(
     evaluator: LatticeEvaluator,
-    counts: npt.NDArray[np.int64],
+    counts: Counts,
     *,
     guides: Guides,
     allowance: Allowance,
     rng: np.random.Generator,
+    evaluator_of: EvaluatorOf,
 ) -> SearchResult:
     """Search one composition of one supercell until a deadline.
 
@@ -105,131 +129,159 @@ def timed_search(
         With a deadline; the number of energies is unlimited.
     rng
         Source of all chance.
+    evaluator_of
+        Gives the energies of the small cells that tile this one.
 
     Returns
     -------
     SearchResult
-        The lowest labeling of each cycle and of the annealing.
+        What each part of the search found.
     """
     began = time.monotonic()
-    seed = random_state(rng)
     start = random_start(evaluator, counts, rng)
-    walk = Walk(evaluator, start, allowance, seed)
+    walk = Walk(evaluator, start, allowance, random_state(rng))
     walk.sample(1)  # loads what is compiled, which is not the cost of a swap
     asked = time.monotonic()
-    swaps, changes = walk.sample(FREE_SAMPLES)
+    _, changes = walk.sample(FREE_SAMPLES)
     pace = Pace(len(changes), time.monotonic() - asked)
-    found = [(float(walk.best.energy[0]), start)]
     if len(changes) == 0:
-        return result_of(found, allowance)
-    scale = float(np.abs(changes).mean())
-    guides.learn_swaps(evaluator.supercell, start, swaps, changes)
-    is_cheap = pace.rate * CHEAP > 1.0
-    seconds = allowance.deadline - began
-    end = allowance.deadline - (LONG * seconds if is_cheap else 0.0)
-    best, pace = _cycles(walk, guides, scale, end, pace)
-    found += best
-    if is_cheap:
-        walk.restart(random_start(evaluator, counts, rng))
-        lowest = anneal_by_clock(walk, scale, pace)
-        found.append((float(lowest.energy[0]), lowest.labels))
-    return result_of(found, allowance)
+        return result_of([walk.here()], allowance)
+    if pace.rate * CHEAP > 1.0:
+        annealer = ClockedAnnealing(walk, float(np.abs(changes).mean()), rng, pace)
+        return annealer.run(counts, evaluator_of, began)
+    results = [result_of([walk.here()], allowance)]
+    while (left := allowance.deadline - time.monotonic()) > 0.0:
+        n = max(int(UNDER_MODEL * left * pace.rate), 2)
+        part = Allowance(n, 0, allowance.deadline)
+        results.append(
+            guided_search(
+                evaluator,
+                counts,
+                guides=guides,
+                allowance=part,
+                rng=rng,
+                evaluator_of=evaluator_of,
+            )
+        )
+        allowance.used += part.used
+    return joined(results, allowance.used)
 
 
-def _cycles(
-    walk: Walk, guides: Guides, scale: float, end: float, pace: Pace
-) -> tuple[list[tuple[float, npt.NDArray[np.int8]]], Pace]:
-    """Run cycles of guided annealing until a time; return the lowest of each, and the pace."""
-    found = []
-    least = TUNING.lessons * SHORTEST
-    number, n = 0, least
-    while (left := end - time.monotonic()) > 0.0:
-        n = max(1, min(n, int(left * pace.rate)))
-        began, before = time.monotonic(), walk.allowance.used
-        free_steps = int(FREE_STEPS * GROWTH**number / len(walk.rules.sites))
-        tuning = replace(TUNING, free_steps=free_steps, free_first=FREE_FIRST)
-        lap = guided_cycle(walk, guides, number, n, scale, tuning)
-        seconds = time.monotonic() - began
-        found.append((float(lap.best.energy[0]), lap.best.labels))
-        pace = Pace(walk.allowance.used - before, seconds - lap.free_seconds)
-        # As much time for the potential as for the surrogate, but no sudden leap.
-        n = max(least, min(4 * n, int(pace.rate * lap.free_seconds)))
-        number += 1
-    return found, pace
+@dataclass(eq=False)
+class ClockedAnnealing:
+    """The parts of a search by annealing alone, each of which gets a time.
 
-
-def anneal_by_clock(walk: Walk, scale: float, pace: Pace) -> kernels.Best:
-    """Cool from where a walk stands until its deadline; return the lowest labeling met.
-
-    Parameters
+    Attributes
     ----------
-    walk
-        With a deadline.
-    scale
+    walk : Walk
+        Through the labelings of the supercell, with a deadline.
+    scale : float
         Mean size of a random swap, eV.
-    pace
-        The first guess of the cost of a swap.
+    rng : numpy.random.Generator
+    pace : Pace
+        The cost of swaps when last measured.
+    shares : Shares
+    found : list of Best
+        What the parts found.
     """
-    best = kernels.Best(walk.labels.copy(), walk.model[1].energy.copy())
-    temperatures = scale * np.geomspace(FIRST, LAST, PIECES)
-    now = time.monotonic()
-    pilot = PILOT * (walk.allowance.deadline - now)
-    spreads = np.zeros(PIECES)
-    n_sites = len(walk.rules.sites)
-    if pilot * pace.rate > PIECES * READINGS * n_sites / 4:  # with fewer swaps it says nothing
-        for piece, temperature in enumerate(temperatures):
-            seconds = (now + pilot - time.monotonic()) / (PIECES - piece)
-            spreads[piece], pace = _spread(walk, temperature, seconds, pace, best)
-    shares = cooling_shares(spreads / temperatures)
-    for piece in range(PIECES - 1):
-        # Out of time it still cools, but fast: nothing is worth less than a hot labeling.
-        left = walk.allowance.deadline - time.monotonic()
-        seconds = left * float(shares[piece] / shares[piece:].sum())
-        seconds = max(seconds, QUENCH * n_sites / pace.rate)
-        first, last = temperatures[piece : piece + 2].tolist()
-        pace = _cool(walk, kernels.Cooling(first, last, 0.0, 1.0), seconds, pace, best)
-    return best
+
+    walk: Walk
+    scale: float
+    rng: np.random.Generator
+    pace: Pace
+    shares: Shares = SHARES
+    found: list[kernels.Best] = field(default_factory=list)
+
+    def run(self, counts: Counts, evaluator_of: EvaluatorOf, began: float) -> SearchResult:
+        """Search until the deadline; the time counts from `began`, s."""
+        shares, deadline = self.shares, self.walk.allowance.deadline
+        seconds = deadline - began
+        evaluator = self.walk.evaluator
+        tiles = tiles_of(evaluator.supercell, counts)
+        if tiles:
+            end = began + shares.tiles * seconds
+            self._tile(tiles, counts, evaluator_of, end)
+            if self.found:
+                self.anneal(end + shares.again * seconds, shares.warm, self._lowest())
+        start = random_start(evaluator, counts, self.rng)
+        self.anneal(deadline - shares.last * seconds, shares.hot, start)
+        self.anneal(deadline, shares.mild, self._lowest())
+        return result_of(self.found, self.walk.allowance)
+
+    def anneal(self, end: float, first: float, start: Labels) -> None:
+        """Cool from a labeling, (n_sites,), until a time, s, from a temperature `first`."""
+        walk = self.walk
+        walk.restart(start)
+        best = walk.here()
+        temperatures = self.scale * np.geomspace(first, self.shares.cold, PIECES)
+        for piece in range(PIECES - 1):
+            # Out of time it still cools, but fast: nothing is worth less than a hot labeling.
+            seconds = (end - time.monotonic()) / (PIECES - 1 - piece)
+            n = max(int(seconds * self.pace.rate), QUENCH * len(walk.rules.sites))
+            hot, cold = temperatures[piece : piece + 2].tolist()
+            began = time.monotonic()
+            used = self._cool(walk, (hot, cold), n, best)
+            self.pace = Pace(used, time.monotonic() - began)
+        self.found.append(best)
+
+    def _lowest(self) -> Labels:
+        """Return the lowest labeling found so far, (n_sites,)."""
+        return min(self.found, key=_rank).labels
+
+    def _tile(
+        self, tiles: list[Tile], counts: Counts, evaluator_of: EvaluatorOf, end: float
+    ) -> None:
+        """Search small cells and tile with them until a time, s: the better, the longer."""
+        n_sites = self.walk.evaluator.supercell.n_sites
+        shares, factor = self.shares, 1.0
+        cost = [shares.in_small * t.cell.n_sites + shares.in_large * n_sites for t in tiles]
+        affordable = (end - time.monotonic()) * self.pace.rate / sum(cost)
+        if affordable < 1.0:
+            factor = max(affordable, shares.fewest)
+        order = self.rng.permutation(len(tiles)).tolist()
+        for number in range(ROUNDS):
+            ends: list[tuple[float, int]] = []
+            for i in order:
+                if time.monotonic() > end:
+                    return
+                best = self._tiled(tiles[i], counts, evaluator_of, factor)
+                if best is not None:
+                    self.found.append(best)
+                    ends.append((_rank(best)[0], i))
+            kept = sorted(ends)[: math.ceil(len(ends) / 2)] if number else ends
+            order = [i for _, i in kept]
+            factor *= 2.0
+
+    def _tiled(
+        self, tile: Tile, counts: Counts, evaluator_of: EvaluatorOf, factor: float
+    ) -> kernels.Best | None:
+        """Anneal a small cell, tile, and anneal the whole a little; return the lowest of it."""
+        shares, walk = self.shares, self.walk
+        evaluator = evaluator_of(tile.cell)
+        start = random_start(evaluator, tile.counts, self.rng)
+        small = Walk(evaluator, start, walk.allowance, walk.rng)
+        n = int(factor * shares.in_small * tile.cell.n_sites)
+        hot, mild, cold = (self.scale * t for t in (shares.hot, shares.mild, shares.cold))
+        self._cool(small, (hot, cold), n, small.best)
+        allowed = walk.evaluator.supercell.allowed
+        filled = tile.fill(small.best.labels, counts, allowed, self.rng)
+        if filled is None:
+            return None
+        walk.restart(filled)
+        best = walk.here()
+        n = int(factor * shares.in_large * len(filled))
+        self._cool(walk, (mild, cold), n, best)
+        return best
+
+    @staticmethod
+    def _cool(walk: Walk, temperatures: tuple[float, float], n: int, best: kernels.Best) -> int:
+        """Anneal with `n` swaps between two temperatures, eV; return how many were asked."""
+        cooling = kernels.Cooling(*temperatures, 0.0, 1.0)
+        used = int(kernels.anneal(walk.model, walk.rules, cooling, best, max(n, 1), walk.rng))
+        walk.allowance.used += used
+        return used
 
 
-def cooling_shares(fluctuations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the parts of the time, (n - 1,), between n temperatures on a geometric scale.
-
-    At constant thermodynamic speed the time per logarithm of the temperature is in proportion to
-    the spread of the energy over the temperature, the root of the heat capacity (Salamon, Nulton,
-    Harland, Pedersen, Ruppeiner & Liao, Comput. Phys. Commun. 49, 423 (1988)).
-
-    Parameters
-    ----------
-    fluctuations
-        (n,) standard deviations of the energy over the temperature.
-    """
-    padded = np.pad(fluctuations, 1)
-    smooth = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
-    shares = smooth[:-1]
-    highest = float(shares.max())
-    shares = np.maximum(shares, highest / SLOWEST) if highest > 0.0 else np.ones(len(shares))
-    result: npt.NDArray[np.float64] = shares / shares.sum()
-    return result
-
-
-def _spread(
-    walk: Walk, temperature: float, seconds: float, pace: Pace, best: kernels.Best
-) -> tuple[float, Pace]:
-    """Return the standard deviation of the energy at a temperature, eV, and the pace."""
-    energies = []
-    cooling = kernels.Cooling(temperature, temperature, 0.0, 1.0)
-    for _ in range(READINGS):
-        pace = _cool(walk, cooling, seconds / READINGS, pace, best)
-        energies.append(float(walk.model[1].energy[0]))
-    return float(np.std(energies[READINGS // 4 :])), pace
-
-
-def _cool(
-    walk: Walk, cooling: kernels.Cooling, seconds: float, pace: Pace, best: kernels.Best
-) -> Pace:
-    """Anneal for about a time; return the pace."""
-    began = time.monotonic()
-    n = max(int(seconds * pace.rate), 1)
-    used = int(kernels.anneal(walk.model, walk.rules, cooling, best, n, walk.rng))
-    walk.allowance.used += used
-    return Pace(used, time.monotonic() - began)
+def _rank(best: kernels.Best) -> tuple[float, bytes]:
+    """Return what orders labelings, lowest first."""
+    return round(float(best.energy[0]), ENERGY_DECIMALS), best.labels.tobytes()

@@ -7,7 +7,7 @@ from latticesearch.lattice import ParentLattice, Supercell
 from latticesearch.potential.mtp.basis import MtpBasis
 from latticesearch.search import _kernels as kernels
 from latticesearch.search import certify
-from latticesearch.search.guided import rules_of
+from latticesearch.search.walks import rules_of
 from latticesearch.search.polish import Allowance, swap_pairs
 from latticesearch.search.strategies import POLISHES, polish_random
 from tests.reference import search as reference
