@@ -47,6 +47,9 @@ CELLS = {
 CALIBRATION = 200_000
 """Swaps of the first annealing that says how many fit into a time."""
 
+LEAST_SECONDS = 0.05
+"""Shortest time of a search that is compared at equal time: a call costs some milliseconds."""
+
 RANDOM = 300
 """Random labelings whose mean energy is the top of the depth."""
 
@@ -201,27 +204,34 @@ def large_cell(
 
 
 def equal_time(
-    name: str, n_sites: int, kind: str, times: tuple[float, ...], seeds: range
+    name: str, n_sites: int, kind: str, budgets: tuple[float, ...], seeds: range
 ) -> list[Row]:
-    """Compare the search with one annealing at equal time, s, and any number of energies.
+    """Compare the search with one annealing at equal time.
 
-    The search has the wall time as its budget. The length of the annealing is calibrated to take
-    the CPU time that this search has got, so that other work on the machine favours neither.
+    The time is what an annealing with so many energies takes, but `LEAST_SECONDS` at least, in
+    which both make as many as they can. The search has it as its budget of wall time. The length
+    of the annealing is calibrated to take the CPU time that this search has got, so that other
+    work on the machine favours neither.
 
     Returns
     -------
     list of dict
-        As of `large_cell`, but with a time as budget, and the swaps of the annealing.
+        As of `large_cell`, with the time, s, and the swaps of the annealing. Of budgets that take
+        less than the least time only the largest has rows.
     """
     contest = Contest.of(case_of(name, "bcc"), n_sites, kind)
-    contest.search_for(0.1, 0)
+    contest.search_for(4 * LEAST_SECONDS, 0)
     contest.anneal(500, 0)
+    rate = contest.steps_per_second(LEAST_SECONDS)
+    long = [budget for budget in budgets if budget / rate > LEAST_SECONDS]
+    short = [budget for budget in budgets if budget not in long]
     rows = []
-    for seconds in times:
+    for budget in sorted(short)[-1:] + long:
+        seconds = max(budget / rate, LEAST_SECONDS)
         rate = contest.steps_per_second(seconds)
         for seed in seeds:
-            row: Row = {"model": name, "sites": n_sites, "composition": kind, "budget": seconds}
-            row["seed"] = seed
+            row: Row = {"model": name, "sites": n_sites, "composition": kind, "budget": budget}
+            row["seed"], row["time"] = seed, seconds
             row["search"], row["search_seconds"] = contest.search_for(seconds, seed)
             row["steps"] = steps = max(int(rate * row["search_seconds"]), 1)
             row["annealing"], row["annealing_seconds"] = contest.anneal(steps, seed)

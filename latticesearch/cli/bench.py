@@ -33,7 +33,6 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument("--models", default=",".join(MODELS), help="comma-separated: %(default)s")
     parser.add_argument("--sites", default="54,64,128", help="sizes of large cells")
     parser.add_argument("--budgets", default="5000,25000,100000", help="energies per large cell")
-    parser.add_argument("--times", default="0.25,1,4", help="seconds per large cell")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="runs per large cell")
     parser.add_argument("--json", action="store_true", help="answer as JSON")
 
@@ -88,17 +87,14 @@ def _rows_of(part: str, model: str, options: argparse.Namespace) -> list[Row]:
                 rows.append(search.recall(model, lattice, n_species, max_sites, share))
                 _say(rows[-1])
         return rows
-    budgets: tuple[float, ...]
-    if part == "time":
-        budgets = tuple(float(number) for number in options.times.split(","))
-    else:
-        budgets = tuple(int(number) for number in options.budgets.split(","))
+    budgets = tuple(int(number) for number in options.budgets.split(","))
     contest = search.equal_time if part == "time" else search.large_cell
     rows = []
     for n_sites in (int(number) for number in options.sites.split(",")):
         for kind in search.COMPOSITIONS:
-            rows += contest(model, n_sites, kind, budgets, range(options.seeds))
-            for line in search.summary(rows[-len(budgets) * options.seeds :]):
+            found = contest(model, n_sites, kind, budgets, range(options.seeds))
+            rows += found
+            for line in search.summary(found):
                 _say({"model": model, "sites": n_sites, "composition": kind, **line})
     return rows
 

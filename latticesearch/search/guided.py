@@ -9,7 +9,6 @@ best of a small cell that tiles this one.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,8 +41,8 @@ class Tuning:
 
     Measured on fitted, random and frustrated models of 54, 64 and 128 sites and four species at
     5000 and 25 000 evaluations. Without the long walk the search misses narrow valleys of
-    potentials that no cluster expansion describes; without the tiles it ends ten times as far above
-    the lowest energy known.
+    potentials that no cluster expansion describes; without small cells it ends several times as far
+    above the lowest energy known.
 
     Attributes
     ----------
@@ -56,7 +55,7 @@ class Tuning:
     cycles
         Cycles that share what is left then.
     untiled
-        One cycle of so many begins with the surrogate, the others with a small cell.
+        One cycle of so many begins with the surrogate, the others go to small cells.
     lessons
         Fits per cycle.
     free_steps
@@ -66,23 +65,29 @@ class Tuning:
     first, last
         Temperatures of the swaps under the model.
     small
-        Part of the evaluations of a tiled cycle that are spent in the small cell.
+        Evaluations in a small cell, per site of it.
+    touch
+        Evaluations after tiling with it.
+    wait
+        Factor by which a visit lowers the rank of a small cell.
     touch_steps, touch_first
         Swaps per site under the surrogate after tiling, and first temperature under both.
     """
 
     sample: float = 0.05
-    long: float = 0.6
+    long: float = 0.7
     pieces: int = 24
     cycles: int = 30
-    untiled: int = 3
+    untiled: int = 5
     lessons: int = 3
     free_steps: int = 250
     free_first: float = 0.5
     free_last: float = 0.02
     first: float = 0.4
     last: float = 0.02
-    small: float = 0.7
+    small: int = 20
+    touch: int = 75
+    wait: int = 4
     touch_steps: int = 30
     touch_first: float = 0.15
 
@@ -109,15 +114,6 @@ LEARNT = 1500
 """Swaps of one lesson that the surrogates learn at most; by then they know the neighbourhood."""
 
 
-class Lap(NamedTuple):
-    """What one cycle came to."""
-
-    best: kernels.Best
-    """The lowest labeling under the true model."""
-    free_seconds: float
-    """Wall time under the surrogate, s."""
-
-
 class Guide(NamedTuple):
     """A surrogate at one time."""
 
@@ -126,11 +122,25 @@ class Guide(NamedTuple):
     """Of its changes of energy, root mean square, eV."""
 
 
-class Tiling(NamedTuple):
-    """A small cell that tiles the one searched, and the walk through its labelings."""
+@dataclass(eq=False)
+class Tiling:
+    """A small cell that tiles the one searched, and the walk through its labelings.
+
+    Attributes
+    ----------
+    tile : Tile
+    walk : Walk
+        Through the labelings of the small cell.
+    energy : float
+        Lowest energy of the large cell met when tiled with it, eV.
+    visits : int
+        How often it was searched.
+    """
 
     tile: Tile
     walk: Walk
+    energy: float
+    visits: int = 0
 
 
 def guided_search(
@@ -184,10 +194,9 @@ def guided_search(
             break
         n = min(per_cycle, int(allowance.left))
         if tilings and cycle % tuning.untiled:
-            turn = cycle - cycle // tuning.untiled - 1
-            found.append(search.tiled_cycle(tilings[turn % len(tilings)], counts, cycle, n))
+            found += search.tiled_cycles(tilings, counts, cycle, n)
         else:
-            found.append(search.cycle(walk, cycle, n).best)
+            found.append(search.cycle(walk, cycle, n))
     return result_of(found, allowance)
 
 
@@ -237,7 +246,7 @@ class GuidedAnnealing:
                 errors = log.learn(self.guides, models)
         return self._note(walk, best)
 
-    def cycle(self, walk: Walk, number: int, n: int, start: Labels | None = None) -> Lap:
+    def cycle(self, walk: Walk, number: int, n: int, start: Labels | None = None) -> kernels.Best:
         """Anneal under a surrogate, then under the model; return the lowest labeling met.
 
         Parameters
@@ -252,12 +261,10 @@ class GuidedAnnealing:
             (n_sites,) tiled labeling to begin with, which is only touched up.
         """
         tuning = self.tuning if start is None else self.tuning.touch_up
-        began = time.monotonic()
         surrogate = self.guides.surrogates[number % len(self.guides.surrogates)]
         guide = Guide(*surrogate.model())
         labels = walk.labels if start is None else start
         walk.restart(anneal_free(walk, labels, guide.model, tuning))
-        free_seconds = time.monotonic() - began
         best = walk.here()
         for lesson in range(tuning.lessons):
             if lesson:
@@ -267,18 +274,17 @@ class GuidedAnnealing:
                 break
             cooling = self._cooling(tuning, lesson, tuning.lessons)
             self._walk_on(walk, guide, asked, cooling, best).learn(self.guides)
-        return Lap(self._note(walk, best), free_seconds)
+        return self._note(walk, best)
 
     def tilings(self, counts: npt.NDArray[np.int64], evaluator_of: EvaluatorOf) -> list[Tiling]:
-        """Return the small cells that tile the supercell, the most promising first.
+        """Return the small cells that tile the supercell.
 
-        Each is filled with its ground state under the surrogate and tiled; two true energies
-        tell how good that is.
+        Each is annealed under the surrogate and tiled; the true energy of that is their rank.
         """
         cell, allowance = self.walk.evaluator.supercell, self.walk.allowance
         model = self.guides.surrogates[-1].model()[0]
-        ranked = []
-        for number, tile in enumerate(tiles_of(cell, counts)):
+        result = []
+        for tile in tiles_of(cell, counts):
             if allowance.left < self.tuning.lessons * SHORTEST:
                 break
             evaluator = evaluator_of(tile.cell)
@@ -289,24 +295,45 @@ class GuidedAnnealing:
             if filled is None:
                 continue
             self.walk.restart(anneal_free(self.walk, filled, model, self.tuning.touch_up))
-            energy = float(self.walk.model[1].energy[0])
-            ranked.append((round(energy, ENERGY_DECIMALS), number, Tiling(tile, small)))
-        return [tiling for *_, tiling in sorted(ranked, key=lambda row: row[:2])]
+            result.append(Tiling(tile, small, float(self.walk.model[1].energy[0])))
+        return result
 
-    def tiled_cycle(
-        self, tiling: Tiling, counts: npt.NDArray[np.int64], number: int, n: int
-    ) -> kernels.Best:
-        """Search the small cell, tile, and touch up; return the lowest labeling of the whole."""
-        in_small = int(n * self.tuning.small)
-        lowest = self.cycle(tiling.walk, number, in_small).best
+    def tiled_cycles(
+        self, tilings: list[Tiling], counts: npt.NDArray[np.int64], number: int, n: int
+    ) -> list[kernels.Best]:
+        """Spend about `n` evaluations on small cells; return the lowest labelings of the whole.
+
+        The next is always the one of the best rank, but each visit makes it wait, and so does its
+        size.
+        """
+        found: list[kernels.Best] = []
+        end = self.walk.allowance.used + n
+        while self.walk.allowance.used < end and self.walk.allowance.left > 1:
+            ranks = np.argsort(np.argsort([round(t.energy, ENERGY_DECIMALS) for t in tilings]))
+            waits = [
+                (int(rank) + 1) * self.tuning.wait**tiling.visits * tiling.tile.cell.n_sites
+                for rank, tiling in zip(ranks, tilings, strict=True)
+            ]
+            tiling = tilings[int(np.argmin(waits))]
+            found += self._tiled(tiling, counts, number + tiling.visits)
+            tiling.visits += 1
+        return found
+
+    def _tiled(
+        self, tiling: Tiling, counts: npt.NDArray[np.int64], number: int
+    ) -> list[kernels.Best]:
+        """Search a small cell, tile, and touch up; return what that gave."""
+        in_small = self.tuning.small * tiling.tile.cell.n_sites
+        lowest = self.cycle(tiling.walk, number, in_small)
         allowed = self.walk.evaluator.supercell.allowed
         filled = tiling.tile.fill(lowest.labels, counts, allowed, self.rng)
         if filled is None:
-            return self.walk.best
+            return []
         self.walk.restart(filled)
         tiled = self.walk.here()
-        touched = self.cycle(self.walk, number, n - in_small, filled).best
-        return touched if touched.energy[0] < tiled.energy[0] else tiled
+        touched = self.cycle(self.walk, number, self.tuning.touch, filled)
+        tiling.energy = min(tiling.energy, float(tiled.energy[0]), float(touched.energy[0]))
+        return [tiled, touched]
 
     def _walk_on(
         self, walk: Walk, guide: Guide, n: int, cooling: kernels.Cooling, best: kernels.Best

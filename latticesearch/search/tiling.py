@@ -16,7 +16,7 @@ import numpy as np
 from latticesearch.enumeration.superlattices import all_superlattices
 from latticesearch.lattice import Supercell
 from latticesearch.search.partial import UNDECIDED, complete_at_random, fits_sites, is_feasible
-from latticesearch.search.plan import skewness
+from latticesearch.search.shapes import skewness
 
 if TYPE_CHECKING:
     import numpy.typing as npt

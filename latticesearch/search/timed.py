@@ -211,13 +211,18 @@ class ClockedAnnealing:
     def anneal(self, end: float, first: float, start: Labels) -> None:
         """Cool from a labeling, (n_sites,), until a time, s, from a temperature `first`."""
         walk = self.walk
+        left = end - time.monotonic()
+        if self.found and left <= 0.0:
+            return
         walk.restart(start)
         best = walk.here()
-        temperatures = self.scale * np.geomspace(first, self.shares.cold, PIECES)
-        for piece in range(PIECES - 1):
+        fewest = QUENCH * len(walk.rules.sites)
+        pieces = int(np.clip(left * self.pace.rate / fewest, 1, PIECES))
+        temperatures = self.scale * np.geomspace(first, self.shares.cold, pieces + 1)
+        for piece in range(pieces):
             # Out of time it still cools, but fast: nothing is worth less than a hot labeling.
-            seconds = (end - time.monotonic()) / (PIECES - 1 - piece)
-            n = max(int(seconds * self.pace.rate), QUENCH * len(walk.rules.sites))
+            seconds = (end - time.monotonic()) / (pieces - piece)
+            n = max(int(seconds * self.pace.rate), fewest)
             hot, cold = temperatures[piece : piece + 2].tolist()
             began = time.monotonic()
             used = self._cool(walk, (hot, cold), n, best)

@@ -221,3 +221,20 @@ def surroundings(parent, supercell, labels, site, cutoff):
             species = int(labels[supercell.site_of(b, cell + np.array(shift))])
             found.append((vector, kinds[b], species))
     return found
+
+
+def divides(small, large):
+    """Whether the lattice of every vector of the large superlattice is in the small one."""
+    coefficients = np.asarray(large) @ np.linalg.inv(small)
+    return bool(np.allclose(coefficients, np.rint(coefficients), atol=1e-6))
+
+
+def tiled(small, labels, large):
+    """The species of the small cell at the position of each site of the large one."""
+    inverse = np.linalg.inv(small.cell)
+    result = []
+    for position in large.positions:
+        offsets = (small.positions - position) @ inverse
+        distances = np.abs(offsets - np.rint(offsets)).max(axis=1)
+        result.append(labels[int(distances.argmin())])
+    return np.array(result, dtype=np.int8)

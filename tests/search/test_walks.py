@@ -7,9 +7,9 @@ from latticesearch.lattice import ParentLattice, Supercell
 from latticesearch.potential.mtp.basis import MtpBasis
 from latticesearch.search import _kernels as kernels
 from latticesearch.search import certify
-from latticesearch.search.walks import rules_of
 from latticesearch.search.polish import Allowance, swap_pairs
 from latticesearch.search.strategies import POLISHES, polish_random
+from latticesearch.search.walks import rules_of
 from tests.reference import search as reference
 from tests.search.toy_model import toy_model
 
