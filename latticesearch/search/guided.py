@@ -110,6 +110,9 @@ FREE_SAMPLES = 300
 SHORTEST = 25
 """Evaluations below which a lesson is not worth a fit."""
 
+LABELINGS = 3
+"""Labelings whose energies a tiled cycle asks for besides its swaps."""
+
 LEARNT = 1500
 """Swaps of one lesson that the surrogates learn at most; by then they know the neighbourhood."""
 
@@ -193,7 +196,7 @@ def guided_search(
         if allowance.left <= 1:
             break
         n = min(per_cycle, int(allowance.left))
-        if tilings and cycle % tuning.untiled:
+        if tilings and cycle % tuning.untiled and search.can_tile():
             found += search.tiled_cycles(tilings, counts, cycle, n)
         else:
             found.append(search.cycle(walk, cycle, n))
@@ -285,7 +288,7 @@ class GuidedAnnealing:
         model = self.guides.surrogates[-1].model()[0]
         result = []
         for tile in tiles_of(cell, counts):
-            if allowance.left < self.tuning.lessons * SHORTEST:
+            if not self.can_tile():
                 break
             evaluator = evaluator_of(tile.cell)
             start = random_start(evaluator, tile.counts, self.rng)
@@ -298,6 +301,10 @@ class GuidedAnnealing:
             result.append(Tiling(tile, small, float(self.walk.model[1].energy[0])))
         return result
 
+    def can_tile(self) -> bool:
+        """Tell whether the evaluations left are worth another small cell."""
+        return self.walk.allowance.left > LABELINGS + self.tuning.lessons * SHORTEST
+
     def tiled_cycles(
         self, tilings: list[Tiling], counts: npt.NDArray[np.int64], number: int, n: int
     ) -> list[kernels.Best]:
@@ -308,7 +315,7 @@ class GuidedAnnealing:
         """
         found: list[kernels.Best] = []
         end = self.walk.allowance.used + n
-        while self.walk.allowance.used < end and self.walk.allowance.left > 1:
+        while self.walk.allowance.used < end and self.can_tile():
             ranks = np.argsort(np.argsort([round(t.energy, ENERGY_DECIMALS) for t in tilings]))
             waits = [
                 (int(rank) + 1) * self.tuning.wait**tiling.visits * tiling.tile.cell.n_sites
@@ -323,7 +330,8 @@ class GuidedAnnealing:
         self, tiling: Tiling, counts: npt.NDArray[np.int64], number: int
     ) -> list[kernels.Best]:
         """Search a small cell, tile, and touch up; return what that gave."""
-        in_small = self.tuning.small * tiling.tile.cell.n_sites
+        left = int(self.walk.allowance.left) - LABELINGS
+        in_small = min(self.tuning.small * tiling.tile.cell.n_sites, left)
         lowest = self.cycle(tiling.walk, number, in_small)
         allowed = self.walk.evaluator.supercell.allowed
         filled = tiling.tile.fill(lowest.labels, counts, allowed, self.rng)
