@@ -82,6 +82,10 @@ def test_a_code_stands_for_one_descriptor_and_one_centre():
     for batch, index in zip(batches, table.index, strict=True):
         np.testing.assert_array_equal(table.centres[index], batch.labels)
         np.testing.assert_array_equal(table.codes[index], basis.codes(batch))
+        rows, sites = (places.reshape(-1) for places in np.indices(index.shape))
+        np.testing.assert_array_equal(
+            table.x[index[rows, sites]], basis.describe(batch, rows, sites)[0]
+        )
 
 
 def test_quadratic_forms_are_the_same_wherever_a_row_stands():
