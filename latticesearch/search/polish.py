@@ -1,4 +1,4 @@
-"""Improve complete labelings at fixed composition: steepest swap descent and annealing."""
+"""Improve complete labelings at fixed composition: what it may cost, and steepest swap descent."""
 
 from __future__ import annotations
 
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
 ENERGY_DECIMALS = 10
 """Energies are compared after rounding to 1e-10 eV: symmetry-equivalent labelings tie then, and
 no decision depends on the order of a summation."""
-
-COLDEST = 0.02
-"""Ratio of the last to the first temperature of annealing."""
-
-PROPOSALS_PER_STEP = 1000
-"""Site pairs drawn before a labeling counts as one with nothing to swap."""
 
 
 @dataclass
@@ -129,69 +123,3 @@ def _swapped(labels: npt.NDArray[np.int8], pairs: npt.NDArray[np.intp]) -> npt.N
     result[rows, pairs[:, 0]] = labels[pairs[:, 1]]
     result[rows, pairs[:, 1]] = labels[pairs[:, 0]]
     return result
-
-
-def anneal(
-    evaluator: LatticeEvaluator,
-    labels: npt.NDArray[np.int8],
-    *,
-    n_steps: int,
-    rng: np.random.Generator,
-    temperature: float | None = None,
-) -> npt.NDArray[np.int8]:
-    """Return the lowest labeling, (n_sites,), met by Metropolis swaps while cooling.
-
-    Kirkpatrick, Gelatt & Vecchi, Science 220, 671 (1983), with geometric cooling.
-
-    Parameters
-    ----------
-    evaluator
-        Energies of the cell.
-    labels
-        (n_sites,) to start from.
-    n_steps
-        Swaps tried, one evaluation each.
-    rng
-        Source of the trials.
-    temperature
-        The first temperature in eV; the mean size of the first tenth of the swap energies
-        (at least ten, taken without moving) when not given.
-    """
-    current = np.array(labels, dtype=np.int8)
-    allowed = evaluator.supercell.allowed
-    n_samples = 0 if temperature is not None else min(n_steps, max(10, n_steps // 10))
-    if n_samples:
-        samples = [_random_pair(current, allowed, rng) for _ in range(n_samples)]
-        pairs = np.array([pair for pair in samples if pair is not None], dtype=np.intp)
-        if len(pairs) == 0:
-            return current
-        temperature = float(np.abs(evaluator.swap_energies(current, pairs)).mean())
-    cooling = np.geomspace(1.0, COLDEST, max(n_steps - n_samples, 1))[: n_steps - n_samples]
-    best, energy, lowest = current.copy(), 0.0, 0.0
-    for factor in cooling:
-        pair = _random_pair(current, allowed, rng)
-        if pair is None:
-            break
-        change = float(evaluator.swap_energies(current, pair[None])[0])
-        if change > 0.0 and rng.random() >= math.exp(
-            -min(change / max(factor * (temperature or 0.0), 1e-300), 700.0)
-        ):
-            continue
-        current[pair] = current[pair[::-1]]
-        energy += change
-        if energy < lowest:
-            best, lowest = current.copy(), energy
-    return best
-
-
-def _random_pair(
-    labels: npt.NDArray[np.int8], allowed: npt.NDArray[np.bool_], rng: np.random.Generator
-) -> npt.NDArray[np.intp] | None:
-    """Draw two sites whose exchange gives another allowed labeling; None if there are none."""
-    for _ in range(PROPOSALS_PER_STEP):
-        pair = rng.integers(len(labels), size=2)
-        i, j = int(pair[0]), int(pair[1])
-        if labels[i] != labels[j] and allowed[i, labels[j]] and allowed[j, labels[i]]:
-            return pair.astype(np.intp)
-    pairs = swap_pairs(labels, allowed)
-    return np.asarray(pairs[rng.integers(len(pairs))]) if len(pairs) else None

@@ -44,6 +44,10 @@ LEAST = 1e-9
 """Seconds: no shorter time is measured."""
 
 
+MEASURABLE = 2e-4
+"""Seconds below which a time says little about the cost of a swap."""
+
+
 @dataclass(frozen=True)
 class Shares:
     """How cheap swaps share the time. Temperatures in units of the mean size of a random swap.
@@ -87,6 +91,19 @@ ROUNDS = 8
 
 PIECES = 24
 """Temperatures of an annealing by the clock; after each, its pace is measured again."""
+
+READINGS = 16
+"""Energies read at each temperature to see how much they fluctuate; the first quarter is not
+used."""
+
+PILOT = 0.1
+"""Part of the time of the long annealing for these, where it is long enough."""
+
+SLOWEST = 6.0
+"""Ratio of the slowest to the fastest cooling."""
+
+ENOUGH = 350
+"""Swaps per site below which there is time for nothing but one annealing."""
 
 QUENCH = 4
 """Swaps per site from one temperature to the next at least, even after the deadline."""
@@ -198,36 +215,59 @@ class ClockedAnnealing:
         seconds = deadline - began
         evaluator = self.walk.evaluator
         tiles = tiles_of(evaluator.supercell, counts)
-        if tiles:
+        n_sites = len(self.walk.rules.sites)
+        if tiles and seconds * self.pace.rate > ENOUGH * n_sites:
             end = began + shares.tiles * seconds
             self._tile(tiles, counts, evaluator_of, end)
             if self.found:
                 self.anneal(end + shares.again * seconds, shares.warm, self._lowest())
         start = random_start(evaluator, counts, self.rng)
-        self.anneal(deadline - shares.last * seconds, shares.hot, start)
+        self.anneal(deadline - (shares.last * seconds if self.found else 0.0), shares.hot, start)
         self.anneal(deadline, shares.mild, self._lowest())
         return result_of(self.found, self.walk.allowance)
 
     def anneal(self, end: float, first: float, start: Labels) -> None:
-        """Cool from a labeling, (n_sites,), until a time, s, from a temperature `first`."""
+        """Cool from a labeling, (n_sites,), until a time, s, from a temperature `first`.
+
+        Slowly where the energy fluctuates, if there is time to see where that is.
+        """
         walk = self.walk
         left = end - time.monotonic()
         if self.found and left <= 0.0:
             return
         walk.restart(start)
         best = walk.here()
-        fewest = QUENCH * len(walk.rules.sites)
+        n_sites = len(walk.rules.sites)
+        fewest = QUENCH * n_sites
         pieces = int(np.clip(left * self.pace.rate / fewest, 1, PIECES))
         temperatures = self.scale * np.geomspace(first, self.shares.cold, pieces + 1)
-        for piece in range(pieces):
+        parts = np.full(pieces, 1.0 / pieces)
+        if PILOT * left * self.pace.rate > pieces * READINGS * n_sites / 4:
+            parts = cooling_shares(self._fluctuations(temperatures, PILOT * left, best))
+            walk.restart(start)
+        for piece, part in enumerate(parts.tolist()):
             # Out of time it still cools, but fast: nothing is worth less than a hot labeling.
-            seconds = (end - time.monotonic()) / (pieces - piece)
+            seconds = (end - time.monotonic()) * part / float(parts[piece:].sum())
             n = max(int(seconds * self.pace.rate), fewest)
             hot, cold = temperatures[piece : piece + 2].tolist()
-            began = time.monotonic()
-            used = self._cool(walk, (hot, cold), n, best)
-            self.pace = Pace(used, time.monotonic() - began)
+            self._cool(walk, (hot, cold), n, best)
         self.found.append(best)
+
+    def _fluctuations(
+        self, temperatures: npt.NDArray[np.float64], seconds: float, best: kernels.Best
+    ) -> npt.NDArray[np.float64]:
+        """Cool fast; return how far the energy varies at each temperature, in units of it, (n,)."""
+        walk, end = self.walk, time.monotonic() + seconds
+        result = []
+        for piece, temperature in enumerate(temperatures.tolist()):
+            left = (end - time.monotonic()) / (len(temperatures) - piece)
+            n = max(int(left * self.pace.rate / READINGS), 1)
+            energies = []
+            for _ in range(READINGS):
+                self._cool(walk, (temperature, temperature), n, best)
+                energies.append(float(walk.model[1].energy[0]))
+            result.append(float(np.std(energies[READINGS // 4 :])) / temperature)
+        return np.array(result)
 
     def _lowest(self) -> Labels:
         """Return the lowest labeling found so far, (n_sites,)."""
@@ -278,13 +318,38 @@ class ClockedAnnealing:
         self._cool(walk, (mild, cold), n, best)
         return best
 
-    @staticmethod
-    def _cool(walk: Walk, temperatures: tuple[float, float], n: int, best: kernels.Best) -> int:
-        """Anneal with `n` swaps between two temperatures, eV; return how many were asked."""
+    def _cool(
+        self, walk: Walk, temperatures: tuple[float, float], n: int, best: kernels.Best
+    ) -> None:
+        """Anneal with `n` swaps between two temperatures, eV; take note of the pace."""
+        began = time.monotonic()
         cooling = kernels.Cooling(*temperatures, 0.0, 1.0)
         used = int(kernels.anneal(walk.model, walk.rules, cooling, best, max(n, 1), walk.rng))
         walk.allowance.used += used
-        return used
+        seconds = time.monotonic() - began
+        if walk is self.walk and seconds > MEASURABLE:
+            self.pace = Pace(used, seconds)
+
+
+def cooling_shares(fluctuations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the parts of the time, (n - 1,), between n temperatures on a geometric scale.
+
+    At constant thermodynamic speed the time per logarithm of the temperature is in proportion to
+    the spread of the energy over the temperature, the root of the heat capacity (Salamon, Nulton,
+    Harland, Pedersen, Ruppeiner & Liao, Comput. Phys. Commun. 49, 423 (1988)).
+
+    Parameters
+    ----------
+    fluctuations
+        (n,) standard deviations of the energy over the temperature.
+    """
+    padded = np.pad(fluctuations, 1)
+    smooth = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
+    shares = smooth[:-1]
+    highest = float(shares.max())
+    shares = np.maximum(shares, highest / SLOWEST) if highest > 0.0 else np.ones(len(shares))
+    result: npt.NDArray[np.float64] = shares / shares.sum()
+    return result
 
 
 def _rank(best: kernels.Best) -> tuple[float, bytes]:

@@ -82,13 +82,16 @@ def test_bad_input_is_one_line(given, words, message):
 
 def test_bench_answers_in_json_and_names_what_it_skips():
     done = latticesearch(
-        "bench", "search", "--parts", "large", "--models", "frustrated-1", "--sites", "54",
-        "--budgets", "600", "--seeds", "1", "--json",
+        "bench", "search", "--parts", "large,time", "--models", "frustrated-1", "--sites", "54",
+        "--budgets", "500,600", "--seeds", "1", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
-    assert len(answer["large"]["runs"]) == 2
-    assert answer["large"]["summary"][0]["budget"] == 600
+    assert len(answer["large"]["runs"]) == 4
+    assert [row["budget"] for row in answer["large"]["summary"]] == [500, 600]
+    # Both take less than the shortest time that is compared: one of them stands for it.
+    assert [row["budget"] for row in answer["time"]["summary"]] == [600]
+    assert all(row["time"] == 0.05 and row["steps"] > 600 for row in answer["time"]["runs"])
     bad = latticesearch("bench", "search", "--parts", "everything")
     assert bad.returncode == 2
     assert "'everything' is unknown" in bad.stderr

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from latticesearch.search.polish import Allowance, anneal, descend, swap_pairs
-from tests.reference import search as reference
+from latticesearch.search.polish import Allowance, descend, swap_pairs
 from tests.search.toy_model import ring_evaluator
 
 
@@ -54,17 +53,3 @@ def test_descent_keeps_within_its_allowance():
     allowance = Allowance(60)
     descend(ring_evaluator(14), labels_of(14, 6), allowance=allowance)
     assert allowance.used <= 60
-
-
-def test_annealing_finds_the_minimum_of_a_small_ring():
-    evaluator = ring_evaluator(10, seed=3)
-    best = anneal(evaluator, labels_of(10, 4), n_steps=3000, rng=np.random.default_rng(0))
-    lowest = reference.minima(evaluator, np.array([6, 4]))[0]
-    assert evaluator.energies(best[None])[0] == pytest.approx(lowest, abs=1e-10)
-    assert np.bincount(best).tolist() == [6, 4]
-
-
-def test_annealing_a_pure_cell_returns_it():
-    labels = np.ones(6, dtype=np.int8)
-    best = anneal(ring_evaluator(6), labels, n_steps=10, rng=np.random.default_rng(0))
-    assert best.tolist() == labels.tolist()

@@ -16,7 +16,7 @@ from latticesearch.search import portfolio as parts
 from latticesearch.search import sweep as sweeps
 from latticesearch.search.guided import guided_search
 from latticesearch.search.polish import Allowance
-from latticesearch.search.strategies import polish_random
+from latticesearch.search.strategies import POLISHES, polish_random
 from latticesearch.search.surrogate import Guides
 from latticesearch.search.sweep import sweep
 from tests.fake_comm import run_ranks
@@ -134,6 +134,15 @@ def test_guided_annealing_beats_annealing_at_equal_evaluations(seed):
         result = polish_random(evaluator, counts, "annealing", Allowance(3000), rng)
         annealed.append(result.energies[0])
     assert np.mean(guided) <= np.mean(annealed) + 1e-9
+
+
+@pytest.mark.parametrize("name", POLISHES)
+def test_a_pure_cell_is_what_it_is(name):
+    evaluator = toy_model(BCC).evaluator(Supercell.from_matrix(BCC, [2, 3, 4]))
+    rng = np.random.default_rng(0)
+    result = polish_random(evaluator, np.array([0, 24, 0]), name, Allowance(50), rng)
+    np.testing.assert_array_equal(result.labels, np.ones((1, 24)))
+    assert result.evaluations <= 50
 
 
 @pytest.mark.parametrize(("parent", "matrix"), [(BCC, [1, 2, 3]), (ROCKSALT, [1, 2, 2])])

@@ -63,6 +63,15 @@ def test_many_compositions_share_the_time(model: ClusterModel) -> None:
         assert ours < theirs + 5e-3
 
 
+def test_cooling_is_slow_where_the_energy_fluctuates() -> None:
+    fluctuations = np.array([1.0, 1.0, 9.0, 1.0, 0.0, 0.0])
+    shares = timed.cooling_shares(fluctuations)
+    assert shares.sum() == pytest.approx(1.0)
+    assert shares.argmax() == 2
+    assert shares.max() / shares.min() == pytest.approx(timed.SLOWEST)
+    np.testing.assert_allclose(timed.cooling_shares(np.zeros(5)), 0.25)
+
+
 def test_what_was_asked_after_the_deadline_is_counted(model: ClusterModel) -> None:
     from latticesearch.search.walks import Walk, random_state
 
