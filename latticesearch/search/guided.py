@@ -48,8 +48,8 @@ class Tuning:
     ----------
     sample
         Part of the evaluations for random swaps at the beginning, which teach the surrogate.
-    long
-        Part of the rest for the long walk.
+    long, long_most
+        Part of the rest for the long walk, and the most where that is less than `LONG` evaluations.
     pieces
         Fits of the surrogates during it.
     cycles
@@ -76,6 +76,7 @@ class Tuning:
 
     sample: float = 0.05
     long: float = 0.7
+    long_most: float = 0.9
     pieces: int = 24
     cycles: int = 30
     untiled: int = 5
@@ -100,6 +101,9 @@ class Tuning:
 
 
 TUNING = Tuning()
+
+LONG = 4500
+"""Evaluations below which the long walk comes to little, and gets a larger part of them."""
 
 SAMPLES = (60, 400)
 """Fewest and most random swaps at the beginning."""
@@ -189,7 +193,8 @@ def guided_search(
         return result_of([start], allowance)
     guides.learn_swaps(evaluator.supercell, start.labels, swaps, changes)
     search = GuidedAnnealing(walk, guides, float(np.abs(changes).mean()), tuning, rng)
-    found = [search.long_walk(int(tuning.long * allowance.left))]
+    n = max(tuning.long * allowance.left, min(tuning.long_most * allowance.left, LONG))
+    found = [search.long_walk(int(n))]
     tilings = search.tilings(counts, evaluator_of) if evaluator_of is not None else []
     per_cycle = int(max(allowance.left // tuning.cycles, tuning.lessons * SHORTEST))
     for cycle in range(2 * tuning.cycles):
