@@ -263,6 +263,13 @@ def gather_blocks(parts: Sequence[T], comm: Communicator) -> list[T]:
     return [item for block in comm.allgather(list(parts)) for item in block]
 
 
+def split(n: int, function: Callable[[int], T], comm: Communicator) -> list[T]:
+    """Return ``function(i)`` for i from 0 to n - 1, on all ranks, which take turns."""
+    mine = [(i, function(i)) for i in range(comm.rank, n, comm.size)]
+    found = dict(gather_blocks(mine, comm))
+    return [found[i] for i in range(n)]
+
+
 @contextlib.contextmanager
 def collective_errors(comm: Communicator) -> Iterator[None]:
     """Raise on all ranks what any rank raises in the body.

@@ -44,6 +44,19 @@ def test_root_functions_answer_on_all_ranks():
     assert run_ranks(2, body) == [(40, "handle"), (40, None)]
 
 
+@pytest.mark.parametrize("n", [0, 2, 7])
+def test_split_work_is_done_once_and_known_everywhere(n):
+    done = []
+
+    def work(i):
+        done.append(i)
+        return i * i
+
+    for result in run_ranks(3, lambda comm: parallel.split(n, work, comm)):
+        assert result == [i * i for i in range(n)]
+    assert sorted(done) == list(range(n))
+
+
 def test_gathered_blocks_are_in_rank_order():
     result = run_ranks(3, lambda comm: parallel.gather_blocks(list(block_range(8, comm)), comm))
     assert result == [list(range(8))] * 3

@@ -220,6 +220,7 @@ def equal_time(
         less than the least time only the largest has rows.
     """
     contest = Contest.of(case_of(name, "bcc"), n_sites, kind)
+    contest.search(2000, 0)  # tables that are worked out once per supercell are nobody's time
     contest.search_for(4 * LEAST_SECONDS, 0)
     contest.anneal(500, 0)
     rate = contest.steps_per_second(LEAST_SECONDS)

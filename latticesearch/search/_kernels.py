@@ -193,6 +193,48 @@ def anneal(
 
 
 @njit(cache=True)
+def fluctuations(
+    model: Model,
+    rules: Rules,
+    temperatures: npt.NDArray[np.float64],
+    best: Best,
+    readings: tuple[int, int],
+    rng: npt.NDArray[np.uint64],
+) -> npt.NDArray[np.float64]:
+    """Anneal at one temperature after the other; return how far the energy varies at each.
+
+    Parameters
+    ----------
+    model, rules
+        Of the cell.
+    temperatures
+        (n,), eV, falling.
+    best
+        Brought up to date.
+    readings
+        How often the energy is read at each temperature, and the swaps between. The first quarter
+        of the readings is not used.
+    rng
+        State of the random numbers.
+
+    Returns
+    -------
+    (n,) standard deviations, eV.
+    """
+    state = model[1]
+    number, n_steps = readings
+    spreads = np.zeros(temperatures.size)
+    energies = np.zeros(number)
+    for k in range(temperatures.size):
+        still = Cooling(temperatures[k], temperatures[k], 0.0, 1.0)
+        for reading in range(number):
+            anneal(model, rules, still, best, n_steps, rng)
+            energies[reading] = state.energy[0]
+        spreads[k] = energies[number // 4 :].std()
+    return spreads
+
+
+@njit(cache=True)
 def anneal_guided(
     model: Model,
     guide: Model,

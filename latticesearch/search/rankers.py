@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latticesearch.parallel import split
 from latticesearch.search import _kernels as kernels
 from latticesearch.search.kernel_ridge import PARTS
 from latticesearch.search.surrogate import features
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.lattice import Labelings
+    from latticesearch.parallel import Communicator
     from latticesearch.search.kernel_ridge import SiteSurrogate
     from latticesearch.search.sites import SiteTable
     from latticesearch.search.surrogate import Surrogate
@@ -75,17 +77,20 @@ class Sites:
 
     error = np.inf
 
-    def __init__(self, surrogate: SiteSurrogate, ridge: float) -> None:
+    def __init__(self, surrogate: SiteSurrogate, ridge: float, forms: Floats | None = None) -> None:
         self.surrogate, self.ridge = surrogate, ridge
-        self.forms = surrogate.fit(ridge)
+        self.forms = surrogate.fit(ridge) if forms is None else forms
 
     def energies(self, table: SiteTable) -> list[Floats]:
         """Return predictions, (n,), for the batches of a table, eV per site."""
         return list(table.energies(self.forms))
 
-    def doubts(self, table: SiteTable) -> list[Floats]:
-        """Return `OPTIMISM` standard errors of the same predictions, (n,)."""
-        fits = [self.surrogate.fit(self.ridge, part) for part in range(PARTS)]
+    def doubts(self, table: SiteTable, comm: Communicator) -> list[Floats]:
+        """Return `OPTIMISM` standard errors of the same predictions, (n,).
+
+        The ranks share the fits; each has a table of its own.
+        """
+        fits = split(PARTS, lambda part: self.surrogate.fit(self.ridge, part), comm)
         values = zip(*(table.energies(forms) for forms in fits), strict=True)
         factor = OPTIMISM * math.sqrt(PARTS - 1)
         return [factor * np.std(parts, axis=0) for parts in values]

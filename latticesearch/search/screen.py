@@ -16,7 +16,7 @@ import numpy as np
 from latticesearch.errors import InputError
 from latticesearch.hull import Hull
 from latticesearch.lattice import Labelings
-from latticesearch.parallel import gather_blocks
+from latticesearch.parallel import gather_blocks, split
 from latticesearch.search.kernel_ridge import RIDGES, SiteSurrogate
 from latticesearch.search.rankers import Expansion, Sites, best_shares
 from latticesearch.search.sites import SiteTable
@@ -148,11 +148,12 @@ class Screen:
         self.sites.learn(results, weights)
         self.rankers.clear()
 
-    def _ranked(self, guides: Guides) -> list[Ranker]:
-        """Return rankers that have learnt all that is known."""
+    def _ranked(self, guides: Guides, comm: Communicator) -> list[Ranker]:
+        """Return rankers that have learnt all that is known; each fit is one rank's work."""
         if not self.rankers:
             self.rankers += [Expansion(s, self.largest) for s in guides.surrogates]
-            self.rankers += [Sites(self.sites, ridge) for ridge in RIDGES]
+            forms = split(len(RIDGES), lambda i: self.sites.fit(RIDGES[i]), comm)
+            self.rankers += [Sites(self.sites, *fit) for fit in zip(RIDGES, forms, strict=True)]
         return self.rankers
 
     def _part(self, ranker: Ranker) -> list[Floats]:
@@ -179,14 +180,14 @@ class Screen:
                 kept.append(rows)
             yield batch, rows
 
-    def _best(self, guides: Guides) -> tuple[list[tuple[float, Ranker]], float]:
+    def _best(self, guides: Guides, comm: Communicator) -> tuple[list[tuple[float, Ranker]], float]:
         """Return the rankers to believe with their shares, and the error of their mean.
 
         They are the expansion and the fit of site energies that did best on the last round,
         shared so that the error of the mean would have been least there: their errors have
         little in common.
         """
-        rankers = self._ranked(guides)
+        rankers = self._ranked(guides, comm)
         n = len(guides.surrogates)
         errors = np.array([self.errors.get(i, ranker.error) for i, ranker in enumerate(rankers)])
         errors = np.round(errors, 12)
@@ -216,12 +217,12 @@ class Screen:
         A labeling is promising if its prediction is within `confidence` errors of the hull or of
         the best of its composition.
         """
-        chosen, error = self._best(guides)
+        chosen, error = self._best(guides, comm)
         predictions = self._predictions(chosen)
         margin, limit = confidence * error, max(2, int(PER_COMPOSITION * n))
         hull, lowest = self._references()
         references = hull, self._first_of_new(predictions, comm) | lowest
-        self._doubt(chosen, predictions, references, margin + DOUBTED * error)
+        self._doubt(chosen, predictions, references, margin + DOUBTED * error, comm)
         references = hull, self._first_of_new(predictions, comm) | lowest
         mine = _Shortlist(limit)
         everything = zip(self.batches, self.kinds, self.is_known, predictions, strict=True)
@@ -237,6 +238,7 @@ class Screen:
         predictions: list[Floats],
         references: tuple[Hull | None, dict[tuple[float, ...], float]],
         margin: float,
+        comm: Communicator,
     ) -> None:
         """Lower the predictions within a margin by the standard errors of site energies."""
         pairs = zip(self.kinds, predictions, strict=True)
@@ -244,7 +246,7 @@ class Screen:
         rows = [np.flatnonzero(np.isfinite(part)) for part in heights]
         for share, ranker in chosen:
             if isinstance(ranker, Sites) and self.table is not None:
-                doubts = ranker.doubts(self.table.part(rows))
+                doubts = ranker.doubts(self.table.part(rows), comm)
                 for predicted, mine, doubt in zip(predictions, rows, doubts, strict=True):
                     predicted[mine] -= share * doubt
 
@@ -320,24 +322,25 @@ class Screen:
         batches = [
             Labelings(_supercell(self.parent, hnf), _rows(rows)) for hnf, rows in groups.items()
         ]
-        mine = [
-            (i, potential.evaluator(batch.supercell).site_energies(batch.labels))
-            for i, batch in enumerate(batches)
-            if i % comm.size == comm.rank
-        ]
-        energies = dict(gather_blocks(mine, comm))
-        result = [(batch, energies[i]) for i, batch in enumerate(batches)]
-        self._judge(result, guides)
+
+        def energies(i: int) -> Floats:
+            batch = batches[i]
+            return potential.evaluator(batch.supercell).site_energies(batch.labels)
+
+        result = list(zip(batches, split(len(batches), energies, comm), strict=True))
+        self._judge(result, guides, comm)
         self.learn(result, guides)
         self._mark(groups)
         return [(batch, values.mean(axis=1)) for batch, values in result]
 
-    def _judge(self, result: list[tuple[Labelings, Floats]], guides: Guides) -> None:
+    def _judge(
+        self, result: list[tuple[Labelings, Floats]], guides: Guides, comm: Communicator
+    ) -> None:
         """Measure the surrogates on energies they have not learnt."""
         batches = [batch for batch, _ in result]
         table = SiteTable.of(self.sites.basis, batches)
         truth = np.concatenate([values.mean(axis=1) for _, values in result])
-        for i, ranker in enumerate(self._ranked(guides)):
+        for i, ranker in enumerate(self._ranked(guides, comm)):
             if isinstance(ranker, Sites):
                 parts = ranker.energies(table)
             else:

@@ -89,12 +89,14 @@ SHARES = Shares()
 ROUNDS = 8
 """Rounds through the small cells at most; each keeps the better half and doubles the swaps."""
 
+SET_UP = 3e-4
+"""Seconds that a small cell costs besides the swaps."""
+
 PIECES = 24
 """Temperatures of an annealing by the clock; after each, its pace is measured again."""
 
 READINGS = 16
-"""Energies read at each temperature to see how much they fluctuate; the first quarter is not
-used."""
+"""Energies read at each temperature to see how much they fluctuate."""
 
 PILOT = 0.1
 """Part of the time of the long annealing for these, where it is long enough."""
@@ -102,7 +104,7 @@ PILOT = 0.1
 SLOWEST = 6.0
 """Ratio of the slowest to the fastest cooling."""
 
-ENOUGH = 350
+ENOUGH = 300
 """Swaps per site below which there is time for nothing but one annealing."""
 
 QUENCH = 4
@@ -242,8 +244,9 @@ class ClockedAnnealing:
         pieces = int(np.clip(left * self.pace.rate / fewest, 1, PIECES))
         temperatures = self.scale * np.geomspace(first, self.shares.cold, pieces + 1)
         parts = np.full(pieces, 1.0 / pieces)
-        if PILOT * left * self.pace.rate > pieces * READINGS * n_sites / 4:
-            parts = cooling_shares(self._fluctuations(temperatures, PILOT * left, best))
+        n = int(PILOT * left * self.pace.rate)
+        if n > pieces * READINGS * n_sites / 4:
+            parts = cooling_shares(self._fluctuations(temperatures, n, best))
             walk.restart(start)
         for piece, part in enumerate(parts.tolist()):
             # Out of time it still cools, but fast: nothing is worth less than a hot labeling.
@@ -254,20 +257,16 @@ class ClockedAnnealing:
         self.found.append(best)
 
     def _fluctuations(
-        self, temperatures: npt.NDArray[np.float64], seconds: float, best: kernels.Best
+        self, temperatures: npt.NDArray[np.float64], n: int, best: kernels.Best
     ) -> npt.NDArray[np.float64]:
-        """Cool fast; return how far the energy varies at each temperature, in units of it, (n,)."""
-        walk, end = self.walk, time.monotonic() + seconds
-        result = []
-        for piece, temperature in enumerate(temperatures.tolist()):
-            left = (end - time.monotonic()) / (len(temperatures) - piece)
-            n = max(int(left * self.pace.rate / READINGS), 1)
-            energies = []
-            for _ in range(READINGS):
-                self._cool(walk, (temperature, temperature), n, best)
-                energies.append(float(walk.model[1].energy[0]))
-            result.append(float(np.std(energies[READINGS // 4 :])) / temperature)
-        return np.array(result)
+        """Cool fast with `n` swaps; return how far the energy varies over each temperature."""
+        walk, n_readings = self.walk, READINGS * len(temperatures)
+        steps = max(n // n_readings, 1)
+        spreads = kernels.fluctuations(
+            walk.model, walk.rules, temperatures, best, (READINGS, steps), walk.rng
+        )
+        walk.allowance.used += steps * n_readings
+        return np.asarray(spreads / temperatures)
 
     def _lowest(self) -> Labels:
         """Return the lowest labeling found so far, (n_sites,)."""
@@ -283,6 +282,8 @@ class ClockedAnnealing:
         affordable = (end - time.monotonic()) * self.pace.rate / sum(cost)
         if affordable < 1.0:
             factor = max(affordable, shares.fewest)
+        # Swaps that take less time than the rest are not worth saving.
+        factor = max(factor, SET_UP * self.pace.rate * len(tiles) / sum(cost))
         order = self.rng.permutation(len(tiles)).tolist()
         for number in range(ROUNDS):
             ends: list[tuple[float, int]] = []

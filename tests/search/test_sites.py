@@ -10,6 +10,7 @@ import pytest
 
 from latticesearch.enumeration import enumerate_labelings
 from latticesearch.lattice import Labelings, ParentLattice, Supercell
+from latticesearch.parallel import SerialComm
 from latticesearch.potential.clusters import ClusterBasis, ClusterModel
 from latticesearch.potential.mtp.basis import MtpBasis
 from latticesearch.search import _site_kernels as kernels
@@ -142,7 +143,7 @@ def test_doubts_are_standard_errors_of_fits_without_one_part():
         lists = {name: [getattr(surrogate, name)[i] for i in kept] for name in names}
         fits.append(Sites(SiteSurrogate(surrogate.basis, **lists), 1e-2).energies(table)[0])
     spread = np.sqrt(kernel_ridge.PARTS - 1) * np.std(fits, axis=0)
-    doubts = Sites(surrogate, 1e-2).doubts(table)[0]
+    doubts = Sites(surrogate, 1e-2).doubts(table, SerialComm())[0]
     np.testing.assert_allclose(doubts, OPTIMISM * spread, rtol=1e-9)
     assert doubts.min() > 1e-3
 

@@ -55,6 +55,19 @@ def test_annealing_walks_like_its_twin(model):
     )
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_fluctuations_are_those_of_the_energies_read(model):
+    evaluator, pair, rules, best = walk_of(model)
+    temperatures = np.array([0.5, 0.2, 0.05])
+    spreads = kernels.fluctuations(pair, rules, temperatures, best, (8, 5), seed())
+    visited = reference.anneal(evaluator, LABELS, np.repeat(temperatures, 40), 5)
+    energies = evaluator.energies(np.array(visited)) * CELL.n_sites
+    read = energies[4::5].reshape(3, 8)
+    np.testing.assert_allclose(spreads, read[:, 2:].std(axis=1), atol=1e-9)
+    assert spreads.max() > 0.0
+    assert best.energy[0] <= energies.min() + 1e-9
+
+
 def test_guided_annealing_walks_like_its_twin_and_notes_what_it_asked():
     evaluator, pair, rules, best = walk_of(MTP)
     guide = MODELS[0].evaluator(CELL)
