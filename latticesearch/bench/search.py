@@ -297,7 +297,7 @@ def throughput(comm: Communicator) -> Row:
     search(case.model, case.parent, **arguments | {"max_sites": 9}, budget=2000, comm=comm)
     comm.barrier()
     began = time.perf_counter()
-    pool = search(case.model, case.parent, **arguments, budget=3_000_000, comm=comm)
+    pool = search(case.model, case.parent, **arguments, budget=12_000_000, comm=comm)
     seconds = time.perf_counter() - began
     return {
         "ranks": comm.size,
