@@ -321,7 +321,8 @@ class GuidedAnnealing:
         found: list[kernels.Best] = []
         end = self.walk.allowance.used + n
         while self.walk.allowance.used < end and self.can_tile():
-            ranks = np.argsort(np.argsort([round(t.energy, ENERGY_DECIMALS) for t in tilings]))
+            energies = [round(tiling.energy, ENERGY_DECIMALS) for tiling in tilings]
+            ranks = np.argsort(np.argsort(energies, kind="stable"))
             waits = [
                 (int(rank) + 1) * self.tuning.wait**tiling.visits * tiling.tile.cell.n_sites
                 for rank, tiling in zip(ranks, tilings, strict=True)

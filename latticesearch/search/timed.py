@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -170,18 +171,9 @@ def timed_search(
         return annealer.run(counts, evaluator_of, began)
     results = [result_of([walk.here()], allowance)]
     while (left := allowance.deadline - time.monotonic()) > 0.0:
-        n = max(int(UNDER_MODEL * left * pace.rate), 2)
-        part = Allowance(n, 0, allowance.deadline)
-        results.append(
-            guided_search(
-                evaluator,
-                counts,
-                guides=guides,
-                allowance=part,
-                rng=rng,
-                evaluator_of=evaluator_of,
-            )
-        )
+        part = Allowance(max(int(UNDER_MODEL * left * pace.rate), 2), 0, allowance.deadline)
+        run = partial(guided_search, evaluator, counts, guides=guides, evaluator_of=evaluator_of)
+        results.append(run(allowance=part, rng=rng))
         allowance.used += part.used
     return joined(results, allowance.used)
 
