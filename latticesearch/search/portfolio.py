@@ -19,7 +19,7 @@ from latticesearch.search.greedy import SearchResult, greedy_search
 from latticesearch.search.plan import WorkItem, affordable, in_random_order, widest_beam
 from latticesearch.search.polish import Allowance
 from latticesearch.search.pool import CandidatePool
-from latticesearch.search.screen import Screen, first_picks, screen_all
+from latticesearch.search.screening.screen import Screen, first_picks, screen_all
 from latticesearch.search.strategies import default_evaluations, polish_random
 from latticesearch.search.surrogate import SCREEN_REACHES, Guides
 from latticesearch.search.sweep import sweep

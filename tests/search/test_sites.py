@@ -13,12 +13,13 @@ from latticesearch.lattice import Labelings, ParentLattice, Supercell
 from latticesearch.parallel import SerialComm
 from latticesearch.potential.clusters import ClusterBasis, ClusterModel
 from latticesearch.potential.mtp.basis import MtpBasis
-from latticesearch.search import _site_kernels as kernels
-from latticesearch.search import kernel_ridge, search
-from latticesearch.search import sites as sites_module
-from latticesearch.search.kernel_ridge import SiteSurrogate
-from latticesearch.search.rankers import OPTIMISM, Sites
-from latticesearch.search.sites import SiteBasis, SiteTable, site_basis
+from latticesearch.search import search
+from latticesearch.search.screening import _site_kernels as kernels
+from latticesearch.search.screening import kernel_ridge
+from latticesearch.search.screening import sites as sites_module
+from latticesearch.search.screening.kernel_ridge import SiteSurrogate
+from latticesearch.search.screening.rankers import OPTIMISM, Sites
+from latticesearch.search.screening.sites import SiteBasis, SiteTable, site_basis
 from latticesearch.search.surrogate import nearest_distance
 from tests.fake_comm import run_ranks
 from tests.reference import search as reference

@@ -13,7 +13,7 @@ import numpy as np
 
 from latticesearch.parallel import split
 from latticesearch.search import _kernels as kernels
-from latticesearch.search.kernel_ridge import PARTS
+from latticesearch.search.screening.kernel_ridge import PARTS
 from latticesearch.search.surrogate import features
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from latticesearch.lattice import Labelings
     from latticesearch.parallel import Communicator
-    from latticesearch.search.kernel_ridge import SiteSurrogate
-    from latticesearch.search.sites import SiteTable
+    from latticesearch.search.screening.kernel_ridge import SiteSurrogate
+    from latticesearch.search.screening.sites import SiteTable
     from latticesearch.search.surrogate import Surrogate
 
     Floats = npt.NDArray[np.float64]

@@ -20,7 +20,7 @@ from numpy.polynomial.legendre import legvander
 
 from latticesearch.potential.clusters.basis import site_functions
 from latticesearch.potential.mtp.tables import parent_neighbours
-from latticesearch.search import _site_kernels as kernels
+from latticesearch.search.screening import _site_kernels as kernels
 from latticesearch.search.surrogate import nearest_distance
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from latticesearch.errors import InputError
 from latticesearch.hull import Hull
 from latticesearch.lattice import Labelings
 from latticesearch.parallel import gather_blocks, split
-from latticesearch.search.kernel_ridge import RIDGES, SiteSurrogate
-from latticesearch.search.rankers import Expansion, Sites, best_shares
-from latticesearch.search.sites import SiteTable
+from latticesearch.search.screening.kernel_ridge import RIDGES, SiteSurrogate
+from latticesearch.search.screening.rankers import Expansion, Sites, best_shares
+from latticesearch.search.screening.sites import SiteTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from latticesearch.parallel import Communicator
     from latticesearch.potential.protocol import LatticeModel
     from latticesearch.search.polish import Allowance
-    from latticesearch.search.rankers import Ranker
+    from latticesearch.search.screening.rankers import Ranker
     from latticesearch.search.surrogate import Guides
 
     Floats = npt.NDArray[np.float64]
