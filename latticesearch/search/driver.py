@@ -136,6 +136,8 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
         shapes=shapes,
         certify=certify,
     )
+    if seconds is not None and not seconds > 0.0:
+        raise InputError(f"seconds is {seconds:g}; it must be above zero")
     _check_names(mode, polish)
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     allowance = Allowance(math.inf if budget is None else budget, deadline=deadline)

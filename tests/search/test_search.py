@@ -150,6 +150,8 @@ def test_a_tight_budget_is_used_up_and_depends_on_the_seed():
         ({"supercells": []}, "nothing to search"),
         ({"max_sites": 4, "budget": 0}, "budget is 0"),
         ({"max_sites": 4, "beam_width": 0}, "beam_width is 0"),
+        ({"max_sites": 4, "seconds": -1.0}, "seconds is -1"),
+        ({"max_sites": 4, "seconds": float("nan")}, "seconds is nan"),
         ({"max_sites": 4, "composition": {"Cu": 0.3}}, r"Cu.*0\.3"),
         ({"max_sites": 4, "composition": {"Cu": 0.75, "Pd": 0.75}}, "Cu"),
         ({"max_sites": 4, "composition": {"Au": 0.5}}, "Au"),
