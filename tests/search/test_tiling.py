@@ -20,6 +20,7 @@ from latticesearch.search.tiling import (
     nearest_counts,
     tiles_of,
 )
+from tests.fake_comm import run_ranks
 from tests.reference import search as reference
 
 BCC = ParentLattice.from_prototype("bcc", a=3.24, species=("Nb", "Mo", "Ta", "W"))
@@ -126,6 +127,23 @@ def test_the_ground_state_of_a_small_cell_is_found_in_the_large_one():
     assert pool.energies.min() < small.energies.min() + 1e-9
     annealed = search(model, BCC, budget=4000, mode="polish", polish="annealing", **arguments)
     assert pool.energies.min() < annealed.energies.min() - 1e-3
+
+
+def test_ranks_do_not_change_what_tiled_cells_hold():
+    model = frustrated(2)
+    arguments = {
+        "supercells": [[2, 3, 4], [3, 3, 3]],
+        "composition": {"Nb": (0.45, 0.5), "Mo": 0.25, "Ta": (0.2, 0.3)},
+        "exhaustive_up_to": 0,
+    }
+    pool = search(model, BCC, budget=9000, seed=3, **arguments)
+    assert len(pool)
+    for n_ranks in (2, 3):
+        for other in run_ranks(
+            n_ranks, lambda comm: search(model, BCC, budget=9000, seed=3, comm=comm, **arguments)
+        ):
+            assert other.entries == pool.entries
+            assert other.evaluations == pool.evaluations
 
 
 def test_small_cells_are_paid_for_and_leave_the_composition():
