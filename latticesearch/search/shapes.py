@@ -30,6 +30,11 @@ def skewness(supercell: Supercell) -> float:
     return float(edges.max() / abs(np.linalg.det(supercell.cell)) ** (1 / 3))
 
 
+def by_skewness(supercells: Iterable[Supercell]) -> list[Supercell]:
+    """Return supercells in order, the least skewed first."""
+    return sorted(supercells, key=lambda s: (round(skewness(s), 9), s.hnf.ravel().tolist()))
+
+
 def choose_shapes(
     supercells: Sequence[Supercell], n: int, stable: Iterable[Supercell] = ()
 ) -> list[Supercell]:
@@ -50,7 +55,7 @@ def choose_shapes(
     """
     if len(supercells) <= n:
         return list(supercells)
-    ordered = sorted(supercells, key=lambda s: (round(skewness(s), 9), s.hnf.ravel().tolist()))
+    ordered = by_skewness(supercells)
     first = n - int(COMMENSURATE * n)
     numbers = n_hosted(ordered, stable)[first:]
     hosts = [ordered[first + i] for i in np.argsort(-numbers, kind="stable")[: n - first].tolist()]

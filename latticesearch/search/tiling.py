@@ -15,8 +15,9 @@ import numpy as np
 
 from latticesearch.enumeration.superlattices import all_superlattices
 from latticesearch.lattice import Supercell
+from latticesearch.lattice.normal_forms import is_superlattice
 from latticesearch.search.partial import UNDECIDED, complete_at_random, fits_sites, is_feasible
-from latticesearch.search.shapes import skewness
+from latticesearch.search.shapes import by_skewness
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -36,8 +37,8 @@ MOST_OFF = 0.13
 MOST_PER_SIZE = 16
 """Small cells of one size at most, the least skewed ones."""
 
-EXACT = 1e-6
-"""Largest distance of a matrix of integers from integers."""
+ROUNDING = 1e-6
+"""Atoms by which a whole number of them may be short for rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,11 +132,9 @@ def dividing_cells(cell: Supercell) -> list[Supercell]:
 def _dividing(cell: Supercell, index: int) -> list[Supercell]:
     """Return the distinct cells of one index, the least skewed first."""
     forms = all_superlattices(index)
-    ratios = cell.hnf @ np.linalg.inv(forms)
-    forms = forms[np.abs(ratios - np.rint(ratios)).max(axis=(1, 2)) < EXACT]
+    forms = forms[is_superlattice(cell.hnf, forms)]
     distinct = {cell.parent.canonical_hnf(hnf)[0].tobytes(): hnf for hnf in forms[::-1]}
-    cells = [Supercell.from_matrix(cell.parent, hnf) for hnf in distinct.values()]
-    cells.sort(key=lambda small: (round(skewness(small), 9), small.hnf.ravel().tolist()))
+    cells = by_skewness(Supercell.from_matrix(cell.parent, hnf) for hnf in distinct.values())
     return cells[:MOST_PER_SIZE]
 
 
@@ -153,7 +152,7 @@ def nearest_counts(cell: Supercell, fractions: npt.NDArray[np.float64]) -> Count
         (n_species,) of all sites.
     """
     exact = cell.n_sites * fractions
-    counts = np.floor(exact + EXACT).astype(np.int64)
+    counts = np.floor(exact + ROUNDING).astype(np.int64)
     order = np.argsort(np.round(counts - exact, 9), kind="stable")
     counts[order[: cell.n_sites - counts.sum()]] += 1
     off = 0.5 * float(np.abs(counts - exact).sum()) / cell.n_sites

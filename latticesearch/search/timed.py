@@ -170,10 +170,10 @@ def timed_search(
         annealer = ClockedAnnealing(walk, float(np.abs(changes).mean()), rng, pace)
         return annealer.run(counts, evaluator_of, began)
     results = [result_of([walk.here()], allowance)]
+    again = partial(guided_search, evaluator, counts, guides=guides, evaluator_of=evaluator_of)
     while (left := allowance.deadline - time.monotonic()) > 0.0:
         part = Allowance(max(int(UNDER_MODEL * left * pace.rate), 2), 0, allowance.deadline)
-        run = partial(guided_search, evaluator, counts, guides=guides, evaluator_of=evaluator_of)
-        results.append(run(allowance=part, rng=rng))
+        results.append(again(allowance=part, rng=rng))
         allowance.used += part.used
     return joined(results, allowance.used)
 
