@@ -133,19 +133,39 @@ def test_a_compiled_walk_keeps_the_energy(model, matrix):
     np.testing.assert_allclose(state.field, evaluator.walk_state(state.labels).field, atol=1e-11)
 
 
-def test_rows_of_swaps_are_differences_of_rows():
-    model, matrix = CASES[0]
-    cell = Supercell.from_matrix(BCC, matrix)
+QUATERNARY = ParentLattice.from_prototype("bcc", a=3.2, species=("Mo", "Nb", "Ta", "W"))
+LONG_TRIPLETS = model_of(QUATERNARY, 5.7, 5.7)
+
+
+@pytest.mark.parametrize(
+    ("model", "matrix"),
+    [*CASES, (LONG_TRIPLETS, [1, 1, 2]), (LONG_TRIPLETS, [3, 3, 3])],
+)
+@pytest.mark.parametrize("n", [0, 3, 90])
+def test_rows_of_swaps_are_differences_of_rows(model, matrix, n):
+    cell = Supercell.from_matrix(model.basis.parent, matrix)
     evaluator, labels = model.evaluator(cell), random_labels(cell, 1)[0]
-    swaps = np.array([[0, 1, 1], [2, 4, 0], [1, 5, 1], [3, 0, 0]])
+    rng = np.random.default_rng(n)
+    pairs = [rng.permutation(cell.n_sites)[:2] for _ in range(n if cell.n_sites > 1 else 0)]
+    swaps = np.array([(i, j, rng.random() < 0.5) for i, j in pairs], dtype=np.int64).reshape(-1, 3)
     found = evaluator.swap_gradient_rows(labels, swaps)
-    current = labels.copy()
-    for row, (i, j, carried_out) in zip(found, swaps, strict=True):
-        after = current.copy()
-        after[[i, j]] = after[[j, i]]
-        rows = evaluator.gradient_rows(np.array([current, after])) * cell.n_sites
-        np.testing.assert_allclose(row, rows[1] - rows[0], atol=1e-12)
-        current = after if carried_out else current
+    expected = reference.swap_rows(evaluator, labels, swaps)
+    np.testing.assert_allclose(
+        found, expected, atol=1e-12 * max(1.0, np.abs(expected).max(initial=0))
+    )
+
+
+def test_changes_by_rows_are_differences_of_sums_over_all_clusters():
+    cell = Supercell.from_matrix(QUATERNARY, [2, 2, 3])
+    evaluator, labels = LONG_TRIPLETS.evaluator(cell), random_labels(cell, 1)[0]
+    i, j = 0, int(np.flatnonzero(labels != labels[0])[0])
+    after = labels.copy()
+    after[[i, j]] = after[[j, i]]
+    change = (
+        evaluator.swap_gradient_rows(labels, np.array([[i, j, 1]])) @ LONG_TRIPLETS.coefficients
+    )
+    expected = np.diff([reference.energy(LONG_TRIPLETS, cell, row) for row in (labels, after)])
+    np.testing.assert_allclose(change, expected, atol=1e-11)
 
 
 @njit

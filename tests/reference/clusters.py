@@ -53,6 +53,18 @@ def look_up(tables, vertices):
     return table[tuple(vertices[v][1] for v in order)]
 
 
+def swap_rows(evaluator, labels, swaps):
+    """What coefficients multiply in changes along a walk: rows of the cell after and before."""
+    current = labels.copy()
+    result = np.zeros((len(swaps), evaluator.n_parameters))
+    for row, (i, j, carried_out) in zip(result, swaps, strict=True):
+        after = current.copy()
+        after[[i, j]] = after[[j, i]]
+        row[:] = np.diff(evaluator.gradient_rows(np.array([current, after])), axis=0)[0]
+        current = after if carried_out else current
+    return result * len(labels)
+
+
 def mean_field_energy(evaluator, occupations):
     """Average of the cell's energy over independent sites, by all labelings."""
     n_sites, n_species = occupations.shape

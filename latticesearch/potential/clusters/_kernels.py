@@ -137,80 +137,29 @@ def cell_features(
 
 
 @njit(cache=True)
-def _add_features(
-    tables: ClusterTables,
-    features: FeatureTables,
-    labels: npt.NDArray[np.int8],
-    i: int,
-    shares: tuple[float, float],
-    row: npt.NDArray[np.float64],
-) -> None:
-    """Add to `row` what the clusters of site i multiply, pairs and ordered triples by shares."""
-    n_sites, z = labels.size, labels[i]
-    for k in range(row.size):
-        row[k] += features.points[i, z, k]
-    for r in range(tables.neighbours.shape[1]):
-        j = tables.neighbours[i, r]
-        if j < 0:
-            break
-        c = tables.class_of[i, j]
-        part = features.pairs[c, z, labels[j]]
-        for k in range(features.pair_columns[c, 0], features.pair_columns[c, 1]):
-            row[k] += shares[0] * part[k]
-    for t in range(tables.start[i * n_sites], tables.start[(i + 1) * n_sites]):
-        o = tables.oriented[t]
-        part = features.triplets[o, z, labels[tables.second[t]], labels[tables.third[t]]]
-        for k in range(features.triplet_columns[o, 0], features.triplet_columns[o, 1]):
-            row[k] += shares[1] * part[k]
-
-
-@njit(cache=True)
 def site_features(
     tables: ClusterTables, features: FeatureTables, labels: npt.NDArray[np.int8]
 ) -> npt.NDArray[np.float64]:
     """Return d(site energy)/d(coefficients), (n_sites, n_parameters), of `labels`, (n_sites,)."""
-    rows = np.zeros((labels.size, features.points.shape[2]))
-    for i in range(labels.size):
-        _add_features(tables, features, labels, i, (0.5, 1.0 / 6.0), rows[i])
-    return rows
-
-
-@njit(cache=True)
-def swap_features(
-    tables: ClusterTables,
-    features: FeatureTables,
-    start: npt.NDArray[np.int8],
-    swaps: npt.NDArray[np.int64],
-) -> npt.NDArray[np.float64]:
-    """Return d(change of energy)/d(coefficients), (n, n_parameters), along a walk of swaps.
-
-    Parameters
-    ----------
-    tables, features
-        Of the supercell.
-    start
-        (n_sites,): labels before the first swap.
-    swaps
-        (n, 3): two sites, and whether the swap was carried out before the next.
-    """
-    labels = start.copy()
-    rows = np.zeros((swaps.shape[0], features.points.shape[2]))
-    before = np.empty(rows.shape[1])
-    for n in range(swaps.shape[0]):
-        i, j = swaps[n, 0], swaps[n, 1]
-        before[:] = 0.0
-        # One flip after the other: clusters of both sites change in both steps.
-        _add_features(tables, features, labels, i, (1.0, 0.5), before)
-        first, second = labels[i], labels[j]
-        labels[i] = second
-        _add_features(tables, features, labels, i, (1.0, 0.5), rows[n])
-        _add_features(tables, features, labels, j, (1.0, 0.5), before)
-        labels[j] = first
-        _add_features(tables, features, labels, j, (1.0, 0.5), rows[n])
-        for k in range(before.size):
-            rows[n, k] -= before[k]
-        if not swaps[n, 2]:
-            labels[i], labels[j] = first, second
+    n_sites = labels.size
+    rows = np.zeros((n_sites, features.points.shape[2]))
+    for i in range(n_sites):
+        z, row = labels[i], rows[i]
+        for k in range(row.size):
+            row[k] += features.points[i, z, k]
+        for r in range(tables.neighbours.shape[1]):
+            j = tables.neighbours[i, r]
+            if j < 0:
+                break
+            c = tables.class_of[i, j]
+            part = features.pairs[c, z, labels[j]]
+            for k in range(features.pair_columns[c, 0], features.pair_columns[c, 1]):
+                row[k] += part[k] / 2.0
+        for t in range(tables.start[i * n_sites], tables.start[(i + 1) * n_sites]):
+            o = tables.oriented[t]
+            part = features.triplets[o, z, labels[tables.second[t]], labels[tables.third[t]]]
+            for k in range(features.triplet_columns[o, 0], features.triplet_columns[o, 1]):
+                row[k] += part[k] / 6.0
     return rows
 
 

@@ -61,6 +61,21 @@ class ClusterGeometry:
         """The same for triplets, (n_oriented, 2)."""
         return _columns(self.triplet_tables)
 
+    @cached_property
+    def distinct_triplets(self) -> tuple[Integers, Integers]:
+        """First row of `triplet_tables` that equals each, and each with its last sites exchanged.
+
+        Shape (n_oriented,) both.
+        """
+        first: dict[tuple[int, bytes], int] = {}
+        parts = [
+            (int(a), table[..., a:b])
+            for table, (a, b) in zip(self.triplet_tables, self.triplet_columns, strict=True)
+        ]
+        name = [first.setdefault((a, p.tobytes()), row) for row, (a, p) in enumerate(parts)]
+        exchanged = [first[a, p.swapaxes(1, 2).tobytes()] for a, p in parts]
+        return np.array(name, dtype=np.int64), np.array(exchanged, dtype=np.int64)
+
 
 def _columns(tables: Floats) -> Integers:
     """Return first and end of the columns in which each table is not zero, (n, 2)."""
@@ -133,8 +148,14 @@ class _Fold:
         centre, others = self._sites(triplets)
         distinct = (centre != others[:, 0]) & (centre != others[:, 1])
         distinct &= others[:, 0] != others[:, 1]
-        tables = _oriented(self.basis.triplet_tables, triplets, ~distinct)
-        self._add_folded(centre[~distinct], others[~distinct], tables / 3)
+        # Many clusters fold into the same few sites: their tables are taken once, by their number.
+        places = np.column_stack([centre, others, triplets.shape, triplets.order])[~distinct]
+        _, first, number = np.unique(places, axis=0, return_index=True, return_counts=True)
+        folded = np.flatnonzero(~distinct)[first]
+        kept = np.isin(np.arange(len(centre)), folded)
+        tables = _oriented(self.basis.triplet_tables, triplets, kept)
+        tables *= number[np.argsort(folded)][:, None, None, None, None] / 3
+        self._add_folded(centre[kept], others[kept], tables)
         return self._triples(distinct)
 
     def _sites(self, clusters: Clusters) -> tuple[Integers, Integers]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from latticesearch.errors import InputError
 from latticesearch.potential.clusters import _kernels as kernels
+from latticesearch.potential.clusters import _row_kernels as row_kernels
 from latticesearch.potential.clusters import _walk_kernels as walk_kernels
+from latticesearch.potential.clusters.environments import swap_tables
 from latticesearch.potential.clusters.geometry import cluster_geometry
 
 if TYPE_CHECKING:
@@ -159,8 +162,12 @@ class ClusterLatticeEvaluator:
         swaps
             (n, 3): two sites, and 1 where the swap was carried out before the next, else 0.
         """
-        rows: Floats = kernels.swap_features(self._tables, self._features, start, swaps)
-        return rows
+        columns: Floats = row_kernels.swap_features(self._swap_tables, start, swaps)
+        return columns.T
+
+    @cached_property
+    def _swap_tables(self) -> row_kernels.SwapTables:
+        return swap_tables(self._supercell, self._geometry)
 
     @property
     def _features(self) -> kernels.FeatureTables:
