@@ -12,19 +12,22 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.blas import dsymv, dsyrk
+from scipy.linalg.lapack import dposv
 
 from latticesearch.potential.clusters import ClusterBasis, ClusterModel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
     from latticesearch.lattice import Labelings, ParentLattice, Supercell
     from latticesearch.potential.clusters import ClusterLatticeEvaluator
+    from latticesearch.potential.clusters.basis import Clusters
 
     Floats = npt.NDArray[np.float64]
+    Integers = npt.NDArray[np.int64]
 
 SCREEN_REACHES = ((2.05, 1.25), (2.6, 2.05))
 """The same for screening, where thousands of energies can teach hundreds of coefficients."""
@@ -50,6 +53,7 @@ class Normal:
     Attributes
     ----------
     matrix : (n, n)
+        The upper triangle alone, columns contiguous.
     vector : (n,)
     square : float
         Sum of the squared targets.
@@ -65,11 +69,16 @@ class Normal:
     @classmethod
     def empty(cls, n: int) -> Normal:
         """Return the equations of no data."""
-        return cls(np.zeros((n, n)), np.zeros(n))
+        return cls(np.zeros((n, n), order="F"), np.zeros(n))
 
     def add(self, rows: Floats, targets: Floats) -> None:
         """Add equations, (m, n) and (m,)."""
-        self.matrix += rows.T @ rows
+        if len(targets) == 0:
+            return
+        # Either order of the rows is taken as it is.
+        rows, trans = (rows, 1) if rows.flags.f_contiguous else (rows.T, 0)
+        self.matrix = dsyrk(1.0, rows, 1.0, self.matrix, trans=trans, overwrite_c=1)
+        rows = rows if trans else rows.T
         self.vector += rows.T @ targets
         self.square += float(targets @ targets)
         self.number += len(targets)
@@ -84,14 +93,25 @@ class Normal:
         )
 
     def solve(self, damped: npt.NDArray[np.bool_], ridge: float = RIDGE) -> tuple[Floats, float]:
-        """Return the coefficients and the root mean square residual."""
-        diagonal = np.diag(self.matrix)
-        scale = 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
-        scaled = self.matrix * scale[:, None] * scale
-        scaled[np.diag_indices_from(scaled)] += np.where(damped, ridge, LEAST)
-        scaled[np.diag_indices_from(scaled)] += diagonal <= 0.0
-        coefficients = scale * cho_solve(cho_factor(scaled), scale * self.vector)
-        explained = coefficients @ (2.0 * self.vector - self.matrix @ coefficients)
+        """Return the coefficients and the root mean square residual.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            The matrix is not positive definite: rows or targets are not finite numbers.
+        """
+        damping = np.where(damped, ridge, LEAST) * np.diag(self.matrix)
+        damping[damping <= 0.0] = 1.0
+        matrix = self.matrix.copy(order="F")
+        matrix[np.diag_indices_from(matrix)] += damping
+        _, coefficients, info = dposv(matrix, self.vector, overwrite_a=1)
+        if info != 0 or not np.isfinite(coefficients).all():
+            raise np.linalg.LinAlgError(
+                f"{len(self.vector)} coefficients cannot be fitted to {self.number:.0f} equations: "
+                "the normal matrix is not positive definite; were all energies finite?"
+            )
+        product = dsymv(1.0, self.matrix, coefficients)
+        explained = coefficients @ (2.0 * self.vector - product)
         square = max(self.square - float(explained), 0.0)
         return coefficients, math.sqrt(square / max(self.number, 1.0))
 
@@ -112,6 +132,8 @@ class Surrogate:
     basis: ClusterBasis
     normal: Normal
     folds: list[Normal]
+    _fitted: tuple[ClusterModel, float] | None = field(default=None, init=False, repr=False)
+    """Kept until something is learnt."""
 
     @classmethod
     def of(cls, basis: ClusterBasis) -> Surrogate:
@@ -125,45 +147,42 @@ class Surrogate:
         folds = [fold.plus(nothing) for fold in self.folds]
         return Surrogate(self.basis, self.normal.plus(nothing), folds)
 
-    def learn_energies(
-        self, batch: Labelings, energies: Floats, weights: Floats | float = 1.0
-    ) -> None:
-        """Learn energies of labelings, (n,), eV per site, with weights; larger cells count more."""
-        factors = math.sqrt(batch.supercell.n_sites) * np.broadcast_to(weights, len(energies))
-        rows = features(self.basis, batch.supercell).gradient_rows(batch.labels)
+    def learn_energies(self, rows: Floats, energies: Floats, factors: Floats) -> None:
+        """Learn energies, (n,), eV per site, of rows, (n, n_parameters), each with a factor."""
         rows, targets = factors[:, None] * rows, factors * energies
         first = int(self.normal.number)
+        self._fitted = None
         self.normal.add(rows, targets)
         for k, fold in enumerate(self.folds):
             mine = slice((k - first) % FOLDS, None, FOLDS)
-            fold.add(rows[mine], targets[mine])
+            fold.add(np.ascontiguousarray(rows[mine]), targets[mine])
 
-    def learn_swaps(
-        self,
-        supercell: Supercell,
-        start: npt.NDArray[np.int8],
-        swaps: npt.NDArray[np.int64],
-        changes: Floats,
-        model: ClusterModel | None = None,
+    def learn_changes(
+        self, rows: Floats, changes: Floats, model: ClusterModel | None = None
     ) -> float:
-        """Learn changes of energy, (n,), eV, along a walk of swaps, (n, 3), from `start`.
+        """Learn changes of energy, (n,), eV, of rows, (n, n_parameters).
 
         Returns the root mean square error of a `model` of this basis on them, eV; else 0.
         """
-        rows = features(self.basis, supercell).swap_gradient_rows(start, swaps)
+        if len(changes) == 0:
+            return 0.0
+        self._fitted = None
         self.normal.add(rows, changes)
-        if model is None or len(changes) == 0:
+        if model is None:
             return 0.0
         return float(np.sqrt(np.mean((rows @ model.coefficients - changes) ** 2)))
 
     def model(self) -> tuple[ClusterModel, float]:
         """Return the fitted expansion and its root mean square error, eV."""
-        coefficients, error = self.coefficients()
-        return ClusterModel(self.basis, coefficients), error
+        if self._fitted is None:
+            coefficients, error = self.normal.solve(self._damped)
+            self._fitted = ClusterModel(self.basis, coefficients), error
+        return self._fitted
 
     def coefficients(self) -> tuple[Floats, float]:
         """Return the fitted coefficients and their root mean square error, eV."""
-        return self.normal.solve(self._damped)
+        model, error = self.model()
+        return model.coefficients, error
 
     def left_out_coefficients(self) -> Floats:
         """Return the coefficients, (FOLDS, n_parameters), without one part of the energies each."""
@@ -213,9 +232,13 @@ class Guides:
     def learn_energies(
         self, batch: Labelings, energies: Floats, weights: Floats | float = 1.0
     ) -> None:
-        """Teach all of them; see `Surrogate.learn_energies`."""
-        for surrogate in self.surrogates:
-            surrogate.learn_energies(batch, energies, weights)
+        """Learn energies of labelings, (n,), eV per site, with weights; larger cells count more."""
+        factors = math.sqrt(batch.supercell.n_sites) * np.broadcast_to(weights, len(energies))
+        rows = self._rows(
+            lambda basis: features(basis, batch.supercell).gradient_rows(batch.labels)
+        )
+        for surrogate, mine in zip(self.surrogates, rows, strict=True):
+            surrogate.learn_energies(mine, energies, factors)
 
     def learn_swaps(
         self,
@@ -225,11 +248,78 @@ class Guides:
         changes: Floats,
         models: Sequence[ClusterModel] | None = None,
     ) -> list[float]:
-        """Teach all of them, with one model each; see `Surrogate.learn_swaps`."""
+        """Learn changes of energy, (n,), eV, along a walk of swaps, (n, 3), from `start`.
+
+        Returns the root mean square error of each of `models`, one per surrogate, on them, eV;
+        zeros without models.
+        """
+        rows = self._rows(lambda basis: features(basis, supercell).swap_gradient_rows(start, swaps))
+        kept: Sequence[ClusterModel | None] = models or [None] * len(rows)
         return [
-            surrogate.learn_swaps(supercell, start, swaps, changes, models[i] if models else None)
-            for i, surrogate in enumerate(self.surrogates)
+            surrogate.learn_changes(mine, changes, model)
+            for surrogate, mine, model in zip(self.surrogates, rows, kept, strict=True)
         ]
+
+    def _rows(self, make: Callable[[ClusterBasis], Floats]) -> list[Floats]:
+        """Return the rows of every surrogate; where one basis holds another they are made once."""
+        bases = [surrogate.basis for surrogate in self.surrogates]
+        made: dict[ClusterBasis, Floats] = {}
+        result = []
+        for basis in bases:
+            wider, columns = widest(basis, bases)
+            if wider not in made:
+                made[wider] = make(wider)
+            # Transposed, since the rows of swaps come column by column.
+            result.append(made[wider] if wider is basis else made[wider].T[columns].T)
+        return result
+
+
+def widest(basis: ClusterBasis, bases: Sequence[ClusterBasis]) -> tuple[ClusterBasis, Integers]:
+    """Return the largest of `bases` that holds all functions of `basis`, and which those are."""
+    best, columns = basis, np.arange(basis.n_parameters)
+    for other in bases:
+        shared = columns_within(basis, other)
+        if shared is not None and other.n_parameters > best.n_parameters:
+            best, columns = other, shared
+    return best, columns
+
+
+@lru_cache(maxsize=64)
+def columns_within(basis: ClusterBasis, wider: ClusterBasis) -> Integers | None:
+    """Return which functions of `wider` are those of `basis`, (n_parameters,), None if not all.
+
+    A shape is recognized by one of its clusters; all others with the same edges go with it.
+    """
+    if basis.points.shape[:2] != wider.points.shape[:2]:
+        return None
+    columns = [np.flatnonzero((wider.points != 0.0).any(axis=(0, 1)))]
+    for clusters, tables, others, other_tables in (
+        (basis.pairs, basis.pair_tables, wider.pairs, wider.pair_tables),
+        (basis.triplets, basis.triplet_tables, wider.triplets, wider.triplet_tables),
+    ):
+        shape_of = dict(zip(_names(others), others.shape.tolist(), strict=True))
+        names = _names(clusters)
+        for shape, first in zip(*np.unique(clusters.shape, return_index=True), strict=True):
+            other = shape_of.get(names[first])
+            if other is None:
+                return None
+            mine, found = _used(tables[shape]), _used(other_tables[other])
+            if not np.array_equal(tables[shape][..., mine], other_tables[other][..., found]):
+                return None
+            columns.append(found)
+    result = np.concatenate(columns)
+    return result if len(result) == basis.n_parameters else None
+
+
+def _used(table: Floats) -> Integers:
+    """Return the coefficients that a table depends on."""
+    return np.flatnonzero((table != 0.0).any(axis=tuple(range(table.ndim - 1))))
+
+
+def _names(clusters: Clusters) -> list[tuple[int, bytes, bytes]]:
+    """Return what tells clusters from each other: their vertices."""
+    rows = zip(clusters.centre.tolist(), clusters.basis, clusters.cells, strict=True)
+    return [(centre, sites.tobytes(), cells.tobytes()) for centre, sites, cells in rows]
 
 
 def nearest_distance(parent: ParentLattice) -> float:

@@ -17,7 +17,7 @@ from latticesearch.search import sweep as sweeps
 from latticesearch.search.guided import guided_search
 from latticesearch.search.polish import Allowance
 from latticesearch.search.strategies import POLISHES, polish_random
-from latticesearch.search.surrogate import Guides
+from latticesearch.search.surrogate import Guides, Normal, columns_within, features
 from latticesearch.search.sweep import sweep
 from tests.fake_comm import run_ranks
 from tests.reference import search as reference
@@ -56,6 +56,75 @@ def test_a_surrogate_learns_a_model_of_its_own_form_from_energies_and_from_swaps
     before = surrogate.normal.number
     guides.learn_swaps(cell, start, swaps, rows @ truth.coefficients)
     assert surrogate.normal.number == before + len(swaps)
+
+
+@pytest.mark.parametrize("parent", [BCC, ROCKSALT])
+@pytest.mark.parametrize("matrix", [[1, 1, 2], [2, 2, 3]])
+def test_surrogates_learn_the_same_together_as_alone(parent, matrix):
+    reaches = ((2.05, 0.0), (2.05, 1.25), (2.05, 2.05), (1.5, 1.5))
+    cell, rng = Supercell.from_matrix(parent, matrix), np.random.default_rng(3)
+    labels, energies = random_labels(cell, 12), rng.normal(size=12)
+    swaps = np.array([(*rng.permutation(cell.n_sites)[:2], k % 2) for k in range(40)])
+    changes = rng.normal(size=len(swaps))
+    together = Guides.of(parent, reaches)
+    alone = [Guides.of(parent, (reach,)) for reach in reaches]
+    widest = together.surrogates[2].basis
+    for surrogate in together.surrogates:
+        columns = columns_within(surrogate.basis, widest)
+        rows = [features(basis, cell).gradient_rows(labels) for basis in (surrogate.basis, widest)]
+        np.testing.assert_allclose(rows[0], rows[1][:, columns], atol=1e-12)
+    assert columns_within(widest, together.surrogates[1].basis) is None
+    assert columns_within(together.surrogates[1].basis, together.surrogates[3].basis) is None
+    for guides in (together, *alone):
+        guides.learn_energies(Labelings(cell, labels), energies, 0.5)
+        guides.learn_swaps(cell, labels[0], swaps, changes)
+    for surrogate, single in zip(together.surrogates, alone, strict=True):
+        expected = single.surrogates[0].normal
+        upper = np.triu_indices(len(expected.vector))
+        np.testing.assert_allclose(
+            surrogate.normal.matrix[upper], expected.matrix[upper], atol=1e-9
+        )
+        np.testing.assert_allclose(surrogate.normal.vector, expected.vector, atol=1e-9)
+
+
+def test_normal_equations_give_the_damped_least_squares_of_all_rows():
+    rng = np.random.default_rng(0)
+    rows, targets = rng.normal(size=(30, 7)) * 10.0 ** np.arange(7), rng.normal(size=30)
+    rows[:, 3] = 0.0
+    damped = np.arange(7) > 2
+    normal = Normal.empty(7)
+    for part, order in ((slice(0, 12), "C"), (slice(12, 12), "C"), (slice(12, 30), "F")):
+        normal.add(np.array(rows[part], order=order), targets[part])
+    size = np.linalg.norm(rows, axis=0)
+    below = np.diag(np.where(damped, np.sqrt(1e-2), 1e-6) * size)
+    expected = np.linalg.lstsq(np.vstack([rows, below]), np.append(targets, np.zeros(7)))[0]
+    coefficients, error = normal.solve(damped, ridge=1e-2)
+    np.testing.assert_allclose(coefficients * size, expected * size, atol=1e-8)
+    assert coefficients[3] == 0.0
+    assert error == pytest.approx(np.sqrt(np.mean((rows @ expected - targets) ** 2)))
+    twice = normal.plus(normal).plus(normal, -1.0)
+    np.testing.assert_allclose(twice.solve(damped, 1e-2)[0] * size, expected * size, atol=1e-8)
+    normal.add(rows, np.full(30, np.nan))
+    with pytest.raises(np.linalg.LinAlgError, match=r"7 coefficients .* 60 equations"):
+        normal.solve(damped)
+
+
+def test_a_fit_is_kept_until_something_is_learnt():
+    cell = Supercell.from_matrix(BCC, [2, 2, 2])
+    labels, rng = random_labels(cell, 1)[0], np.random.default_rng(0)
+    swaps = np.array([[0, 1, 0], [2, 3, 1], [4, 5, 1], [6, 7, 0]])
+    guides = Guides.of(BCC)
+    surrogate = guides.surrogates[0]
+    guides.learn_swaps(cell, labels, swaps, rng.normal(size=4))
+    first = surrogate.model()
+    assert surrogate.model() is first
+    errors = guides.learn_swaps(
+        cell, labels, swaps, np.zeros(4), [s.model()[0] for s in guides.surrogates]
+    )
+    rows = features(surrogate.basis, cell).swap_gradient_rows(labels, swaps)
+    assert errors[0] == pytest.approx(np.sqrt(np.mean((rows @ first[0].coefficients) ** 2)))
+    assert not np.array_equal(surrogate.model()[0].coefficients, first[0].coefficients)
+    assert surrogate.copy().model()[1] == pytest.approx(surrogate.model()[1])
 
 
 def hull_of_all(model, parent, max_index):

@@ -75,12 +75,12 @@ class Seen(NamedTuple):
     place
         (n,): of each swap.
     start
-        (n_groups + 1,): first place of each group, multiples of `LANES`.
+        (n_groups + 1,): first place of each group.
     before
-        (2, n_places): species of both sites before; 0 in places without a swap.
+        (2, n + LANES): species of both sites before.
     species
-        (2, n_around, n_places): species around the first site, and around the second after the
-        first has changed.
+        (2, n_around, n + LANES): species around the first site, and around the second after the
+        first has changed; the padding lets whole vectors of places be read.
     """
 
     place: npt.NDArray[np.int64]
@@ -105,14 +105,14 @@ def swap_features(
         (n, 3): two sites, and whether the swap was carried out before the next.
     """
     seen, n_basis = _see(tables, start, swaps), tables.points.shape[0]
-    columns = np.zeros((tables.points.shape[2], seen.start[-1]))
+    columns = np.zeros((tables.points.shape[2], swaps.shape[0]))
     for group in range(n_basis * n_basis):
         first, end = seen.start[group], seen.start[group + 1]
         for a in range(first, end, BLOCK):
             part = (a, min(a + BLOCK, end))
             _add_block(tables, seen, (group // n_basis, group % n_basis), part, columns)
     if n_basis == 1:  # the places are the swaps
-        return columns[:, : swaps.shape[0]]
+        return columns
     return columns[:, seen.place]
 
 
@@ -121,8 +121,9 @@ def _see(tables: SwapTables, start: npt.NDArray[np.int8], swaps: npt.NDArray[np.
     """Follow the walk."""
     n_basis, n_around = tables.points.shape[0], tables.around.shape[1]
     place, starts = _places(tables.sublattice, n_basis, swaps)
-    before = np.zeros((2, starts[-1]), dtype=np.uint8)
-    species = np.zeros((2, n_around, starts[-1]), dtype=np.uint8)
+    n_places = swaps.shape[0] + LANES
+    before = np.zeros((2, n_places), dtype=np.uint8)
+    species = np.zeros((2, n_around, n_places), dtype=np.uint8)
     labels = start.astype(np.uint8)
     for s in range(swaps.shape[0]):
         i, j, k = swaps[s, 0], swaps[s, 1], place[s]
@@ -152,7 +153,7 @@ def _places(
         counts[group[s]] += 1
     start = np.zeros(counts.size + 1, dtype=np.int64)
     for g in range(counts.size):
-        start[g + 1] = start[g] + (counts[g] + LANES - 1) // LANES * LANES
+        start[g + 1] = start[g] + counts[g]
     free, place = start.copy(), np.empty_like(group)
     for s in range(group.size):
         place[s] = free[group[s]]
@@ -169,11 +170,13 @@ def _add_block(
     columns: Floats,
 ) -> None:
     """Add to a part of `columns`, (n_parameters, n_places), whose swaps are of two sublattices."""
+    # Loops run over whole vectors; what lies beyond the part is computed and not used.
+    wide = (part[0], part[0] + (part[1] - part[0] + LANES - 1) // LANES * LANES)
     for side in range(2):
         basis = sublattices[side]
-        old = seen.before[side, part[0] : part[1]]
-        new = seen.before[1 - side, part[0] : part[1]]
-        values = _values(tables.functions, seen.species[side], part)
+        old = seen.before[side, wide[0] : wide[1]]
+        new = seen.before[1 - side, wide[0] : wide[1]]
+        values = _values(tables.functions, seen.species[side], wide)
         change = _change(tables.functions, old, new)
         for kind in range(tables.kind_start[basis], tables.kind_start[basis + 1]):
             sums = _sums(tables, kind, values, change.shape)
