@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 LANES = 16
 """Swaps are padded to multiples of this: loops over a remainder would take most of the time."""
 
-BLOCK = 4 * LANES
-"""Swaps of one block: few enough for their sums to stay in the caches nearest to the processor."""
+BLOCK = 8 * LANES
+"""Swaps of one block: enough that starting the loops costs little, few enough for a cache."""
 
 
 class SwapTables(NamedTuple):
