@@ -23,9 +23,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     Tables = Any
     State = Any
     PartialState = Any
+
+LEAN: dict[str, Any] = {"cache": True, "_nrt": False}
+"""How kernels are compiled that allocate nothing.
+
+Numba counts the references to each array of a tuple whenever a function gets it. Where nothing is
+allocated there is nothing to count, and a flip takes half the time.
+"""
+
+INLINE: dict[str, Any] = LEAN | {"forceinline": True}
+"""The same for short ones: to hand over a tuple of twenty arrays takes longer than a look-up."""
 
 
 def begin(tables: Tables, state: State) -> None:
@@ -40,6 +53,15 @@ def flip_change(tables: Tables, state: State, site: int, species: int) -> float:
 
 def swap_change(tables: Tables, state: State, one: int, other: int) -> float:
     """Return the change of energy, eV, when two sites swap species; nothing changes yet."""
+    raise NotImplementedError
+
+
+def swap_row(tables: Tables, state: State, site: int, least: npt.NDArray[np.float64]) -> None:
+    """Write to `least`, (n_sites,), what the swap of a site with each site costs at least, eV.
+
+    Infinite where both sites have the same species. The closer to `swap_change` the better. Nothing
+    can be accepted after it before another question.
+    """
     raise NotImplementedError
 
 

@@ -37,6 +37,10 @@ class LatticeEvaluator(Protocol):
     def walk_tables(self) -> Any:
         """What the compiled functions of `latticesearch.potential._walk` need of the supercell."""
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether all swaps of a site cost little more than a few of them."""
+
     def walk_state(self, labels: npt.NDArray[np.int8]) -> Any:
         """Return a new state of `labels`, (n_sites,), worked out, for the same functions."""
 

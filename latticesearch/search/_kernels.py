@@ -12,6 +12,8 @@ import numpy as np
 from numba import njit
 
 from latticesearch.potential._walk import (
+    INLINE,
+    LEAN,
     accept,
     begin_partial,
     decide,
@@ -29,10 +31,6 @@ SAME = 1e-10
 
 DRAWS = 1000
 """Pairs drawn in vain before a labeling counts as one with nothing to swap."""
-
-
-PATIENCE = 5000
-"""Swaps that a guide refuses in a row before a walk counts as frozen."""
 
 
 class Rules(NamedTuple):
@@ -82,7 +80,7 @@ class Best(NamedTuple):
     energy: npt.NDArray[np.float64]
 
 
-@njit(cache=True)
+@njit(**INLINE)
 def random_bits(rng: npt.NDArray[np.uint64]) -> int:
     """Return 64 random bits (SplitMix64; Steele, Lea & Flood, OOPSLA (2014))."""
     rng[0] += np.uint64(0x9E3779B97F4A7C15)
@@ -92,26 +90,26 @@ def random_bits(rng: npt.NDArray[np.uint64]) -> int:
     return z ^ (z >> np.uint64(31))  # type: ignore[no-any-return]
 
 
-@njit(cache=True)
+@njit(**INLINE)
 def random_below(rng: npt.NDArray[np.uint64], n: int) -> int:
     """Return a random integer from 0 to n - 1; n is far below 2**32."""
     return np.int64(((random_bits(rng) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))  # type: ignore[return-value]
 
 
-@njit(cache=True)
+@njit(**INLINE)
 def random_unit(rng: npt.NDArray[np.uint64]) -> float:
     """Return a random number in [0, 1)."""
     return float(random_bits(rng) >> np.uint64(11)) * 2.0**-53
 
 
-@njit(cache=True)
+@njit(**INLINE)
 def is_swap(rules: Rules, labels: npt.NDArray[np.int8], i: int, j: int) -> bool:
     """Tell whether the exchange of two sites gives another allowed labeling."""
     a, b = labels[i], labels[j]
     return bool(a != b and rules.allowed[i, b] and rules.allowed[j, a])
 
 
-@njit(cache=True)
+@njit(**INLINE)
 def draw_swap(
     rules: Rules, labels: npt.NDArray[np.int8], rng: npt.NDArray[np.uint64]
 ) -> tuple[int, int]:
@@ -124,12 +122,28 @@ def draw_swap(
     return -1, -1
 
 
-@njit(cache=True)
+@njit(**INLINE)
+def may_pass(unit: float, cost: float) -> bool:
+    """Tell without an exponential whether ``unit < exp(-cost)`` can hold; cost is not negative."""
+    # The inverse of a sum that begins like that of exp(x), all terms of which are positive.
+    return unit * (1.0 + cost * (1.0 + cost * (0.5 + cost * (1.0 / 6.0)))) < 1.0
+
+
+@njit(**INLINE)
+def is_accepted(unit: float, cost: float) -> bool:
+    """Metropolis' test of a cost in units of the temperature with a random number in [0, 1)."""
+    if cost <= 0.0:
+        return True
+    return bool(may_pass(unit, cost) and unit < np.exp(-cost))
+
+
+@njit(**INLINE)
 def keep_best(state: Any, best: Best) -> None:
     """Copy the labels where the energy is lower than before."""
     if state.energy[0] < best.energy[0] - SAME:
         best.energy[0] = state.energy[0]
-        best.labels[:] = state.labels
+        for i in range(best.labels.size):
+            best.labels[i] = state.labels[i]
 
 
 @njit(cache=True)
@@ -162,7 +176,7 @@ def sample_swaps(
     return changes
 
 
-@njit(cache=True)
+@njit(**LEAN)
 def anneal(
     model: Model,
     rules: Rules,
@@ -185,127 +199,14 @@ def anneal(
         if i < 0:
             return n
         change = swap_change(tables, state, i, j)
-        if change <= SAME or random_unit(rng) < np.exp(-change / temperature):
+        if change <= SAME or is_accepted(random_unit(rng), change / temperature):
             accept(tables, state)
             keep_best(state, best)
         temperature *= factor
     return n_steps
 
 
-@njit(cache=True)
-def fluctuations(
-    model: Model,
-    rules: Rules,
-    temperatures: npt.NDArray[np.float64],
-    best: Best,
-    readings: tuple[int, int],
-    rng: npt.NDArray[np.uint64],
-) -> npt.NDArray[np.float64]:
-    """Anneal at one temperature after the other; return how far the energy varies at each.
-
-    Parameters
-    ----------
-    model, rules
-        Of the cell.
-    temperatures
-        (n,), eV, falling.
-    best
-        Brought up to date.
-    readings
-        How often the energy is read at each temperature, and the swaps between. The first quarter
-        of the readings is not used.
-    rng
-        State of the random numbers.
-
-    Returns
-    -------
-    (n,) standard deviations, eV.
-    """
-    state = model[1]
-    number, n_steps = readings
-    spreads = np.zeros(temperatures.size)
-    energies = np.zeros(number)
-    for k in range(temperatures.size):
-        still = Cooling(temperatures[k], temperatures[k], 0.0, 1.0)
-        for reading in range(number):
-            anneal(model, rules, still, best, n_steps, rng)
-            energies[reading] = state.energy[0]
-        spreads[k] = energies[number // 4 :].std()
-    return spreads
-
-
-@njit(cache=True)
-def anneal_guided(
-    model: Model,
-    guide: Model,
-    rules: Rules,
-    cooling: Cooling,
-    noise: float,
-    best: Best,
-    log: tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]],
-    rng: npt.NDArray[np.uint64],
-) -> int:
-    """Metropolis swaps that a cheap guide has to accept before the model is asked.
-
-    Delayed acceptance (Christen & Fox, J. Comput. Graph. Stat. 14, 795 (2005)): what the guide
-    lets through is accepted with the ratio of the two Boltzmann factors, so the model's
-    distribution is met whatever the guide is; a good guide saves most of the evaluations. Its
-    temperature is the higher the larger its error.
-
-    Parameters
-    ----------
-    model, guide
-        Of one cell, with equal labels.
-    rules, cooling
-        Of the walk.
-    noise
-        Error of the guide's changes, eV.
-    best
-        Brought up to date.
-    log
-        (n, 3) and (n,): receive the sites asked about with whether they were swapped, and the
-        model's changes, eV.
-    rng
-        State of the random numbers.
-
-    Returns
-    -------
-    int
-        Number of evaluations, fewer than n where the walk froze.
-    """
-    swaps, changes = log
-    tables, state = model
-    guide_tables, guide_state = guide
-    n_steps = changes.size
-    step = (cooling.end - cooling.begin) / max(n_steps, 1)
-    ratio = np.log(cooling.last / cooling.first)
-    for n in range(n_steps):
-        temperature = cooling.first * np.exp(ratio * (cooling.begin + n * step))
-        soft = np.sqrt(temperature * temperature + noise * noise)
-        guess, i, j = 0.0, -1, -1
-        for _ in range(PATIENCE):
-            i, j = draw_swap(rules, state.labels, rng)
-            if i < 0:
-                return n
-            guess = swap_change(guide_tables, guide_state, i, j)
-            if guess <= SAME or random_unit(rng) < np.exp(-guess / soft):
-                break
-            i = -1
-        if i < 0:
-            return n
-        change = swap_change(tables, state, i, j)
-        swaps[n, 0], swaps[n, 1], swaps[n, 2] = i, j, 0
-        changes[n] = change
-        exponent = change / temperature - guess / soft
-        if exponent <= SAME or random_unit(rng) < np.exp(-exponent):
-            swaps[n, 2] = 1
-            accept(tables, state)
-            accept(guide_tables, guide_state)
-            keep_best(state, best)
-    return n_steps
-
-
-@njit(cache=True)
+@njit(**LEAN)
 def descend(model: Model, rules: Rules, best: Best, limit: int, rng: npt.NDArray[np.uint64]) -> int:
     """Carry out every swap that lowers the energy until none does; return the evaluations.
 
@@ -336,7 +237,7 @@ def descend(model: Model, rules: Rules, best: Best, limit: int, rng: npt.NDArray
     return asked
 
 
-@njit(cache=True)
+@njit(**LEAN)
 def _coprime(n: int, fraction: float) -> int:
     """Return a number near a fraction of n without a common divisor."""
     number = max(1, int(fraction * n))
@@ -511,7 +412,7 @@ def keep_lowest(
     return kept[:n_kept]
 
 
-@njit(cache=True)
+@njit(**LEAN)
 def _replace_first(heap: npt.NDArray[np.float64], value: float) -> None:
     """Replace the first, highest, entry of a binary heap."""
     at = 0

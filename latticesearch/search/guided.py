@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from latticesearch.search import _kernels as kernels
+from latticesearch.search import _partner_kernels as partners
 from latticesearch.search.polish import ENERGY_DECIMALS, Allowance
 from latticesearch.search.tiling import tiles_of
 from latticesearch.search.walks import Walk, random_start, random_state, result_of
@@ -356,14 +357,14 @@ class GuidedAnnealing:
         swaps, changes = np.zeros((n, 3), dtype=np.int64), np.zeros(n)
         start = walk.labels.copy()
         evaluator = guide.model.evaluator(walk.evaluator.supercell)
-        asked = kernels.anneal_guided(
+        asked = partners.anneal_guided(
             walk.model,
             (evaluator.walk_tables, evaluator.walk_state(start)),
             walk.rules,
             cooling,
             guide.error,
             best,
-            (swaps, changes),
+            partners.Log(swaps, changes),
             walk.rng,
         )
         walk.allowance.used += asked
@@ -426,5 +427,5 @@ def anneal_free(walk: Walk, labels: Labels, model: ClusterModel, tuning: Tuning)
     scale = max(float(np.abs(changes).mean()), 1e-12)
     cooling = kernels.Cooling(scale * tuning.free_first, scale * tuning.free_last, 0.0, 1.0)
     n = tuning.free_steps * len(walk.rules.sites)
-    kernels.anneal(pair, walk.rules, cooling, best, n, walk.rng)
+    partners.anneal_rows(pair, walk.rules, cooling, best, n, walk.rng)
     return best.labels

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from latticesearch.search import _kernels as kernels
+from latticesearch.search import _partner_kernels as partners
 from latticesearch.search.guided import FREE_SAMPLES, guided_search
 from latticesearch.search.polish import ENERGY_DECIMALS, Allowance
 from latticesearch.search.tiling import tiles_of
@@ -254,8 +255,9 @@ class ClockedAnnealing:
         """Cool fast with `n` swaps; return how far the energy varies over each temperature."""
         walk, n_readings = self.walk, READINGS * len(temperatures)
         steps = max(n // n_readings, 1)
-        spreads = kernels.fluctuations(
-            walk.model, walk.rules, temperatures, best, (READINGS, steps), walk.rng
+        by_rows = walk.evaluator.has_rows
+        spreads = partners.fluctuations(
+            walk.model, walk.rules, temperatures, best, (READINGS, steps), by_rows, walk.rng
         )
         walk.allowance.used += steps * n_readings
         return np.asarray(spreads / temperatures)
@@ -316,9 +318,7 @@ class ClockedAnnealing:
     ) -> None:
         """Anneal with `n` swaps between two temperatures, eV; take note of the pace."""
         began = time.monotonic()
-        cooling = kernels.Cooling(*temperatures, 0.0, 1.0)
-        used = int(kernels.anneal(walk.model, walk.rules, cooling, best, max(n, 1), walk.rng))
-        walk.allowance.used += used
+        used = walk.cool(temperatures, max(n, 1), best)
         seconds = time.monotonic() - began
         if walk is self.walk and seconds > MEASURABLE:
             self.pace = Pace(used, seconds)

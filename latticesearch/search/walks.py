@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticesearch.search import _kernels as kernels
+from latticesearch.search import _partner_kernels as partners
 from latticesearch.search.greedy import SearchResult
 from latticesearch.search.partial import UNDECIDED, complete_at_random, fill_forced
 from latticesearch.search.polish import ENERGY_DECIMALS, Allowance
@@ -71,6 +72,14 @@ class Walk:
         self.model = (self.evaluator.walk_tables, self.evaluator.walk_state(labels))
         self.allowance.used += 1
         kernels.keep_best(self.model[1], self.best)
+
+    def cool(self, temperatures: tuple[float, float], n: int, best: kernels.Best) -> int:
+        """Anneal with about `n` swaps between two temperatures, eV; return how many these were."""
+        anneal = partners.anneal_rows if self.evaluator.has_rows else kernels.anneal
+        cooling = kernels.Cooling(*temperatures, 0.0, 1.0)
+        used = int(anneal(self.model, self.rules, cooling, best, n, self.rng))
+        self.allowance.used += used
+        return used
 
     def sample(self, n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """Ask about random swaps; return them, (n, 3), and the changes of energy, eV."""

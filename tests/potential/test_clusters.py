@@ -133,6 +133,48 @@ def test_a_compiled_walk_keeps_the_energy(model, matrix):
     np.testing.assert_allclose(state.field, evaluator.walk_state(state.labels).field, atol=1e-11)
 
 
+@njit
+def row_of(tables, state, site, least):
+    _walk.swap_row(tables, state, site, least)
+
+
+@pytest.mark.parametrize(("model", "matrix"), CASES)
+def test_a_row_is_not_above_its_swaps(model, matrix):
+    cell = Supercell.from_matrix(model.basis.parent, matrix)
+    evaluator, labels = model.evaluator(cell), random_labels(cell, 1)[0]
+    state, least = evaluator.walk_state(labels), np.zeros(cell.n_sites)
+    tables = evaluator.walk_tables
+    has_triplet = np.diff(tables.start).reshape(cell.n_sites, -1) > 0
+    for site in range(cell.n_sites):
+        row_of(tables, state, site, least)
+        other = np.flatnonzero(labels != labels[site])
+        assert np.isinf(np.delete(least, other)).all()
+        exact = evaluator.swap_energies(labels, np.column_stack([other * 0 + site, other]))
+        assert (least[other] <= exact + 1e-11).all()
+        alone = ~has_triplet[site, other]
+        np.testing.assert_allclose(least[other][alone], exact[alone], atol=1e-11)
+
+
+def test_many_species_fill_more_than_one_block():
+    parent = ParentLattice.from_prototype("bcc", a=3.2, species=("Cr", "Mo", "Nb", "Ta", "V", "W"))
+    basis = ClusterBasis.of(parent, 4.6, 3.3)
+    model = ClusterModel.random(basis, 5, pair=0.1, triplet=0.1)
+    cell = Supercell.from_matrix(parent, [[2, 1, 0], [0, 2, 1], [1, 0, 2]])
+    evaluator, labels = model.evaluator(cell), random_labels(cell, 1)[0]
+    pairs = np.array([(i, j) for i in range(cell.n_sites) for j in range(i)])
+    swapped = np.repeat(labels[None], len(pairs), axis=0)
+    rows = np.arange(len(pairs))
+    swapped[rows, pairs[:, 0]], swapped[rows, pairs[:, 1]] = (
+        labels[pairs[:, 1]],
+        labels[pairs[:, 0]],
+    )
+    energies = evaluator.energies(np.vstack([labels, swapped])) * cell.n_sites
+    changes = evaluator.swap_energies(labels, pairs)
+    np.testing.assert_allclose(changes, energies[1:] - energies[0], atol=1e-11)
+    expected = reference.energy(model, cell, labels)
+    assert energies[0] == pytest.approx(expected, abs=1e-11)
+
+
 QUATERNARY = ParentLattice.from_prototype("bcc", a=3.2, species=("Mo", "Nb", "Ta", "W"))
 LONG_TRIPLETS = model_of(QUATERNARY, 5.7, 5.7)
 

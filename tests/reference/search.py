@@ -117,26 +117,65 @@ def draw_swap(labels, allowed, rng):
             return i, j
 
 
-def anneal(evaluator, labels, temperatures, seed, guide=None, noise=0.0):
-    """Metropolis swaps at given temperatures, with or without a guide; labels after each."""
+def anneal(evaluator, labels, temperatures, seed):
+    """Metropolis swaps at given temperatures; labels after each."""
     rng, labels, visited = SplitMix(seed), labels.copy(), []
     allowed = evaluator.supercell.allowed
     for temperature in temperatures:
-        guess, soft = 0.0, np.hypot(temperature, noise)
-        while True:
-            i, j = draw_swap(labels, allowed, rng)
-            if guide is None:
-                break
-            guess = guide.swap_energies(labels, np.array([[i, j]]))[0]
-            if guess <= 1e-10 or rng.unit() < np.exp(-guess / soft):
-                break
+        i, j = draw_swap(labels, allowed, rng)
         change = evaluator.swap_energies(labels, np.array([[i, j]]))[0]
-        exponent = change / temperature - (guess / soft if guide is not None else 0.0)
-        if exponent * (temperature if guide is None else 1.0) <= 1e-10 or rng.unit() < np.exp(
-            -exponent
-        ):
+        if change <= 1e-10 or rng.unit() < np.exp(-change / temperature):
             labels[[i, j]] = labels[[j, i]]
         visited.append(labels.copy())
+    return np.array(visited)
+
+
+def partners(labels, allowed, rng):
+    """A site with a choice, random numbers for all sites, and all partners from a random one on."""
+    open_sites = np.flatnonzero(allowed.sum(axis=1) > 1)
+    site = open_sites[rng.below(len(open_sites))]
+    units = [rng.unit() for _ in labels]
+    first = rng.below(len(labels))
+    for k in range(len(labels)):
+        other = (first + 1 + k) % len(labels)
+        a, b = labels[site], labels[other]
+        if a != b and allowed[site, b] and allowed[other, a]:
+            yield site, other, units[other]
+
+
+def anneal_rows(evaluator, labels, temperatures, seed):
+    """Metropolis swaps, a site with all partners at a time; labels after each question.
+
+    The temperature stays as it is while partners of one site are asked.
+    """
+    rng, labels, visited = SplitMix(seed), labels.copy(), []
+    while len(visited) < len(temperatures):
+        temperature = temperatures[len(visited)]
+        for i, j, unit in partners(labels, evaluator.supercell.allowed, rng):
+            change = evaluator.swap_energies(labels, np.array([[i, j]]))[0]
+            if change <= 1e-10 or unit < np.exp(-change / temperature):
+                labels[[i, j]] = labels[[j, i]]
+            visited.append(labels.copy())
+    return np.array(visited)
+
+
+def anneal_guided(evaluator, labels, temperatures, seed, guide, noise):
+    """Delayed acceptance, partners of one site after the other; labels after each question."""
+    rng, labels, visited = SplitMix(seed), labels.copy(), []
+    while len(visited) < len(temperatures):
+        temperature = temperatures[len(visited)]
+        soft = np.hypot(temperature, noise)
+        for i, j, unit in partners(labels, evaluator.supercell.allowed, rng):
+            pair = np.array([[i, j]])
+            guess = guide.swap_energies(labels, pair)[0]
+            if guess > 1e-10 and unit >= np.exp(-guess / soft):
+                continue
+            if len(visited) == len(temperatures):
+                break
+            change = evaluator.swap_energies(labels, pair)[0]
+            if rng.unit() < np.exp(guess / soft - change / temperature):
+                labels[[i, j]] = labels[[j, i]]
+            visited.append(labels.copy())
     return np.array(visited)
 
 

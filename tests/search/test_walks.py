@@ -1,11 +1,14 @@
 """Compiled walks against their twins, for two kinds of models."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from latticesearch.lattice import ParentLattice, Supercell
 from latticesearch.potential.mtp.basis import MtpBasis
 from latticesearch.search import _kernels as kernels
+from latticesearch.search import _partner_kernels as partners
 from latticesearch.search import certify
 from latticesearch.search.polish import Allowance, swap_pairs
 from latticesearch.search.strategies import POLISHES, polish_random
@@ -19,6 +22,7 @@ MTP = MtpBasis(level=6, species=BCC.species, cutoff=4.0).potential(seed=2)
 CELL = Supercell.from_matrix(BCC, [2, 2, 3])
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 0, 1], dtype=np.int8)
 MODELS = [toy_model(BCC), MTP]
+SPLIT = toy_model(B2)
 
 
 def walk_of(model, labels=LABELS, cell=CELL):
@@ -55,11 +59,59 @@ def test_annealing_walks_like_its_twin(model):
     )
 
 
+@pytest.mark.parametrize(("model", "parent"), [(MODELS[0], BCC), (MTP, BCC), (SPLIT, B2)])
+def test_annealing_by_rows_walks_like_its_twin(model, parent):
+    cell = CELL if parent is BCC else Supercell.from_matrix(B2, [2, 1, 3])
+    labels = LABELS if parent is BCC else np.array([0, 1, 0, 1, 1, 0, 1, 2, 2, 1, 2, 1], np.int8)
+    evaluator, pair, rules, best = walk_of(model, labels, cell)
+    used = partners.anneal_rows(pair, rules, kernels.Cooling(0.2, 0.01, 0.0, 1.0), best, 90, seed())
+    temperatures = 0.2 * (0.01 / 0.2) ** (np.arange(90) / 90)
+    visited = reference.anneal_rows(evaluator, labels, temperatures, 5)
+    assert 90 <= used == len(visited) < 90 + cell.n_sites
+    np.testing.assert_array_equal(pair[1].labels, visited[-1])
+    energies = evaluator.energies(np.vstack([labels, visited])) * cell.n_sites
+    assert best.energy[0] == pytest.approx(energies.min(), abs=1e-10)
+    assert cell.allowed[np.arange(cell.n_sites), pair[1].labels].all()
+
+
+def test_both_annealings_keep_the_boltzmann_distribution():
+    """Of all labelings of a small cell, at one temperature."""
+    cell = Supercell.from_matrix(BCC, [1, 2, 3])
+    labels = np.array([0, 0, 1, 1, 2, 2], dtype=np.int8)
+    evaluator, pair, rules, best = walk_of(MODELS[0], labels, cell)
+    every = np.unique(list(itertools.permutations(labels.tolist())), axis=0).astype(np.int8)
+    energies = evaluator.energies(every) * cell.n_sites
+    temperature = float(energies.std())
+    weights = np.exp(-(energies - energies.min()) / temperature)
+    expected = float(weights @ energies / weights.sum())
+    cooling, random_state = kernels.Cooling(temperature, temperature, 0.0, 1.0), seed()
+    for anneal in (kernels.anneal, partners.anneal_rows):
+        seen = []
+        for _ in range(8000):
+            anneal(pair, rules, cooling, best, 12, random_state)
+            seen.append(pair[1].energy[0])
+        # Every reading is nearly independent: six standard errors, and as many for correlations.
+        assert np.mean(seen) == pytest.approx(expected, abs=12 * energies.std() / np.sqrt(8000))
+        spread = np.sqrt(weights @ (energies - expected) ** 2 / weights.sum())
+        assert np.std(seen) == pytest.approx(spread, rel=0.1)
+
+
+def test_a_walk_by_rows_ends_where_nothing_can_be_swapped():
+    alike = np.zeros(CELL.n_sites, dtype=np.int8)
+    _, pair, rules, best = walk_of(MODELS[0], alike)
+    cooling = kernels.Cooling(0.2, 0.01, 0.0, 1.0)
+    assert partners.anneal_rows(pair, rules, cooling, best, 50, seed()) == 0
+
+
 @pytest.mark.parametrize("model", MODELS)
-def test_fluctuations_are_those_of_the_energies_read(model):
+@pytest.mark.parametrize("by_rows", [False, True])
+def test_fluctuations_are_those_of_the_energies_read(model, by_rows):
     evaluator, pair, rules, best = walk_of(model)
     temperatures = np.array([0.5, 0.2, 0.05])
-    spreads = kernels.fluctuations(pair, rules, temperatures, best, (8, 5), seed())
+    spreads = partners.fluctuations(pair, rules, temperatures, best, (8, 5), by_rows, seed())
+    if by_rows:  # so short a walk by rows asks about one site
+        assert (spreads > 0.0).any()
+        return
     visited = reference.anneal(evaluator, LABELS, np.repeat(temperatures, 40), 5)
     energies = evaluator.energies(np.array(visited)) * CELL.n_sites
     read = energies[4::5].reshape(3, 8)
@@ -72,22 +124,22 @@ def test_guided_annealing_walks_like_its_twin_and_notes_what_it_asked():
     evaluator, pair, rules, best = walk_of(MTP)
     guide = MODELS[0].evaluator(CELL)
     start = LABELS.copy()
-    swaps, changes = np.zeros((60, 3), dtype=np.int64), np.zeros(60)
-    used = kernels.anneal_guided(
+    log = partners.Log(np.zeros((60, 3), dtype=np.int64), np.zeros(60))
+    used = partners.anneal_guided(
         pair,
         (guide.walk_tables, guide.walk_state(LABELS)),
         rules,
         kernels.Cooling(0.2, 0.05, 0.0, 1.0),
         0.1,
         best,
-        (swaps, changes),
+        log,
         seed(),
     )
     temperatures = 0.2 * (0.05 / 0.2) ** (np.arange(60) / 60)
-    visited = reference.anneal(evaluator, LABELS, temperatures, 5, guide, 0.1)
+    visited = reference.anneal_guided(evaluator, LABELS, temperatures, 5, guide, 0.1)
     assert used == 60
     np.testing.assert_array_equal(pair[1].labels, visited[-1])
-    for (i, j, carried_out), change, after in zip(swaps, changes, visited, strict=True):
+    for (i, j, carried_out), change, after in zip(log.swaps, log.changes, visited, strict=True):
         asked = evaluator.swap_energies(start, np.array([[i, j]]))[0]
         assert change == pytest.approx(asked, abs=1e-10)
         if carried_out:
@@ -109,9 +161,9 @@ def test_a_frozen_guide_ends_the_walk():
     guide, lowest = next(strict_minima(cell))
     _, pair, rules, best = walk_of(MTP, lowest, cell)
     state = guide.walk_state(lowest)
-    log = (np.zeros((10, 3), dtype=np.int64), np.zeros(10))
+    log = partners.Log(np.zeros((10, 3), dtype=np.int64), np.zeros(10))
     cooling = kernels.Cooling(1e-9, 1e-9, 0.0, 1.0)
-    used = kernels.anneal_guided(
+    used = partners.anneal_guided(
         pair, (guide.walk_tables, state), rules, cooling, 0.0, best, log, seed()
     )
     assert used == 0

@@ -19,16 +19,35 @@ class ClusterTables(NamedTuple):
     points
         (n_sites, n_species): of each species alone on each site.
     neighbours
-        ``neighbours[i, r] = j``: sites that share a pair with site i; padded with -1,
+        ``neighbours[i, r] = j``: sites that share a cluster with site i; padded with -1,
         (n_sites, n_rows).
     class_of
         Row of `pairs` of two sites, -1 for none, (n_sites, n_sites).
     pairs
-        (n_classes, n_species, n_species).
+        (n_classes + 1, n_species, width): of a site's species with each species of another, padded
+        to `width`; the last class is zero.
     second, third, oriented, start
         Ordered triples, as in `ClusterGeometry`.
     triplets
         (n_oriented, n_species, n_species, n_species).
+    near
+        (n_sites, n_rows, 2): the neighbours with the first of their lines in `pairs`, which are
+        numbered through; padded with -1.
+    triples
+        (n, 3): second and third site of the ordered triples, and the first of their lines in
+        `triplet_lines`.
+    triplet_lines
+        (n_oriented + 1, n_species, n_species, width): axes are the species of the first site, of
+        the third, of the second, padded; the last table is zero.
+    pair_swaps
+        (n_classes, n_species, n_species): what is missed when two sites of these species swap and
+        the changes of two flips are added.
+    triplet_swaps
+        (n_oriented * n_species * n_species, n_species): the same of the first two sites of a
+        triple, and the species of the third.
+    floors
+        (n_classes * n_species, n_species): `pair_swaps` and the least of `triplet_swaps` of all
+        triples that begin with the two sites, whatever the third ones are.
     """
 
     points: npt.NDArray[np.float64]
@@ -40,6 +59,12 @@ class ClusterTables(NamedTuple):
     oriented: npt.NDArray[np.int64]
     start: npt.NDArray[np.int64]
     triplets: npt.NDArray[np.float64]
+    near: npt.NDArray[np.int32]
+    triples: npt.NDArray[np.int32]
+    triplet_lines: npt.NDArray[np.float64]
+    pair_swaps: npt.NDArray[np.float64]
+    triplet_swaps: npt.NDArray[np.float64]
+    floors: npt.NDArray[np.float64]
 
 
 class FeatureTables(NamedTuple):

@@ -14,12 +14,9 @@ from numba import njit, types
 from numba.extending import overload
 
 from latticesearch.potential import _walk
-from latticesearch.potential.clusters._kernels import (
-    ClusterTables,
-    field_of,
-    mean_field_energy,
-    site_energies,
-)
+from latticesearch.potential._walk import INLINE, LEAN
+from latticesearch.potential.clusters._blocks import BLOCK, add_difference
+from latticesearch.potential.clusters._kernels import ClusterTables, field_of, mean_field_energy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,58 +74,130 @@ class ClusterPartialState(NamedTuple):
     field: npt.NDArray[np.float64]
 
 
-@njit(cache=True)
+@njit(**INLINE)
+def _add_line(field: Any, i: int, table: Any, new: int, old: int) -> None:
+    """Add to the field of site i the difference of two lines of a table."""
+    width = field.shape[1]
+    for first in range(0, width, BLOCK):
+        add_difference(field, i * width + first, table, new * width + first, old * width + first)
+
+
+@njit(**LEAN)
 def _move_field(tables: ClusterTables, state: ClusterState, site: int, species: int) -> None:
     """Set one site's species and bring the fields of all others up to date."""
-    n_sites, n_species = state.field.shape
-    labels, field, old = state.labels, state.field, state.labels[site]
-    for r in range(tables.neighbours.shape[1]):
-        j = tables.neighbours[site, r]
+    labels, old = state.labels, np.int64(state.labels[site])
+    n_sites, n_species = tables.points.shape
+    for r in range(tables.near.shape[1]):
+        j, line = tables.near[site, r, 0], np.int64(tables.near[site, r, 1])
         if j < 0:
             break
-        part = tables.pairs[tables.class_of[site, j]]
-        for z in range(n_species):
-            field[j, z] += part[species, z] - part[old, z]
+        _add_line(state.field, j, tables.pairs, line + species, line + old)
+    new, old = species * n_species, old * n_species
     for t in range(tables.start[site * n_sites], tables.start[(site + 1) * n_sites]):
-        j, other = tables.second[t], labels[tables.third[t]]
-        table = tables.triplets[tables.oriented[t]]
-        for z in range(n_species):
-            field[j, z] += table[species, z, other] - table[old, z, other]
+        j = tables.triples[t, 0]
+        line = np.int64(tables.triples[t, 2]) + labels[tables.triples[t, 1]]
+        _add_line(state.field, j, tables.triplet_lines, line + new, line + old)
     labels[site] = species
 
 
-@njit(cache=True)
+@njit(**INLINE)
 def _common(tables: ClusterTables, labels: npt.NDArray[np.int8], i: int, j: int) -> float:
     """Return what the sum of two flips misses when sites i and j swap, eV."""
-    a, b = labels[i], labels[j]
+    a, b, n_species = labels[i], labels[j], tables.points.shape[1]
     energy = 0.0
     row = tables.class_of[i, j]
     if row >= 0:
-        p = tables.pairs[row]
-        energy += p[b, a] + p[a, b] - p[a, a] - p[b, b]
+        energy += tables.pair_swaps[row, a, b]
     first = i * labels.size + j
     for t in range(tables.start[first], tables.start[first + 1]):
-        p = tables.triplets[tables.oriented[t]]
-        k = labels[tables.third[t]]
-        energy += p[b, a, k] + p[a, b, k] - p[a, a, k] - p[b, b, k]
+        line = (tables.oriented[t] * n_species + a) * n_species + b
+        energy += tables.triplet_swaps[line, labels[tables.third[t]]]
     return energy
 
 
-@njit(cache=True)
+@njit(**LEAN)
 def begin(tables: ClusterTables, state: ClusterState) -> None:
     """Work out a state from its labels; see `latticesearch.potential._walk.begin`."""
-    n_sites, n_species = state.field.shape
-    occupations = np.zeros((n_sites, n_species))
-    for i in range(n_sites):
-        occupations[i, state.labels[i]] = 1.0
-    for i in range(n_sites):
-        for z in range(n_species):
-            state.field[i, z] = field_of(tables, occupations, i, z)
-    state.energy[0] = site_energies(tables, state.labels.reshape(1, n_sites)).sum()
+    labels, field = state.labels, state.field
+    for i in range(labels.size):
+        for z in range(field.shape[1]):
+            field[i, z] = 0.0
+    _add_pairs(tables, labels, field)
+    pairs = _own(field, labels)
+    # Each of the two other sites of a triplet adds it to the field of the third.
+    for i in range(labels.size):
+        for z in range(field.shape[1]):
+            field[i, z] *= 2.0
+    _add_triplets(tables, labels, field)
+    both, points = 0.5 * _own(field, labels), 0.0
+    for i in range(labels.size):
+        points += tables.points[i, labels[i]]
+        for z in range(tables.points.shape[1]):
+            field[i, z] = 0.5 * field[i, z] + tables.points[i, z]
+    state.energy[0] = points + pairs / 2.0 + (both - pairs) / 3.0
     state.pending[4] = 0
 
 
-@njit(cache=True)
+@njit(**LEAN)
+def _add_pairs(
+    tables: ClusterTables, labels: npt.NDArray[np.int8], field: npt.NDArray[np.float64]
+) -> None:
+    """Add to the fields of all others what every site as it is brings by pairs."""
+    nothing = (tables.pairs.shape[0] - 1) * tables.pairs.shape[1]
+    for i in range(labels.size):
+        for r in range(tables.near.shape[1]):
+            j, line = tables.near[i, r, 0], np.int64(tables.near[i, r, 1])
+            if j < 0:
+                break
+            _add_line(field, j, tables.pairs, line + labels[i], nothing)
+
+
+@njit(**LEAN)
+def _add_triplets(
+    tables: ClusterTables, labels: npt.NDArray[np.int8], field: npt.NDArray[np.float64]
+) -> None:
+    """Add to the fields what every ordered triple brings to its second site."""
+    n_sites, n_species = tables.points.shape
+    nothing = (tables.triplet_lines.shape[0] - 1) * n_species * n_species
+    for i in range(n_sites):
+        for t in range(tables.start[i * n_sites], tables.start[(i + 1) * n_sites]):
+            line = np.int64(tables.triples[t, 2]) + labels[tables.triples[t, 1]]
+            line += labels[i] * n_species
+            _add_line(field, tables.triples[t, 0], tables.triplet_lines, line, nothing)
+
+
+@njit(**LEAN)
+def _own(field: npt.NDArray[np.float64], labels: npt.NDArray[np.int8]) -> float:
+    """Return the sum of the fields of all sites at their species, eV."""
+    total = 0.0
+    for i in range(labels.size):
+        total += field[i, labels[i]]
+    return total
+
+
+@njit(**INLINE)
+def swap_row(
+    tables: ClusterTables, state: ClusterState, site: int, least: npt.NDArray[np.float64]
+) -> None:
+    """Find out what the swaps of a site cost; see `latticesearch.potential._walk.swap_row`.
+
+    The third sites of triplets are not looked at: what they can spare is taken off.
+    """
+    labels, field = state.labels, state.field
+    a = labels[site]
+    for j in range(labels.size):
+        b = labels[j]
+        change = field[j, a] - field[j, b] + field[site, b] - field[site, a]
+        least[j] = np.inf if b == a else change
+    floors = tables.floors
+    for r in range(tables.near.shape[1]):
+        j, line = tables.near[site, r, 0], np.int64(tables.near[site, r, 1])
+        if j < 0:
+            break
+        least[j] += floors[line + a, labels[j]]
+
+
+@njit(**INLINE)
 def _accept(tables: ClusterTables, state: ClusterState) -> None:
     for c in range(2):
         if state.pending[2 * c] >= 0:
@@ -188,14 +257,14 @@ def _move_averages(
                     state.field[j, z] += weight * table[mine, z, other]
 
 
-@njit(cache=True)
+@njit(**INLINE)
 def _flip_change(tables: ClusterTables, state: ClusterState, site: int, species: int) -> float:
     state.pending[0], state.pending[1], state.pending[2] = site, species, -1
     state.change[0] = state.field[site, species] - state.field[site, state.labels[site]]
     return float(state.change[0])
 
 
-@njit(cache=True)
+@njit(**INLINE)
 def _swap_change(tables: ClusterTables, state: ClusterState, one: int, other: int) -> float:
     a, b = state.labels[one], state.labels[other]
     state.pending[0], state.pending[1] = one, b
@@ -233,7 +302,7 @@ def _is_ours(tables: Any) -> bool:
 # the arguments with those of the implementation, so all of them stand there.
 
 
-@overload(_walk.begin)
+@overload(_walk.begin, jit_options=LEAN)
 def _overload_begin(tables: Any, state: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any) -> Any:
         begin(tables, state)
@@ -241,7 +310,7 @@ def _overload_begin(tables: Any, state: Any) -> Callable[..., Any] | None:
     return carry_out if _is_ours(tables) else None
 
 
-@overload(_walk.accept)
+@overload(_walk.accept, jit_options=INLINE)
 def _overload_accept(tables: Any, state: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any) -> Any:
         _accept(tables, state)
@@ -257,7 +326,7 @@ def _overload_begin_partial(tables: Any, state: Any) -> Callable[..., Any] | Non
     return carry_out if _is_ours(tables) else None
 
 
-@overload(_walk.flip_change)
+@overload(_walk.flip_change, jit_options=INLINE)
 def _overload_flip(tables: Any, state: Any, site: Any, species: Any) -> Callable[..., Any] | None:
     def ask(tables: Any, state: Any, site: Any, species: Any) -> Any:
         return _flip_change(tables, state, site, species)
@@ -265,7 +334,7 @@ def _overload_flip(tables: Any, state: Any, site: Any, species: Any) -> Callable
     return ask if _is_ours(tables) else None
 
 
-@overload(_walk.swap_change)
+@overload(_walk.swap_change, jit_options=INLINE)
 def _overload_swap(tables: Any, state: Any, one: Any, other: Any) -> Callable[..., Any] | None:
     def ask(tables: Any, state: Any, one: Any, other: Any) -> Any:
         return _swap_change(tables, state, one, other)
@@ -287,5 +356,13 @@ def _overload_decide_change(
 def _overload_decide(tables: Any, state: Any, site: Any, species: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any, site: Any, species: Any) -> Any:
         _decide(tables, state, site, species)
+
+    return carry_out if _is_ours(tables) else None
+
+
+@overload(_walk.swap_row, jit_options=INLINE)
+def _overload_row(tables: Any, state: Any, site: Any, changes: Any) -> Callable[..., Any] | None:
+    def carry_out(tables: Any, state: Any, site: Any, changes: Any) -> Any:
+        swap_row(tables, state, site, changes)
 
     return carry_out if _is_ours(tables) else None

@@ -30,7 +30,7 @@ class ClusterGeometry:
     points : (n_sites, n_species, n_parameters)
         As in `ClusterBasis`, with all that folds into one site.
     class_of : (n_sites, n_sites) int32
-        Class of the ordered pair of sites; -1 where no cluster contains both of them alone.
+        Class of the ordered pair of sites; -1 where no cluster contains both of them.
     pair_tables : (n_classes, n_species, n_species, n_parameters)
         Axes: species of the first site, of the second. Each pair of sites counts once.
     second, third, oriented : (n,) int64
@@ -50,6 +50,48 @@ class ClusterGeometry:
     oriented: Integers
     start: Integers
     triplet_tables: Floats
+
+    @cached_property
+    def neighbours(self) -> Integers:
+        """Sites that share a cluster with each site, in their order, (n_sites, n_rows), and -1."""
+        seen = self.class_of >= 0
+        n_rows = int(seen.sum(axis=1).max(initial=0))
+        # A stable sort by "not seen" puts the seen sites first.
+        neighbours = np.argsort(~seen, axis=1, kind="stable")[:, :n_rows].astype(np.int64)
+        neighbours[~np.take_along_axis(seen, neighbours, axis=1)] = -1
+        return neighbours
+
+    @cached_property
+    def near(self) -> npt.NDArray[np.int32]:
+        """Neighbours and first lines of their pair tables, as in `ClusterTables`."""
+        lines = np.take_along_axis(self.class_of, self.neighbours, axis=1) * self.points.shape[1]
+        return np.stack([self.neighbours, lines], axis=2).astype(np.int32)
+
+    @cached_property
+    def triples(self) -> npt.NDArray[np.int32]:
+        """Other sites and first lines of ordered triples, as in `ClusterTables`.
+
+        Those of one first site are dealt out so that the second changes from each to the next: a
+        processor that adds to one site waits for the last addition to it.
+        """
+        lines = self.oriented * self.points.shape[1] ** 2
+        pair = np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
+        turn = np.arange(len(pair)) - self.start[pair]
+        order = np.lexsort((self.second, turn, pair // len(self.class_of)))
+        triples = np.column_stack([self.second, self.third, lines])[order]
+        return np.ascontiguousarray(triples, dtype=np.int32)
+
+    @cached_property
+    def triples_of_classes(self) -> tuple[Integers, Integers]:
+        """Class and row of `triplet_tables`, (n,) each, of the triples that begin with one pair.
+
+        One pair of sites stands for each class.
+        """
+        classes, pairs = np.unique(self.class_of, return_index=True)
+        pairs, classes = pairs[classes >= 0], classes[classes >= 0].astype(np.int64)
+        numbers = self.start[pairs + 1] - self.start[pairs]
+        rows = [np.arange(self.start[pair], self.start[pair + 1]) for pair in pairs.tolist()]
+        return np.repeat(classes, numbers), self.oriented[np.concatenate([*rows, [0]])[:-1]]
 
     @cached_property
     def pair_columns(self) -> Integers:
@@ -102,6 +144,7 @@ def _fold(supercell: Supercell, basis: ClusterBasis) -> ClusterGeometry:
     n_sites = supercell.n_sites
     fold = _Fold(supercell, basis)
     sites, oriented, tables = fold.add_all()
+    fold.is_used[fold.classes[sites[:, 0], sites[:, 1]]] = True
     class_of = np.where(fold.is_used[fold.classes], fold.classes, -1)
     used = np.flatnonzero(fold.is_used)
     renumbered = np.full(len(fold.is_used) + 1, -1, dtype=np.int32)

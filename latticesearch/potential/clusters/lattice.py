@@ -11,6 +11,7 @@ from latticesearch.errors import InputError
 from latticesearch.potential.clusters import _kernels as kernels
 from latticesearch.potential.clusters import _row_kernels as row_kernels
 from latticesearch.potential.clusters import _walk_kernels as walk_kernels
+from latticesearch.potential.clusters._blocks import BLOCK
 from latticesearch.potential.clusters.environments import swap_tables
 from latticesearch.potential.clusters.geometry import cluster_geometry
 
@@ -71,10 +72,15 @@ class ClusterLatticeEvaluator:
         """What compiled walks need besides a state."""
         return self._tables
 
+    @property
+    def has_rows(self) -> bool:
+        """All swaps of a site are look-ups."""
+        return True
+
     def walk_state(self, labels: Labels) -> walk_kernels.ClusterState:
         """Return the state of a walk that starts at `labels`, (n_sites,)."""
         labels = np.array(self._checked(labels, 1))
-        shape = (len(labels), len(self._tables.points[0]))
+        shape = (len(labels), self._tables.pairs.shape[2])
         state = walk_kernels.ClusterState(
             labels, np.zeros(1), np.zeros(shape), np.zeros(5, dtype=np.int64), np.zeros(1)
         )
@@ -199,19 +205,42 @@ class ClusterLatticeEvaluator:
 
 def _tables(geometry: ClusterGeometry, coefficients: Floats) -> kernels.ClusterTables:
     """Multiply the functions with their coefficients."""
-    seen = geometry.class_of >= 0
-    n_rows = int(seen.sum(axis=1).max(initial=0))
-    # Stable sort by "not seen" puts the seen sites first, in the order of their indices.
-    neighbours = np.argsort(~seen, axis=1, kind="stable")[:, :n_rows].astype(np.int64)
-    neighbours[~np.take_along_axis(seen, neighbours, axis=1)] = -1
+    pairs = geometry.pair_tables @ coefficients
+    triplets = np.ascontiguousarray(geometry.triplet_tables @ coefficients)
+    # An exchange of the species of two sites keeps a pair of them, which two flips do not.
+    exchanged, kept = pairs + pairs.swapaxes(1, 2), np.einsum("naa->na", pairs)
+    pair_swaps = exchanged - kept[:, :, None] - kept[:, None, :]
+    exchanged, kept = triplets + triplets.swapaxes(1, 2), np.einsum("naak->nak", triplets)
+    triplet_swaps = exchanged - kept[:, :, None] - kept[:, None, :]
+    floors, (classes, rows) = pair_swaps.copy(), geometry.triples_of_classes
+    np.add.at(floors, classes, triplet_swaps.min(axis=3, initial=np.inf)[rows])
     return kernels.ClusterTables(
         np.ascontiguousarray(geometry.points @ coefficients),
-        neighbours,
+        geometry.neighbours,
         geometry.class_of,
-        np.ascontiguousarray(geometry.pair_tables @ coefficients),
+        _padded(pairs),
         geometry.second,
         geometry.third,
         geometry.oriented,
         geometry.start,
-        np.ascontiguousarray(geometry.triplet_tables @ coefficients),
+        triplets,
+        geometry.near,
+        geometry.triples,
+        _padded(triplets.swapaxes(2, 3)),
+        np.ascontiguousarray(pair_swaps),
+        np.ascontiguousarray(triplet_swaps).reshape(-1, pairs.shape[1]),
+        floors.reshape(-1, pairs.shape[1]),
     )
+
+
+def _padded(tables: Floats) -> Floats:
+    """Return tables, (n, ..., n_species), with a last one of zeros and lines of whole blocks."""
+    width = padded_width(tables.shape[-1])
+    padded = np.zeros((len(tables) + 1, *tables.shape[1:-1], width))
+    padded[:-1, ..., : tables.shape[-1]] = tables
+    return padded
+
+
+def padded_width(n_species: int) -> int:
+    """Return the number of doubles in a line of so many species."""
+    return -(-n_species // BLOCK) * BLOCK

@@ -12,11 +12,12 @@ of lane l is ``work[k * LANES + l]``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
 
+from latticesearch.potential._walk import LEAN
 from latticesearch.potential.mtp._lanes import (
     LANES,
     SQUARE,
@@ -33,14 +34,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.potential.mtp._lanes import Lanes
-
-
-LEAN: dict[str, Any] = {"cache": True, "_nrt": False}
-"""How kernels are compiled that allocate nothing.
-
-Numba counts the references to each array of a tuple whenever a function gets it. Where nothing is
-allocated there is nothing to count, and a flip takes half the time.
-"""
 
 
 class Contraction(NamedTuple):

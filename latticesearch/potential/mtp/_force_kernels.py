@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numba import njit
 
+from latticesearch.potential._walk import LEAN
 from latticesearch.potential.mtp._contraction import (
-    LEAN,
     Contraction,
     aligned,
     differentiate,

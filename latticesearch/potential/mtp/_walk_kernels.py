@@ -15,7 +15,8 @@ from numba import njit, types
 from numba.extending import overload
 
 from latticesearch.potential import _walk
-from latticesearch.potential.mtp._contraction import LEAN, contract_rows
+from latticesearch.potential._walk import LEAN
+from latticesearch.potential.mtp._contraction import contract_rows
 from latticesearch.potential.mtp._lanes import LANES, load, minus, plus, splat, store, times_plus
 from latticesearch.potential.mtp._lattice_kernels import (
     LatticeTables,
@@ -463,6 +464,17 @@ def _overload_flip(tables: Any, state: Any, site: Any, species: Any) -> Callable
 def _overload_swap(tables: Any, state: Any, one: Any, other: Any) -> Callable[..., Any] | None:
     def ask(tables: Any, state: Any, one: Any, other: Any) -> Any:
         return _swap_change(tables, state, one, other)
+
+    return ask if _is_ours(tables) else None
+
+
+@overload(_walk.swap_row, jit_options=LEAN)
+def _overload_row(tables: Any, state: Any, site: Any, least: Any) -> Callable[..., Any] | None:
+    def ask(tables: Any, state: Any, site: Any, least: Any) -> Any:
+        for j in range(least.size):
+            least[j] = np.inf
+            if state.labels[j] != state.labels[site]:
+                least[j] = _swap_change(tables, state, site, j)
 
     return ask if _is_ours(tables) else None
 

@@ -138,6 +138,11 @@ class MtpLatticeEvaluator:
         """The tables that the compiled functions of `latticesearch.potential._walk` take."""
         return self._tables
 
+    @property
+    def has_rows(self) -> bool:
+        """Every swap costs the sites that see it."""
+        return False
+
     def walk_state(self, labels: Labels) -> walk_kernels.WalkState:
         """Return a new state of `labels`, (n_sites,), worked out, for the same functions."""
         labels = self._checked(labels, 1)

@@ -1,0 +1,343 @@
+"""Compiled walks under models that answer all swaps of one site at once.
+
+A cluster expansion keeps what every site would cost as every species, so all swaps of a site cost
+little more than a few of them. The walks here choose a site and ask its partners in turn, from a
+random one on; each partner asked is one evaluation. That is Metropolis' walk with another order
+of the questions: asking in turn keeps the Boltzmann distribution as asking at random does
+(Manousiouthakis & Deem, J. Chem. Phys. 110, 2753 (1999)).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from latticesearch.potential._walk import INLINE, LEAN, accept, swap_change, swap_row
+from latticesearch.search._kernels import (
+    DRAWS,
+    SAME,
+    Best,
+    Cooling,
+    Rules,
+    anneal,
+    is_accepted,
+    is_swap,
+    keep_best,
+    may_pass,
+    random_below,
+    random_unit,
+)
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from latticesearch.search._kernels import Model
+
+
+PATIENCE = 5000
+"""Partners that a guide refuses in a row before a walk counts as frozen."""
+
+
+class Row(NamedTuple):
+    """All swaps of one site.
+
+    Parameters
+    ----------
+    least
+        (n_sites,): what the swap with each site costs at least, eV; infinite where there is none.
+    units
+        (n_sites,): random numbers in [0, 1).
+    passes
+        (n_sites,): which swaps may be accepted, by their least cost.
+    is_free
+        Every site may have every species.
+    """
+
+    least: npt.NDArray[np.float64]
+    units: npt.NDArray[np.float64]
+    passes: npt.NDArray[np.bool_]
+    is_free: bool
+
+
+@njit(cache=True)
+def empty_row(rules: Rules) -> Row:
+    """Return a row to be filled."""
+    n_sites = rules.allowed.shape[0]
+    is_free = bool(rules.allowed.all())
+    return Row(np.empty(n_sites), np.empty(n_sites), np.empty(n_sites, np.bool_), is_free)
+
+
+@njit(**INLINE)
+def _draw_all(row: Row, rng: npt.NDArray[np.uint64]) -> None:
+    """Draw a random number for each site, the same as one `random_unit` after the other gives."""
+    seed = rng[0]
+    for j in range(row.units.size):
+        z = seed + np.uint64(j + 1) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+        row.units[j] = float(z >> np.uint64(11)) * 2.0**-53
+    rng[0] = seed + np.uint64(row.units.size) * np.uint64(0x9E3779B97F4A7C15)
+
+
+@njit(**INLINE)
+def fill_row(model: Model, rules: Rules, site: int, temperature: float, row: Row) -> None:
+    """Find out which swaps of a site may be accepted with the random numbers of the row."""
+    tables, state = model
+    least = row.least
+    swap_row(tables, state, site, least)
+    if not row.is_free:
+        for j in range(least.size):
+            if not is_swap(rules, state.labels, site, j):
+                least[j] = np.inf
+    _test_all(row, 1.0 / temperature)
+
+
+@njit(**INLINE)
+def _test_all(row: Row, beta: float) -> None:
+    for j in range(row.least.size):
+        cost = row.least[j] * beta
+        row.passes[j] = may_pass(row.units[j], max(cost, 0.0))
+
+
+@njit(cache=True)
+def anneal_rows(
+    model: Model,
+    rules: Rules,
+    cooling: Cooling,
+    best: Best,
+    n_steps: int,
+    rng: npt.NDArray[np.uint64],
+) -> int:
+    """Metropolis swaps while cooling, a site with all partners at a time.
+
+    Returns the number of evaluations, which may exceed `n_steps` by those of one site.
+    """
+    return _anneal_rows(model, rules, cooling, best, n_steps, rng, empty_row(rules))  # type: ignore[no-any-return]
+
+
+@njit(**LEAN)
+def _anneal_rows(
+    model: Model,
+    rules: Rules,
+    cooling: Cooling,
+    best: Best,
+    n_steps: int,
+    rng: npt.NDArray[np.uint64],
+    row: Row,
+) -> int:
+    ratio = np.log(cooling.last / cooling.first)
+    span = (cooling.end - cooling.begin) / max(n_steps, 1)
+    asked, in_vain = 0, 0
+    while asked < n_steps and in_vain < DRAWS:
+        site = rules.sites[random_below(rng, rules.sites.size)]
+        temperature = cooling.first * np.exp(ratio * (cooling.begin + asked * span))
+        before = asked
+        asked += _ask_row(model, rules, site, temperature, row, best, rng)
+        in_vain = in_vain + 1 if asked == before else 0
+    return asked
+
+
+@njit(**INLINE)
+def _ask_row(
+    model: Model,
+    rules: Rules,
+    site: int,
+    temperature: float,
+    row: Row,
+    best: Best,
+    rng: npt.NDArray[np.uint64],
+) -> int:
+    """Ask all partners of a site in turn; return how many these were."""
+    tables, state = model
+    n, asked = state.labels.size, 0
+    _draw_all(row, rng)
+    fill_row(model, rules, site, temperature, row)
+    other = random_below(rng, n)
+    for _ in range(n):
+        other = other + 1 if other + 1 < n else 0
+        asked += row.least[other] < np.inf
+        if not row.passes[other]:
+            continue
+        change = swap_change(tables, state, site, other)
+        if change <= SAME or is_accepted(row.units[other], change / temperature):
+            accept(tables, state)
+            keep_best(state, best)
+            fill_row(model, rules, site, temperature, row)
+    return asked
+
+
+@njit(cache=True)
+def fluctuations(
+    model: Model,
+    rules: Rules,
+    temperatures: npt.NDArray[np.float64],
+    best: Best,
+    readings: tuple[int, int],
+    by_rows: bool,
+    rng: npt.NDArray[np.uint64],
+) -> npt.NDArray[np.float64]:
+    """Anneal at one temperature after the other; return how far the energy varies at each.
+
+    Parameters
+    ----------
+    model, rules
+        Of the cell.
+    temperatures
+        (n,), eV, falling.
+    best
+        Brought up to date.
+    readings
+        How often the energy is read at each temperature, and the swaps between. The first quarter
+        of the readings is not used.
+    by_rows
+        Ask a site with all partners at a time.
+    rng
+        State of the random numbers.
+
+    Returns
+    -------
+    (n,) standard deviations, eV.
+    """
+    state = model[1]
+    number, n_steps = readings
+    spreads = np.zeros(temperatures.size)
+    energies = np.zeros(number)
+    for k in range(temperatures.size):
+        still = Cooling(temperatures[k], temperatures[k], 0.0, 1.0)
+        for reading in range(number):
+            if by_rows:
+                anneal_rows(model, rules, still, best, n_steps, rng)
+            else:
+                anneal(model, rules, still, best, n_steps, rng)
+            energies[reading] = state.energy[0]
+        spreads[k] = energies[number // 4 :].std()
+    return spreads
+
+
+class Log(NamedTuple):
+    """What a guided walk asked the model.
+
+    Parameters
+    ----------
+    swaps
+        (n, 3): two sites, and 1 where they were swapped.
+    changes
+        (n,) answers, eV.
+    """
+
+    swaps: npt.NDArray[np.int64]
+    changes: npt.NDArray[np.float64]
+
+
+@njit(cache=True)
+def anneal_guided(
+    model: Model,
+    guide: Model,
+    rules: Rules,
+    cooling: Cooling,
+    noise: float,
+    best: Best,
+    log: Log,
+    rng: npt.NDArray[np.uint64],
+) -> int:
+    """Metropolis swaps that a cheap guide has to accept before the model is asked.
+
+    Delayed acceptance (Christen & Fox, J. Comput. Graph. Stat. 14, 795 (2005)): what the guide
+    lets through is accepted with the ratio of the two Boltzmann factors, so the model's
+    distribution is met whatever the guide is; a good guide saves most of the evaluations. Its
+    temperature is the higher the larger its error. The guide is asked for a site with all partners
+    at a time.
+
+    Parameters
+    ----------
+    model, guide
+        Of one cell, with equal labels.
+    rules, cooling
+        Of the walk.
+    noise
+        Error of the guide's changes, eV.
+    best
+        Brought up to date.
+    log
+        Receives what is asked; its length is the number of evaluations.
+    rng
+        State of the random numbers.
+
+    Returns
+    -------
+    int
+        Number of evaluations, fewer than fit into the log where the walk froze.
+    """
+    return _anneal_guided((model, guide), rules, cooling, noise, best, log, rng, empty_row(rules))  # type: ignore[no-any-return]
+
+
+@njit(**LEAN)
+def _anneal_guided(
+    models: tuple[Model, Model],
+    rules: Rules,
+    cooling: Cooling,
+    noise: float,
+    best: Best,
+    log: Log,
+    rng: npt.NDArray[np.uint64],
+    row: Row,
+) -> int:
+    n_steps = log.changes.size
+    ratio = np.log(cooling.last / cooling.first)
+    span = (cooling.end - cooling.begin) / max(n_steps, 1)
+    asked, in_vain = 0, 0
+    while asked < n_steps and in_vain * row.least.size < PATIENCE:
+        site = rules.sites[random_below(rng, rules.sites.size)]
+        temperature = cooling.first * np.exp(ratio * (cooling.begin + asked * span))
+        soft = np.sqrt(temperature * temperature + noise * noise)
+        before = asked
+        notes = (best, log, asked)
+        asked = _ask_guided(models, rules, site, (temperature, soft), row, notes, rng)
+        in_vain = in_vain + 1 if asked == before else 0
+    return asked
+
+
+@njit(**INLINE)
+def _ask_guided(
+    models: tuple[Model, Model],
+    rules: Rules,
+    site: int,
+    temperatures: tuple[float, float],
+    row: Row,
+    notes: tuple[Best, Log, int],
+    rng: npt.NDArray[np.uint64],
+) -> int:
+    """Ask the guide about all partners of a site, and the model about those that pass.
+
+    `notes` are the best, the log, and how much stands in it; returns how much does afterwards.
+    """
+    (tables, state), guide = models
+    best, log, asked = notes
+    temperature, soft = temperatures
+    n = state.labels.size
+    _draw_all(row, rng)
+    fill_row(guide, rules, site, soft, row)
+    other = random_below(rng, n)
+    for _ in range(n):
+        other = other + 1 if other + 1 < n else 0
+        if not row.passes[other]:
+            continue
+        guess = swap_change(guide[0], guide[1], site, other)
+        if guess > SAME and not is_accepted(row.units[other], guess / soft):
+            continue
+        if asked == log.changes.size:
+            break
+        change = swap_change(tables, state, site, other)
+        log.swaps[asked, 0], log.swaps[asked, 1], log.swaps[asked, 2] = site, other, 0
+        log.changes[asked] = change
+        if is_accepted(random_unit(rng), change / temperature - guess / soft):
+            log.swaps[asked, 2] = 1
+            accept(tables, state)
+            accept(guide[0], guide[1])
+            keep_best(state, best)
+            fill_row(guide, rules, site, soft, row)
+        asked += 1
+    return asked
