@@ -15,7 +15,11 @@ import numpy as np
 from scipy.linalg.blas import dsymv, dsyrk
 from scipy.linalg.lapack import dposv
 
-from latticesearch.potential.clusters import ClusterBasis, ClusterModel
+from latticesearch.potential.clusters import (
+    ClusterBasis,
+    ClusterLatticeEvaluator,
+    ClusterModel,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.lattice import Labelings, ParentLattice, Supercell
-    from latticesearch.potential.clusters import ClusterLatticeEvaluator
     from latticesearch.potential.clusters.basis import Clusters
 
     Floats = npt.NDArray[np.float64]
@@ -199,7 +202,13 @@ class Surrogate:
 @lru_cache(maxsize=512)
 def features(basis: ClusterBasis, supercell: Supercell) -> ClusterLatticeEvaluator:
     """Return an evaluator whose rows are those of any expansion in this basis."""
-    return ClusterModel(basis, np.zeros(basis.n_parameters)).evaluator(supercell)
+    return ClusterLatticeEvaluator(_blank(basis), supercell)
+
+
+@lru_cache(maxsize=64)
+def _blank(basis: ClusterBasis) -> ClusterModel:
+    """Return an expansion without energies."""
+    return ClusterModel(basis, np.zeros(basis.n_parameters))
 
 
 @dataclass(eq=False)

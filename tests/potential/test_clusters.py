@@ -1,5 +1,7 @@
 """The cluster expansion: energies, symmetry, changes, mean field, compiled walks."""
 
+import pickle
+
 import numpy as np
 import pytest
 from numba import njit
@@ -7,7 +9,7 @@ from numba import njit
 from latticesearch.errors import InputError
 from latticesearch.lattice import Labelings, ParentLattice, Supercell
 from latticesearch.potential import _walk
-from latticesearch.potential.clusters import ClusterBasis, ClusterModel
+from latticesearch.potential.clusters import ClusterBasis, ClusterModel, geometry
 from tests.reference import clusters as reference
 
 BCC = ParentLattice.from_prototype("bcc", a=3.2, species=("Mo", "Nb", "Ta"))
@@ -42,6 +44,94 @@ def test_energy_is_the_sum_over_all_clusters_of_the_crystal(model, matrix):
     expected = [reference.energy(model, cell, row) for row in labels]
     found = model.evaluator(cell).energies(labels) * cell.n_sites
     np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+QUATERNARY = ParentLattice.from_prototype("bcc", a=3.2, species=("Mo", "Nb", "Ta", "W"))
+LONG_TRIPLETS = model_of(QUATERNARY, 5.7, 5.7)
+SKEWED = model_of(ParentLattice.from_prototype("hcp", a=3.0, c=4.9, species=("Ti", "Al")), 4.3, 5.1)
+FOLDED = [
+    *CASES,
+    (LONG_TRIPLETS, [1, 1, 2]),
+    (LONG_TRIPLETS, [[1, 0, 2], [0, 1, 3], [0, 0, 7]]),
+    (model_of(ROCKSALT, 4.5, 4.5), [[1, 0, 1], [0, 1, 1], [0, 0, 2]]),
+    (SKEWED, [1, 1, 3]),
+    (SKEWED, [2, 1, 2]),
+]
+
+
+@pytest.mark.parametrize(("model", "matrix"), FOLDED)
+def test_tables_hold_all_clusters_of_the_sites(model, matrix):
+    cell = Supercell.from_matrix(model.basis.parent, matrix)
+    tables = model.evaluator(cell).walk_tables
+    n, s = tables.points.shape
+    points, pairs, triplets = reference.folded_tables(model, cell)
+    np.testing.assert_allclose(tables.points, points, atol=1e-12)
+    # The last table of pairs is zero, for the class -1.
+    np.testing.assert_allclose(tables.pairs[tables.class_of][..., :s], pairs, atol=1e-12)
+    first, second = np.divmod(np.repeat(np.arange(n * n), np.diff(tables.start)), n)
+    np.testing.assert_array_equal(tables.second, second)
+    found = np.zeros_like(triplets)
+    np.add.at(found, (first, second, tables.third), tables.triplets[tables.oriented])
+    np.testing.assert_allclose(found, triplets, atol=1e-12)
+    lines = tables.triplet_lines.reshape(-1, *tables.triplet_lines.shape[2:])
+    found = np.zeros_like(triplets)
+    dealt = tables.triples.T
+    rows = lines.reshape(len(tables.triplet_lines), s, s, -1)[dealt[2] // s**2, ..., :s]
+    np.add.at(found, (first, dealt[0], dealt[1]), rows.swapaxes(2, 3))
+    np.testing.assert_allclose(found, triplets, atol=1e-12)
+
+
+@pytest.mark.parametrize(("model", "matrix"), FOLDED)
+def test_floors_are_the_least_that_two_flips_miss(model, matrix):
+    cell = Supercell.from_matrix(model.basis.parent, matrix)
+    tables = model.evaluator(cell).walk_tables
+    n, s = tables.points.shape
+    _, pairs, _ = reference.folded_tables(model, cell)
+    kept = np.einsum("ijaa->ija", pairs)
+    expected = pairs + pairs.swapaxes(2, 3) - kept[..., None] - kept[:, :, None]
+    for i in range(n):
+        for j in range(n):
+            for t in range(tables.start[i * n + j], tables.start[i * n + j + 1]):
+                table = tables.triplets[tables.oriented[t]]
+                kept = np.einsum("aac->ac", table)
+                missed = table + table.swapaxes(0, 1) - kept[:, None] - kept[None]
+                expected[i, j] += missed.min(axis=2)
+    floors = np.concatenate([tables.floors, np.zeros((s, s))]).reshape(-1, s, s)
+    np.testing.assert_allclose(floors[tables.class_of], expected, atol=1e-12)
+    for i in range(n):
+        neighbours = np.flatnonzero(tables.class_of[i] >= 0)
+        np.testing.assert_array_equal(tables.neighbours[i, : len(neighbours)], neighbours)
+        assert (tables.neighbours[i, len(neighbours) :] == -1).all()
+        np.testing.assert_array_equal(tables.near[i, : len(neighbours), 0], neighbours)
+        lines = tables.class_of[i, neighbours] * s
+        np.testing.assert_array_equal(tables.near[i, : len(neighbours), 1], lines)
+
+
+def test_what_a_cell_gives_does_not_depend_on_the_cells_before(monkeypatch):
+    matrices = [[1, 1, 2], [2, 2, 3], [[1, 0, 1], [0, 1, 3], [0, 0, 5]]]
+    rows = []
+    for order in ([0, 1, 2], [2, 1, 0]):
+        monkeypatch.setattr(geometry, "KEPT", 3 - len(rows))
+        basis = ClusterBasis.of(BCC, 5.0, 5.0)
+        model = ClusterModel.random(basis, 1, pair=0.05, triplet=0.03)
+        cells = [Supercell.from_matrix(BCC, matrices[k]) for k in order]
+        found = [model.evaluator(cell).site_energies(random_labels(cell, 2)) for cell in cells]
+        assert len(basis.geometries) == 3 - len(rows)
+        rows.append([found[k] for k in order])
+    for one, other in zip(*rows, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_basis_is_pickled_without_what_it_keeps():
+    basis = ClusterBasis.of(BCC, 5.0, 5.0)
+    model = ClusterModel.random(basis, 1, pair=0.05, triplet=0.03)
+    size = len(pickle.dumps(basis))
+    cell = Supercell.from_matrix(BCC, [2, 2, 3])
+    energies = model.evaluator(cell).energies(random_labels(cell, 2))
+    again = pickle.loads(pickle.dumps(basis))  # noqa: S301 - our own bytes
+    assert len(pickle.dumps(basis)) == size
+    again = ClusterModel(again, model.coefficients).evaluator(cell)
+    np.testing.assert_array_equal(again.energies(random_labels(cell, 2)), energies)
 
 
 @pytest.mark.parametrize(("model", "matrix"), CASES)
@@ -175,14 +265,7 @@ def test_many_species_fill_more_than_one_block():
     assert energies[0] == pytest.approx(expected, abs=1e-11)
 
 
-QUATERNARY = ParentLattice.from_prototype("bcc", a=3.2, species=("Mo", "Nb", "Ta", "W"))
-LONG_TRIPLETS = model_of(QUATERNARY, 5.7, 5.7)
-
-
-@pytest.mark.parametrize(
-    ("model", "matrix"),
-    [*CASES, (LONG_TRIPLETS, [1, 1, 2]), (LONG_TRIPLETS, [3, 3, 3])],
-)
+@pytest.mark.parametrize(("model", "matrix"), [*FOLDED, (LONG_TRIPLETS, [3, 3, 3])])
 @pytest.mark.parametrize("n", [0, 3, 150])
 def test_rows_of_swaps_are_differences_of_rows(model, matrix, n):
     cell = Supercell.from_matrix(model.basis.parent, matrix)

@@ -75,3 +75,49 @@ def mean_field_energy(evaluator, occupations):
             row = np.array([labels], dtype=np.int8)
             total += weight * n_sites * evaluator.energies(row)[0]
     return total
+
+
+def folded_tables(model, cell):
+    """Energies of points, pairs and triplets of sites, whatever folds into them.
+
+    Shapes (n, s), (n, n, s, s) and (n, n, n, s, s, s); of triplets each order has the sum of all.
+    """
+    basis, n, s = model.basis, cell.n_sites, model.basis.points.shape[1]
+    points = (basis.points @ model.coefficients)[cell.basis_index]
+    pairs, triplets = np.zeros((n, n, s, s)), np.zeros((n, n, n, s, s, s))
+    for sites, table in clusters_of_sites(basis.pairs, basis.pair_tables, model, cell):
+        i, j = sites
+        if i == j:
+            points[i] += np.einsum("aa->a", table) / 2
+        else:
+            pairs[i, j] += table
+    for sites, table in clusters_of_sites(basis.triplets, basis.triplet_tables, model, cell):
+        i, j, k = sites
+        if i == j == k:
+            points[i] += np.einsum("aaa->a", table) / 3
+        elif j == k:
+            add_pair(pairs, i, j, np.einsum("abb->ab", table) / 3)
+        elif i == k:
+            add_pair(pairs, i, j, np.einsum("aba->ab", table) / 3)
+        elif i == j:
+            add_pair(pairs, i, k, np.einsum("aab->ab", table) / 3)
+        else:
+            triplets[i, j, k] += table
+            triplets[i, k, j] += table.swapaxes(1, 2)
+    return points, pairs, triplets
+
+
+def add_pair(pairs, i, j, table):
+    """Add the energies of a pair of different sites in both orders."""
+    pairs[i, j] += table
+    pairs[j, i] += table.T
+
+
+def clusters_of_sites(clusters, tables, model, cell):
+    """Yield the sites of each cluster of each site, that first, and its energies by species."""
+    for row, centre in enumerate(clusters.centre):
+        table = tables[clusters.shape[row]] @ model.coefficients
+        table = table.transpose(np.argsort(clusters.order[row]))
+        for t, vector in enumerate(cell.cell_vectors):
+            others = cell.site_of(clusters.basis[row], clusters.cells[row] + vector)
+            yield (centre * cell.n_cells + t, *others.tolist()), table

@@ -22,12 +22,17 @@ class ClusterTables(NamedTuple):
         ``neighbours[i, r] = j``: sites that share a cluster with site i; padded with -1,
         (n_sites, n_rows).
     class_of
-        Row of `pairs` of two sites, -1 for none, (n_sites, n_sites).
+        Row of `pairs` of two sites, -1 where no cluster contains both, (n_sites, n_sites).
     pairs
         (n_classes + 1, n_species, width): of a site's species with each species of another, padded
         to `width`; the last class is zero.
-    second, third, oriented, start
-        Ordered triples, as in `ClusterGeometry`.
+    second, third, oriented
+        (n,): ordered triples of distinct sites (every triplet six times) without their first site,
+        and the row of `triplets` whose axes are in this order; sorted by the first site, then the
+        second.
+    start
+        (n_sites * n_sites + 1,): triples that begin with the sites i, j are
+        ``start[i * n_sites + j]`` up to the next one's.
     triplets
         (n_oriented, n_species, n_species, n_species).
     near
@@ -35,7 +40,7 @@ class ClusterTables(NamedTuple):
         numbered through; padded with -1.
     triples
         (n, 3): second and third site of the ordered triples, and the first of their lines in
-        `triplet_lines`.
+        `triplet_lines`; those of one first site in another order.
     triplet_lines
         (n_oriented + 1, n_species, n_species, width): axes are the species of the first site, of
         the third, of the second, padded; the last table is zero.
@@ -54,9 +59,9 @@ class ClusterTables(NamedTuple):
     neighbours: npt.NDArray[np.int64]
     class_of: npt.NDArray[np.int32]
     pairs: npt.NDArray[np.float64]
-    second: npt.NDArray[np.int64]
-    third: npt.NDArray[np.int64]
-    oriented: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int32]
+    third: npt.NDArray[np.int32]
+    oriented: npt.NDArray[np.int32]
     start: npt.NDArray[np.int64]
     triplets: npt.NDArray[np.float64]
     near: npt.NDArray[np.int32]
@@ -68,12 +73,16 @@ class ClusterTables(NamedTuple):
 
 
 class FeatureTables(NamedTuple):
-    """What each coefficient multiplies; as `ClusterTables`, with n_parameters as last axis.
+    """What each coefficient multiplies in energies of clusters.
 
     Parameters
     ----------
-    points, pairs, triplets
-        The tables.
+    points
+        (n_basis, n_species, n_parameters): species alone on the sites of the basis.
+    pairs
+        (n_classes, n_species, n_species, n_parameters).
+    triplets
+        (n_oriented, n_species**3, width): only the columns of each.
     pair_columns, triplet_columns
         Outside these columns, (n_tables, 2), first and end, a table is zero.
     """
@@ -138,13 +147,14 @@ def cell_features(
 ) -> npt.NDArray[np.float64]:
     """Return d(energy of the cell)/d(coefficients), (n, n_parameters), of `labels`."""
     n_sites = labels.shape[1]
+    n_cells, n_species = n_sites // features.points.shape[0], features.points.shape[1]
     rows = np.zeros((labels.shape[0], features.points.shape[2]))
     for n in range(labels.shape[0]):
         row = labels[n]
         for i in range(n_sites):
             z = row[i]
             for c in range(rows.shape[1]):
-                rows[n, c] += features.points[i, z, c]
+                rows[n, c] += features.points[i // n_cells, z, c]
             for j in range(i + 1, n_sites):
                 p = tables.class_of[i, j]
                 if p >= 0:
@@ -155,9 +165,10 @@ def cell_features(
                 j, k = tables.second[t], tables.third[t]
                 if k > j:
                     o = tables.oriented[t]
-                    part = features.triplets[o, z, row[j], row[k]]
-                    for c in range(features.triplet_columns[o, 0], features.triplet_columns[o, 1]):
-                        rows[n, c] += part[c]
+                    part = features.triplets[o, (z * n_species + row[j]) * n_species + row[k]]
+                    first, end = features.triplet_columns[o]
+                    for c in range(first, end):
+                        rows[n, c] += part[c - first]
     return rows
 
 
@@ -167,11 +178,12 @@ def site_features(
 ) -> npt.NDArray[np.float64]:
     """Return d(site energy)/d(coefficients), (n_sites, n_parameters), of `labels`, (n_sites,)."""
     n_sites = labels.size
+    n_cells, n_species = n_sites // features.points.shape[0], features.points.shape[1]
     rows = np.zeros((n_sites, features.points.shape[2]))
     for i in range(n_sites):
         z, row = labels[i], rows[i]
         for k in range(row.size):
-            row[k] += features.points[i, z, k]
+            row[k] += features.points[i // n_cells, z, k]
         for r in range(tables.neighbours.shape[1]):
             j = tables.neighbours[i, r]
             if j < 0:
@@ -182,9 +194,11 @@ def site_features(
                 row[k] += part[k] / 2.0
         for t in range(tables.start[i * n_sites], tables.start[(i + 1) * n_sites]):
             o = tables.oriented[t]
-            part = features.triplets[o, z, labels[tables.second[t]], labels[tables.third[t]]]
-            for k in range(features.triplet_columns[o, 0], features.triplet_columns[o, 1]):
-                row[k] += part[k] / 6.0
+            others = labels[tables.second[t]] * n_species + labels[tables.third[t]]
+            part = features.triplets[o, z * n_species * n_species + others]
+            first, end = features.triplet_columns[o]
+            for k in range(first, end):
+                row[k] += part[k - first] / 6.0
     return rows
 
 

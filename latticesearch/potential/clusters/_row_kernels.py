@@ -40,7 +40,7 @@ class SwapTables(NamedTuple):
     kind_start
         (n_basis + 1,): kinds of pairs and triplets of each sublattice.
     kinds
-        (n_kinds + 1, 2): first of the segments and of the terms of each kind.
+        (n_kinds, 4): first and end of the segments of each kind, and of its terms.
     segments
         (n_segments, 3): place in `around` of one vertex, -1 for pairs; first and end in `partners`
         of the last vertices.
@@ -204,7 +204,7 @@ def _sums(tables: SwapTables, kind: int, values: Floats, shape: tuple[int, int])
     """Return the sums of one kind, (n_sums, n), of (n_around, n_functions * n)."""
     n_functions, n = shape
     partial = np.empty(n_functions * n)
-    first, end = tables.kinds[kind, 0], tables.kinds[kind + 1, 0]
+    first, end = tables.kinds[kind, 0], tables.kinds[kind, 1]
     sums = np.zeros((n_functions, n_functions * n))
     for s in range(first, end):
         vertex = tables.segments[s, 0]
@@ -264,7 +264,7 @@ def _add_terms(
 ) -> None:
     """Add what one kind changes to `columns`, (n_parameters, n_places), in a part of the places."""
     columns, (first, end) = result
-    for t in range(tables.kinds[kind, 1], tables.kinds[kind + 1, 1]):
+    for t in range(tables.kinds[kind, 2], tables.kinds[kind, 3]):
         into, factor = columns[tables.terms[t, 0], first:end], change[tables.terms[t, 1]]
         total, weight = sums[tables.terms[t, 2]], tables.weights[t]
         for k in range(into.size):

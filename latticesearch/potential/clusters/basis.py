@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latticesearch.lattice.parent import FieldsOnlyPickle
 from latticesearch.potential.mtp.tables import parent_neighbours
 
 if TYPE_CHECKING:
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from latticesearch.lattice import ParentLattice
+    from latticesearch.lattice import ParentLattice, Supercell
+    from latticesearch.potential.clusters.geometry import ClusterGeometry
+    from latticesearch.potential.clusters.orientations import Orientations
 
     Floats = npt.NDArray[np.float64]
 
@@ -61,7 +65,7 @@ class Clusters:
 
 
 @dataclass(frozen=True, eq=False)
-class ClusterBasis:
+class ClusterBasis(FieldsOnlyPickle):
     """The functions of a cluster expansion: the energy is linear in their coefficients.
 
     Attributes
@@ -113,6 +117,18 @@ class ClusterBasis:
     def n_parameters(self) -> int:
         """Number of coefficients."""
         return int(self.points.shape[2])
+
+    @cached_property
+    def orientations(self) -> Orientations:
+        """The clusters as their vertices see them: what all supercells have in common."""
+        from latticesearch.potential.clusters.orientations import Orientations
+
+        return Orientations.of(self)
+
+    @cached_property
+    def geometries(self) -> dict[Supercell, ClusterGeometry]:
+        """What `cluster_geometry` keeps."""
+        return {}
 
 
 def site_functions(n_species: int) -> Floats:

@@ -10,8 +10,8 @@ import numpy as np
 from latticesearch.errors import InputError
 from latticesearch.potential.clusters import _kernels as kernels
 from latticesearch.potential.clusters import _row_kernels as row_kernels
+from latticesearch.potential.clusters import _table_kernels as table_kernels
 from latticesearch.potential.clusters import _walk_kernels as walk_kernels
-from latticesearch.potential.clusters._blocks import BLOCK
 from latticesearch.potential.clusters.environments import swap_tables
 from latticesearch.potential.clusters.geometry import cluster_geometry
 
@@ -55,7 +55,7 @@ class ClusterLatticeEvaluator:
             )
         self._supercell = supercell
         self._geometry = cluster_geometry(supercell, model.basis)
-        self._tables = _tables(self._geometry, model.coefficients)
+        self._tables = _tables(model, self._geometry)
 
     @property
     def supercell(self) -> Supercell:
@@ -65,7 +65,7 @@ class ClusterLatticeEvaluator:
     @property
     def n_parameters(self) -> int:
         """Number of coefficients."""
-        return int(self._geometry.points.shape[2])
+        return self._geometry.basis.n_parameters
 
     @property
     def walk_tables(self) -> kernels.ClusterTables:
@@ -177,13 +177,10 @@ class ClusterLatticeEvaluator:
 
     @property
     def _features(self) -> kernels.FeatureTables:
-        geometry = self._geometry
+        pairs, pair_columns = self._geometry.pair_functions
+        triplets, triplet_columns = self._geometry.basis.orientations.triplet_functions
         return kernels.FeatureTables(
-            geometry.points,
-            geometry.pair_tables,
-            geometry.triplet_tables,
-            geometry.pair_columns,
-            geometry.triplet_columns,
+            self._geometry.points, pairs, triplets, pair_columns, triplet_columns
         )
 
     def _checked(self, labels: Labels, ndim: int) -> Labels:
@@ -203,44 +200,26 @@ class ClusterLatticeEvaluator:
         return labels
 
 
-def _tables(geometry: ClusterGeometry, coefficients: Floats) -> kernels.ClusterTables:
-    """Multiply the functions with their coefficients."""
-    pairs = geometry.pair_tables @ coefficients
-    triplets = np.ascontiguousarray(geometry.triplet_tables @ coefficients)
-    # An exchange of the species of two sites keeps a pair of them, which two flips do not.
-    exchanged, kept = pairs + pairs.swapaxes(1, 2), np.einsum("naa->na", pairs)
-    pair_swaps = exchanged - kept[:, :, None] - kept[:, None, :]
-    exchanged, kept = triplets + triplets.swapaxes(1, 2), np.einsum("naak->nak", triplets)
-    triplet_swaps = exchanged - kept[:, :, None] - kept[:, None, :]
-    floors, (classes, rows) = pair_swaps.copy(), geometry.triples_of_classes
-    np.add.at(floors, classes, triplet_swaps.min(axis=3, initial=np.inf)[rows])
-    return kernels.ClusterTables(
-        np.ascontiguousarray(geometry.points @ coefficients),
-        geometry.neighbours,
-        geometry.class_of,
-        _padded(pairs),
-        geometry.second,
-        geometry.third,
-        geometry.oriented,
-        geometry.start,
-        triplets,
-        geometry.near,
-        geometry.triples,
-        _padded(triplets.swapaxes(2, 3)),
-        np.ascontiguousarray(pair_swaps),
-        np.ascontiguousarray(triplet_swaps).reshape(-1, pairs.shape[1]),
-        floors.reshape(-1, pairs.shape[1]),
+def _tables(model: ClusterModel, geometry: ClusterGeometry) -> kernels.ClusterTables:
+    """Add up the energies of the clusters of one supercell."""
+    energies, unfolded = model.cluster_energies, geometry.unfolded
+    points, pairs, pair_swaps, floors = table_kernels.cell_tables(
+        energies, model.point_energies, geometry.alone, geometry.counts, geometry.n_cells
     )
-
-
-def _padded(tables: Floats) -> Floats:
-    """Return tables, (n, ..., n_species), with a last one of zeros and lines of whole blocks."""
-    width = padded_width(tables.shape[-1])
-    padded = np.zeros((len(tables) + 1, *tables.shape[1:-1], width))
-    padded[:-1, ..., : tables.shape[-1]] = tables
-    return padded
-
-
-def padded_width(n_species: int) -> int:
-    """Return the number of doubles in a line of so many species."""
-    return -(-n_species // BLOCK) * BLOCK
+    return kernels.ClusterTables(
+        points,
+        unfolded.neighbours,
+        unfolded.class_of,
+        pairs,
+        unfolded.second,
+        unfolded.third,
+        unfolded.oriented,
+        unfolded.start,
+        energies.triplets,
+        unfolded.near,
+        unfolded.triples,
+        energies.triplet_lines,
+        pair_swaps,
+        energies.triplet_swaps,
+        floors,
+    )

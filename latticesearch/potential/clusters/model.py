@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from latticesearch.errors import InputError
+from latticesearch.potential.clusters._blocks import BLOCK
+from latticesearch.potential.clusters._table_kernels import model_energies
 from latticesearch.potential.protocol import energies_per_atom
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.lattice import Labelings, Supercell
+    from latticesearch.potential.clusters._table_kernels import ModelEnergies
     from latticesearch.potential.clusters.basis import ClusterBasis
     from latticesearch.potential.clusters.lattice import ClusterLatticeEvaluator
 
@@ -85,6 +89,19 @@ class ClusterModel:
             self._cache[supercell] = ClusterLatticeEvaluator(self, supercell)
         return self._cache[supercell]
 
+    @cached_property
+    def cluster_energies(self) -> ModelEnergies:
+        """Energies of all clusters, eV, which every supercell adds up anew."""
+        width = padded_width(self.basis.points.shape[1])
+        entries = self.basis.orientations.entries
+        energies: ModelEnergies = model_energies(entries, self.coefficients, width)
+        return energies
+
+    @cached_property
+    def point_energies(self) -> npt.NDArray[np.float64]:
+        """Energies of species on the sites of the basis, (n_basis, n_species), eV."""
+        return self.basis.points @ self.coefficients
+
     def energies(self, batch: Labelings) -> npt.NDArray[np.float64]:
         """Return the energies of a batch, (n,), eV per atom (vacancies not counted)."""
         return energies_per_atom(self, batch)
@@ -102,3 +119,8 @@ def _pair_lengths(basis: ClusterBasis) -> list[float]:
     shifts = pairs.cells[:, 0] + parent.basis[pairs.basis[:, 0]] - parent.basis[pairs.centre]
     lengths = np.linalg.norm(shifts @ parent.cell, axis=1)
     return [float(lengths[pairs.shape == s].mean()) for s in range(len(pairs.kinds))]
+
+
+def padded_width(n_species: int) -> int:
+    """Return the number of doubles in a line of so many species."""
+    return -(-n_species // BLOCK) * BLOCK
