@@ -10,6 +10,8 @@ from numba import njit
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from latticesearch.potential.clusters._table_kernels import Entries
+
 
 class ClusterTables(NamedTuple):
     """Energies of all clusters of one supercell, eV.
@@ -79,19 +81,16 @@ class FeatureTables(NamedTuple):
     ----------
     points
         (n_basis, n_species, n_parameters): species alone on the sites of the basis.
-    pairs
-        (n_classes, n_species, n_species, n_parameters).
-    triplets
-        (n_oriented, n_species**3, width): only the columns of each.
-    pair_columns, triplet_columns
-        Outside these columns, (n_tables, 2), first and end, a table is zero.
+    alone, counts
+        As in `ClusterGeometry`.
+    entries
+        Of all shapes of pairs and triplets.
     """
 
     points: npt.NDArray[np.float64]
-    pairs: npt.NDArray[np.float64]
-    triplets: npt.NDArray[np.float64]
-    pair_columns: npt.NDArray[np.int64]
-    triplet_columns: npt.NDArray[np.int64]
+    alone: npt.NDArray[np.int32]
+    counts: npt.NDArray[np.int32]
+    entries: Entries
 
 
 @njit(cache=True)
@@ -145,30 +144,30 @@ def cell_energies(tables: ClusterTables, labels: npt.NDArray[np.int8]) -> npt.ND
 def cell_features(
     tables: ClusterTables, features: FeatureTables, labels: npt.NDArray[np.int8]
 ) -> npt.NDArray[np.float64]:
-    """Return d(energy of the cell)/d(coefficients), (n, n_parameters), of `labels`."""
-    n_sites = labels.shape[1]
-    n_cells, n_species = n_sites // features.points.shape[0], features.points.shape[1]
+    """Return d(energy of the cell)/d(coefficients), (n, n_parameters), of `labels`.
+
+    How often each entry of the tables occurs is counted first: entries are far fewer than clusters.
+    """
+    n_species, n_sites = features.points.shape[1], labels.shape[1]
     rows = np.zeros((labels.shape[0], features.points.shape[2]))
     for n in range(labels.shape[0]):
         row = labels[n]
+        numbers = np.zeros(features.entries.functions.shape[0])
+        pairs = np.zeros((features.counts.shape[0], n_species, n_species))
         for i in range(n_sites):
             z = row[i]
-            for c in range(rows.shape[1]):
-                rows[n, c] += features.points[i // n_cells, z, c]
+            _add_alone(features, i // (n_sites // features.points.shape[0]), z, numbers, rows[n])
             for j in range(i + 1, n_sites):
-                p = tables.class_of[i, j]
-                if p >= 0:
-                    part = features.pairs[p, z, row[j]]
-                    for c in range(features.pair_columns[p, 0], features.pair_columns[p, 1]):
-                        rows[n, c] += part[c]
+                c = tables.class_of[i, j]
+                if c >= 0:
+                    pairs[c, z, row[j]] += 1.0
             for t in range(tables.start[i * n_sites + i + 1], tables.start[(i + 1) * n_sites]):
                 j, k = tables.second[t], tables.third[t]
                 if k > j:
                     o = tables.oriented[t]
-                    part = features.triplets[o, (z * n_species + row[j]) * n_species + row[k]]
-                    first, end = features.triplet_columns[o]
-                    for c in range(first, end):
-                        rows[n, c] += part[c - first]
+                    numbers[features.entries.triplets[o, z, row[j], row[k]]] += 1.0
+        _add_pairs(features, pairs, numbers)
+        _add_entries(features.entries, numbers, rows[n])
     return rows
 
 
@@ -177,29 +176,69 @@ def site_features(
     tables: ClusterTables, features: FeatureTables, labels: npt.NDArray[np.int8]
 ) -> npt.NDArray[np.float64]:
     """Return d(site energy)/d(coefficients), (n_sites, n_parameters), of `labels`, (n_sites,)."""
-    n_sites = labels.size
-    n_cells, n_species = n_sites // features.points.shape[0], features.points.shape[1]
+    n_species, n_sites = features.points.shape[1], labels.size
     rows = np.zeros((n_sites, features.points.shape[2]))
     for i in range(n_sites):
-        z, row = labels[i], rows[i]
-        for k in range(row.size):
-            row[k] += features.points[i // n_cells, z, k]
+        z = labels[i]
+        numbers = np.zeros(features.entries.functions.shape[0])
+        pairs = np.zeros((features.counts.shape[0], n_species, n_species))
+        _add_alone(features, i // (n_sites // features.points.shape[0]), z, numbers, rows[i])
         for r in range(tables.neighbours.shape[1]):
             j = tables.neighbours[i, r]
             if j < 0:
                 break
-            c = tables.class_of[i, j]
-            part = features.pairs[c, z, labels[j]]
-            for k in range(features.pair_columns[c, 0], features.pair_columns[c, 1]):
-                row[k] += part[k] / 2.0
+            pairs[tables.class_of[i, j], z, labels[j]] += 0.5
+        _add_pairs(features, pairs, numbers)
         for t in range(tables.start[i * n_sites], tables.start[(i + 1) * n_sites]):
-            o = tables.oriented[t]
-            others = labels[tables.second[t]] * n_species + labels[tables.third[t]]
-            part = features.triplets[o, z * n_species * n_species + others]
-            first, end = features.triplet_columns[o]
-            for k in range(first, end):
-                row[k] += part[k - first] / 6.0
+            one, other = labels[tables.second[t]], labels[tables.third[t]]
+            numbers[features.entries.triplets[tables.oriented[t], z, one, other]] += 1.0 / 6.0
+        _add_entries(features.entries, numbers, rows[i])
     return rows
+
+
+@njit(cache=True)
+def _add_alone(
+    features: FeatureTables,
+    basis: int,
+    z: int,
+    numbers: npt.NDArray[np.float64],
+    row: npt.NDArray[np.float64],
+) -> None:
+    """Add what a site has whatever the others: to a row, and how often to `numbers` of entries."""
+    for c in range(row.size):
+        row[c] += features.points[basis, z, c]
+    for shape in range(features.alone.shape[1]):
+        numbers[features.entries.alone[shape, z]] += features.alone[basis, shape]
+
+
+@njit(cache=True)
+def _add_pairs(
+    features: FeatureTables,
+    pairs: npt.NDArray[np.float64],
+    numbers: npt.NDArray[np.float64],
+) -> None:
+    """Add to `numbers` of entries those of `pairs` of each class, (n_classes, two species)."""
+    for c in range(pairs.shape[0]):
+        for e in range(features.entries.pairs.shape[0]):
+            times = features.counts[c, e]
+            if times:
+                for a in range(pairs.shape[1]):
+                    for b in range(pairs.shape[2]):
+                        numbers[features.entries.pairs[e, a, b]] += times * pairs[c, a, b]
+
+
+@njit(cache=True)
+def _add_entries(
+    entries: Entries, numbers: npt.NDArray[np.float64], row: npt.NDArray[np.float64]
+) -> None:
+    """Add to a row, (n_parameters,), what the coefficients multiply in so many of each entry."""
+    for shape in range(entries.columns.shape[0]):
+        part = row[entries.columns[shape, 0] : entries.columns[shape, 1]]
+        for e in range(entries.start[shape], entries.start[shape + 1]):
+            times, functions = numbers[e], entries.functions[e]
+            if times:
+                for k in range(part.size):
+                    part[k] += times * functions[k]
 
 
 @njit(cache=True)

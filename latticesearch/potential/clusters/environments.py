@@ -105,9 +105,9 @@ def _around(supercell: Supercell, seen: npt.NDArray[np.bool_]) -> Integers:
 
 def _points(geometry: ClusterGeometry) -> Floats:
     """Return what coefficients multiply whatever the other sites, (n_basis, n_species, n)."""
-    points = geometry.points.copy()
-    means, columns = geometry.basis.orientations.mean_functions
+    points, seen = geometry.basis.points.copy(), geometry.basis.orientations
+    add_functions(points, geometry.alone, *seen.alone_functions)
     classes, counts = geometry.classes, geometry.counts[:, : geometry.n_elements]
     around = [counts[row[row >= 0]].sum(axis=0) for row in classes]
-    add_functions(points, np.array(around, dtype=np.int32), means, columns)
+    add_functions(points, np.array(around, dtype=np.int32), *seen.mean_functions)
     return points

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.potential.clusters._table_kernels import add_functions
 from latticesearch.potential.clusters._unfold_kernels import Unfolded, unfold
 
 if TYPE_CHECKING:
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from latticesearch.lattice import Supercell
     from latticesearch.potential.clusters.basis import ClusterBasis
 
-    Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
     Numbers = npt.NDArray[np.int32]
 
@@ -62,26 +59,6 @@ class ClusterGeometry:
     def n_elements(self) -> int:
         """Number of different pairs and folded triplets."""
         return len(self.basis.orientations.entries.pairs)
-
-    @cached_property
-    def points(self) -> Floats:
-        """As in `ClusterBasis`, with all that folds into one site."""
-        points = self.basis.points.copy()
-        add_functions(points, self.alone, *self.basis.orientations.alone_functions)
-        return points
-
-    @cached_property
-    def pair_functions(self) -> tuple[Floats, Integers]:
-        """Functions of the classes, as in `FeatureTables`, and their columns, (n_classes, 2)."""
-        functions, columns = self.basis.orientations.element_functions
-        counts = np.ascontiguousarray(self.counts[:, : self.n_elements])
-        n_species, n_parameters = self.basis.points.shape[1:]
-        tables = np.zeros((len(counts), n_species**2, n_parameters))
-        add_functions(tables, counts, functions, columns)
-        first = np.where(counts > 0, columns[:, 0], n_parameters).min(axis=1, initial=n_parameters)
-        end = np.where(counts > 0, columns[:, 1], 0).max(axis=1, initial=0)
-        shape = (len(counts), n_species, n_species, n_parameters)
-        return tables.reshape(shape), np.column_stack([np.minimum(first, end), end])
 
 
 def cluster_geometry(supercell: Supercell, basis: ClusterBasis) -> ClusterGeometry:

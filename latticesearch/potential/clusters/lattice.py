@@ -177,10 +177,10 @@ class ClusterLatticeEvaluator:
 
     @property
     def _features(self) -> kernels.FeatureTables:
-        pairs, pair_columns = self._geometry.pair_functions
-        triplets, triplet_columns = self._geometry.basis.orientations.triplet_functions
+        geometry = self._geometry
+        basis = geometry.basis
         return kernels.FeatureTables(
-            self._geometry.points, pairs, triplets, pair_columns, triplet_columns
+            basis.points, geometry.alone, geometry.counts, basis.orientations.entries
         )
 
     def _checked(self, labels: Labels, ndim: int) -> Labels:
