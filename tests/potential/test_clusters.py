@@ -107,6 +107,39 @@ def test_floors_are_the_least_that_two_flips_miss(model, matrix):
         np.testing.assert_array_equal(tables.near[i, : len(neighbours), 1], lines)
 
 
+@pytest.mark.parametrize("bundled", [1.5, np.inf, 0.0])
+def test_triplets_of_the_same_sites_may_share_a_table(monkeypatch, bundled):
+    monkeypatch.setattr(geometry, "BUNDLED", bundled)
+    for parent, cutoff, matrix, n_shared in (
+        (QUATERNARY, 5.7, [2, 2, 2], 42),
+        (ROCKSALT, 4.4, [1, 1, 3], None),
+        (FCC, 4.2, [3, 3, 3], None),
+    ):
+        model = model_of(parent, cutoff, cutoff)
+        cell = Supercell.from_matrix(parent, matrix)
+        evaluator, labels = model.evaluator(cell), random_labels(cell, 3)
+        tables = evaluator.walk_tables
+        triples = np.column_stack(
+            [np.repeat(np.arange(cell.n_sites**2), np.diff(tables.start)), tables.third]
+        )
+        n_distinct = len(np.unique(triples, axis=0))
+        if bundled < 1.0:
+            assert n_distinct == len(triples)
+        elif n_shared is not None:
+            assert n_distinct == n_shared * cell.n_sites
+            assert (len(triples) > n_distinct) == (bundled == np.inf)
+        energies = evaluator.energies(labels)
+        tables_of_sites = reference.folded_tables(model, cell)
+        expected = [reference.sum_of_tables(tables_of_sites, row) / cell.n_sites for row in labels]
+        np.testing.assert_allclose(energies, expected, atol=1e-12)
+        rows = evaluator.gradient_rows(labels)
+        np.testing.assert_allclose(rows @ model.coefficients, expected, atol=1e-12)
+        rows = evaluator.site_gradient_rows(labels[0])
+        np.testing.assert_allclose((rows @ model.coefficients).mean(), expected[0], atol=1e-12)
+        state = evaluator.walk_state(labels[0])
+        assert state.energy[0] / cell.n_sites == pytest.approx(expected[0], abs=1e-12)
+
+
 def test_what_a_cell_gives_does_not_depend_on_the_cells_before(monkeypatch):
     matrices = [[1, 1, 2], [2, 2, 3], [[1, 0, 1], [0, 1, 3], [0, 0, 5]]]
     rows = []

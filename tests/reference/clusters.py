@@ -121,3 +121,14 @@ def clusters_of_sites(clusters, tables, model, cell):
         for t, vector in enumerate(cell.cell_vectors):
             others = cell.site_of(clusters.basis[row], clusters.cells[row] + vector)
             yield (centre * cell.n_cells + t, *others.tolist()), table
+
+
+def sum_of_tables(tables, labels):
+    """Energy of the cell, by the tables of all points, pairs and triplets of sites."""
+    points, pairs, triplets = tables
+    n = range(len(labels))
+    total = sum(points[i, labels[i]] for i in n)
+    total += sum(pairs[i, j, labels[i], labels[j]] for i in n for j in n) / 2
+    indices = np.array(list(product(n, repeat=3)))
+    species = np.asarray(labels)[indices]
+    return total + triplets[(*indices.T, *species.T)].sum() / 6

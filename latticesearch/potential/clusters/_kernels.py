@@ -29,8 +29,8 @@ class ClusterTables(NamedTuple):
         (n_classes + 1, n_species, width): of a site's species with each species of another, padded
         to `width`; the last class is zero.
     second, third, oriented
-        (n,): ordered triples of distinct sites (every triplet six times) without their first site,
-        and the row of `triplets` whose axes are in this order; sorted by the first site, then the
+        (n,): ordered triples of distinct sites (in all six orders) without their first site, and
+        the row of `triplets` whose axes are in this order; sorted by the first site, then the
         second.
     start
         (n_sites * n_sites + 1,): triples that begin with the sites i, j are
@@ -81,7 +81,7 @@ class FeatureTables(NamedTuple):
     ----------
     points
         (n_basis, n_species, n_parameters): species alone on the sites of the basis.
-    alone, counts
+    alone, counts, bundles
         As in `ClusterGeometry`.
     entries
         Of all shapes of pairs and triplets.
@@ -90,6 +90,7 @@ class FeatureTables(NamedTuple):
     points: npt.NDArray[np.float64]
     alone: npt.NDArray[np.int32]
     counts: npt.NDArray[np.int32]
+    bundles: npt.NDArray[np.int32]
     entries: Entries
 
 
@@ -153,20 +154,23 @@ def cell_features(
     for n in range(labels.shape[0]):
         row = labels[n]
         numbers = np.zeros(features.entries.functions.shape[0])
-        pairs = np.zeros((features.counts.shape[0], n_species, n_species))
+        pairs = np.zeros((features.counts.shape[0], n_species**2))
+        triplets = np.zeros((features.bundles.shape[0], n_species**3))
         for i in range(n_sites):
             z = row[i]
             _add_alone(features, i // (n_sites // features.points.shape[0]), z, numbers, rows[n])
             for j in range(i + 1, n_sites):
                 c = tables.class_of[i, j]
                 if c >= 0:
-                    pairs[c, z, row[j]] += 1.0
+                    pairs[c, z * n_species + row[j]] += 1.0
             for t in range(tables.start[i * n_sites + i + 1], tables.start[(i + 1) * n_sites]):
                 j, k = tables.second[t], tables.third[t]
                 if k > j:
-                    o = tables.oriented[t]
-                    numbers[features.entries.triplets[o, z, row[j], row[k]]] += 1.0
-        _add_pairs(features, pairs, numbers)
+                    triplets[tables.oriented[t], (z * n_species + row[j]) * n_species + row[k]] += (
+                        1.0
+                    )
+        _add_numbers(numbers, pairs, features.counts, features.entries.pairs)
+        _add_numbers(numbers, triplets, features.bundles, features.entries.triplets)
         _add_entries(features.entries, numbers, rows[n])
     return rows
 
@@ -181,17 +185,19 @@ def site_features(
     for i in range(n_sites):
         z = labels[i]
         numbers = np.zeros(features.entries.functions.shape[0])
-        pairs = np.zeros((features.counts.shape[0], n_species, n_species))
+        pairs = np.zeros((features.counts.shape[0], n_species**2))
+        triplets = np.zeros((features.bundles.shape[0], n_species**3))
         _add_alone(features, i // (n_sites // features.points.shape[0]), z, numbers, rows[i])
         for r in range(tables.neighbours.shape[1]):
             j = tables.neighbours[i, r]
             if j < 0:
                 break
-            pairs[tables.class_of[i, j], z, labels[j]] += 0.5
-        _add_pairs(features, pairs, numbers)
+            pairs[tables.class_of[i, j], z * n_species + labels[j]] += 0.5
+        _add_numbers(numbers, pairs, features.counts, features.entries.pairs)
         for t in range(tables.start[i * n_sites], tables.start[(i + 1) * n_sites]):
-            one, other = labels[tables.second[t]], labels[tables.third[t]]
-            numbers[features.entries.triplets[tables.oriented[t], z, one, other]] += 1.0 / 6.0
+            others = labels[tables.second[t]] * n_species + labels[tables.third[t]]
+            triplets[tables.oriented[t], z * n_species**2 + others] += 1.0 / 6.0
+        _add_numbers(numbers, triplets, features.bundles, features.entries.triplets)
         _add_entries(features.entries, numbers, rows[i])
     return rows
 
@@ -212,19 +218,21 @@ def _add_alone(
 
 
 @njit(cache=True)
-def _add_pairs(
-    features: FeatureTables,
-    pairs: npt.NDArray[np.float64],
+def _add_numbers(
     numbers: npt.NDArray[np.float64],
+    seen: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.int32],
+    entries: npt.NDArray[np.int32],
 ) -> None:
-    """Add to `numbers` of entries those of `pairs` of each class, (n_classes, two species)."""
-    for c in range(pairs.shape[0]):
-        for e in range(features.entries.pairs.shape[0]):
-            times = features.counts[c, e]
+    """Add to `numbers` of entries what was seen, (n, n_species**size), with so many tables each."""
+    n_tables = entries.shape[0]
+    places = entries.reshape(n_tables, seen.shape[1])
+    for row in range(seen.shape[0]):
+        for table in range(n_tables):
+            times = counts[row, table]
             if times:
-                for a in range(pairs.shape[1]):
-                    for b in range(pairs.shape[2]):
-                        numbers[features.entries.pairs[e, a, b]] += times * pairs[c, a, b]
+                for k in range(seen.shape[1]):
+                    numbers[places[table, k]] += times * seen[row, k]
 
 
 @njit(cache=True)

@@ -70,6 +70,31 @@ def model_energies(entries: Entries, coefficients: Floats, width: int) -> ModelE
     """Return the energies of all clusters, with `width` doubles in a line."""
     energies = _entry_energies(entries, coefficients)
     triplets = _taken(energies, entries.triplets.reshape(-1)).reshape(entries.triplets.shape)
+    alone = _taken(energies, entries.alone.reshape(-1)).reshape(entries.alone.shape)
+    pairs = _taken(energies, entries.pairs.reshape(-1)).reshape(entries.pairs.shape)
+    return _with_swaps(alone, pairs, triplets, width)  # type: ignore[no-any-return]
+
+
+@njit(cache=True)
+def bundled_energies(energies: ModelEnergies, bundles: Numbers) -> ModelEnergies:
+    """Return energies in which bundles, (n_bundles, n_oriented), stand in place of triplets."""
+    s = energies.triplets.shape[1]
+    triplets = np.zeros((bundles.shape[0], s, s, s))
+    for row in range(bundles.shape[0]):
+        into = triplets[row].reshape(-1)
+        for o in range(bundles.shape[1]):
+            number = bundles[row, o]
+            if number:
+                table = energies.triplets[o].reshape(-1)
+                for k in range(into.size):
+                    into[k] += number * table[k]
+    width = energies.triplet_lines.shape[3]
+    return _with_swaps(energies.alone, energies.pairs, triplets, width)  # type: ignore[no-any-return]
+
+
+@njit(cache=True)
+def _with_swaps(alone: Floats, pairs: Floats, triplets: Floats, width: int) -> ModelEnergies:
+    """Return energies with what is made of those of triplets."""
     n, s = triplets.shape[0], triplets.shape[1]
     lines = np.zeros((n + 1, s, s, width))
     swaps = np.empty((n * s * s, s))
@@ -86,8 +111,6 @@ def model_energies(entries: Entries, coefficients: Floats, width: int) -> ModelE
                     swaps[(o * s + a) * s + b, c] = missed
                     lowest = min(lowest, missed)
                 least[o, a, b] = lowest
-    alone = _taken(energies, entries.alone.reshape(-1)).reshape(entries.alone.shape)
-    pairs = _taken(energies, entries.pairs.reshape(-1)).reshape(entries.pairs.shape)
     return ModelEnergies(alone, pairs, triplets, lines, swaps, least)
 
 

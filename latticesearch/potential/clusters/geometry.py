@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.int64]
     Numbers = npt.NDArray[np.int32]
 
+BUNDLED = 1.5
+"""Triplets per ordered three sites, on average, above which their tables are added up.
+
+Below, tables of its own cost a cell more than look-ups of more triplets do.
+"""
+
 KEPT = 512
 """Supercells whose clusters a basis keeps, those last asked for."""
 
@@ -40,9 +46,12 @@ class ClusterGeometry:
         Class of each site of the first cell with each site; -1 where no cluster contains both.
     alone : (n_basis, n_shapes) int32
         How many clusters of each shape of pairs, then of triplets, fold into one site.
-    counts : (n_classes, n_elements + n_oriented) int32
+    counts : (n_classes, n_elements + n_bundles) int32
         How many pairs and folded triplets, by their rows of `Entries.pairs`, the first site of a
-        pair has with the second, and how many triplets begin with the two, by `Entries.triplets`.
+        pair has with the second, and how many bundles of triplets begin with the two.
+    bundles : (n_bundles, n_oriented) int32
+        How many triplets, by their rows of `Entries.triplets`, three sites share in this order.
+        Where few share any, each triplet stands alone, and three sites may have several.
     unfolded : Unfolded
         Neighbours and ordered triples of all sites.
     """
@@ -53,12 +62,18 @@ class ClusterGeometry:
     classes: Numbers
     alone: Numbers
     counts: Numbers
+    bundles: Numbers
     unfolded: Unfolded
 
     @property
     def n_elements(self) -> int:
         """Number of different pairs and folded triplets."""
         return len(self.basis.orientations.entries.pairs)
+
+    @property
+    def is_bundled(self) -> bool:
+        """Triplets of the same three sites share a table."""
+        return self.bundles is not self.basis.orientations.unbundled
 
 
 def cluster_geometry(supercell: Supercell, basis: ClusterBasis) -> ClusterGeometry:
@@ -77,12 +92,36 @@ def _fold(supercell: Supercell, basis: ClusterBasis) -> ClusterGeometry:
     difference = supercell.translation_permutations[:, : supercell.n_cells]
     counter = _Counter(basis, sites, difference[:, 0])
     counter.add_pairs()
-    triples = counter.add_triplets()
-    alone, counts = counter.result()
+    triples, bundles = _bundled(counter.add_triplets(), supercell, seen.unbundled)
+    alone, counts = counter.result(triples, len(bundles))
     classes, rows = _classes(counts.reshape(-1, counts.shape[2]))
     classes = classes.reshape(counts.shape[:2])
     unfolded = unfold(difference, classes, triples, basis.points.shape[1])
-    return ClusterGeometry(basis, supercell.n_cells, sites, classes, alone, rows, unfolded)
+    return ClusterGeometry(basis, supercell.n_cells, sites, classes, alone, rows, bundles, unfolded)
+
+
+def _bundled(
+    triples: Integers, supercell: Supercell, unbundled: Numbers
+) -> tuple[Integers, Numbers]:
+    """Return ordered triples with rows of bundles in place of oriented triplets, and the bundles.
+
+    Parameters
+    ----------
+    triples
+        (n, 4): three sites, the first in the first cell, and the row of `Entries.triplets`.
+    supercell
+        Of the sites.
+    unbundled
+        (n_oriented, n_oriented): bundles of one triplet each, for where few have the same sites.
+    """
+    n_sites, n_cells, n_oriented = supercell.n_sites, supercell.n_cells, len(unbundled)
+    names = (triples[:, 0] // n_cells * n_sites + triples[:, 1]) * n_sites + triples[:, 2]
+    _, first, number = np.unique(names, return_index=True, return_inverse=True)
+    if BUNDLED * len(first) >= len(triples):
+        return triples, unbundled
+    places = number.reshape(-1) * n_oriented + triples[:, 3]
+    bundle, bundles = _classes(_numbers(places, (len(first), n_oriented)))
+    return np.column_stack([triples[first, :3], bundle]), bundles
 
 
 def _classes(counts: Numbers) -> tuple[Numbers, Numbers]:
@@ -114,8 +153,7 @@ class _Counter:
     ) -> None:
         self.seen, self.sites, self.opposite = basis.orientations, sites, opposite
         entries, n_basis, n_cells = self.seen.entries, basis.parent.n_basis, len(opposite)
-        self.n_elements, n_oriented = len(entries.pairs), len(entries.triplets)
-        self.shape = (n_basis, n_basis * n_cells, self.n_elements + n_oriented)
+        self.shape = (n_basis, n_basis * n_cells, len(entries.pairs))
         self.shape_alone = (n_basis, len(entries.alone))
         self.places: list[Integers] = []
         self.places_alone: list[tuple[Integers, int]] = []
@@ -129,7 +167,7 @@ class _Counter:
         self._add_alone(centre[~is_pair], shape[~is_pair], 2)
 
     def add_triplets(self) -> Integers:
-        """Count the triplets; return those of distinct sites, in both orders, for `unfold`."""
+        """Count the triplets that fold; return the others, in both orders, for `_bundled`."""
         triplets, n_cells = self.seen.triplets, len(self.opposite)
         first, (one, other) = triplets.centre * n_cells, self.sites[triplets.others].T
         is_fold, with_first = one == other, one == first
@@ -140,16 +178,18 @@ class _Counter:
         first, one, other = first[is_triple], one[is_triple], other[is_triple]
         straight, exchanged = triplets.oriented[is_triple].T
         triples = np.concatenate([[first, one, other, straight], [first, other, one, exchanged]], 1)
-        self._add(triples[0] // n_cells, triples[1], self.n_elements + triples[3])
         return triples.T
 
-    def result(self) -> tuple[Numbers, Numbers]:
-        """Return `alone`, as in `ClusterGeometry`, and the counts of all pairs, (*shape)."""
+    def result(self, triples: Integers, n_bundles: int) -> tuple[Numbers, Numbers]:
+        """Return `alone`, as in `ClusterGeometry`, and `counts` of all pairs, with `triples`."""
         alone = np.zeros(self.shape_alone, dtype=np.int32)
         for places, n_vertices in self.places_alone:
             # Every vertex has counted them.
             alone += _numbers(places, self.shape_alone) // n_vertices
-        return alone, _numbers(np.concatenate(self.places), self.shape)
+        pairs = _numbers(np.concatenate(self.places), self.shape)
+        names = triples[:, 0] // len(self.opposite) * self.shape[1] + triples[:, 1]
+        begun = _numbers(names * n_bundles + triples[:, 3], (*self.shape[:2], n_bundles))
+        return alone, np.concatenate([pairs, begun], axis=2)
 
     def _add_folded(self, mine: npt.NDArray[np.bool_], other: npt.NDArray[np.intp]) -> None:
         """Count triplets whose other vertices are one site, for both sites of such a pair.

@@ -180,7 +180,11 @@ class ClusterLatticeEvaluator:
         geometry = self._geometry
         basis = geometry.basis
         return kernels.FeatureTables(
-            basis.points, geometry.alone, geometry.counts, basis.orientations.entries
+            basis.points,
+            geometry.alone,
+            geometry.counts,
+            geometry.bundles,
+            basis.orientations.entries,
         )
 
     def _checked(self, labels: Labels, ndim: int) -> Labels:
@@ -203,6 +207,8 @@ class ClusterLatticeEvaluator:
 def _tables(model: ClusterModel, geometry: ClusterGeometry) -> kernels.ClusterTables:
     """Add up the energies of the clusters of one supercell."""
     energies, unfolded = model.cluster_energies, geometry.unfolded
+    if geometry.is_bundled:
+        energies = table_kernels.bundled_energies(energies, geometry.bundles)
     points, pairs, pair_swaps, floors = table_kernels.cell_tables(
         energies, model.point_energies, geometry.alone, geometry.counts, geometry.n_cells
     )

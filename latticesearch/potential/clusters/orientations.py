@@ -143,6 +143,11 @@ class Orientations:
         )
 
     @cached_property
+    def unbundled(self) -> npt.NDArray[np.int32]:
+        """Bundles of one oriented triplet each, (n_oriented, n_oriented)."""
+        return np.eye(len(self.entries.triplets), dtype=np.int32)
+
+    @cached_property
     def element_functions(self) -> tuple[Floats, Integers]:
         """Functions of `Entries.pairs`, (n, n_species**2, width), and their columns, (n, 2)."""
         return self._functions(self.entries.pairs)
