@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from latticesearch.lattice.parent import FieldsOnlyPickle
 from latticesearch.potential.mtp.tables import parent_neighbours
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -97,8 +97,8 @@ class ClusterBasis(FieldsOnlyPickle):
     ) -> ClusterBasis:
         """Make the basis of all clusters with edges shorter than the cutoffs, Å."""
         kinds = _site_kinds(parent)
-        pairs = _clusters(kinds, list(_pairs(parent, pair_cutoff)), 2)
-        triplets = _clusters(kinds, list(_triplets(parent, triplet_cutoff)), 3)
+        pairs = _clusters(kinds, [*_pairs(parent, pair_cutoff)], 2)
+        triplets = _clusters(kinds, [*_triplets(parent, triplet_cutoff)], 3)
         n_species, n_kinds = parent.n_species, int(kinds.max()) + 1
         products = [_functions(clusters, n_species) for clusters in (pairs, triplets)]
         sizes = [n_kinds * n_species, *(sum(map(len, shapes)) for shapes in products)]
@@ -148,98 +148,114 @@ def _site_kinds(parent: ParentLattice) -> npt.NDArray[np.int64]:
     return np.asarray(np.unique(first, return_inverse=True)[1], dtype=np.int64).reshape(-1)
 
 
-def _pairs(parent: ParentLattice, cutoff: float) -> Iterator[tuple[Any, ...]]:
-    """Yield (centre, basis, cells, vertex positions relative to the centre) of all pairs."""
+class _Found(NamedTuple):
+    """Clusters around one site of the basis: what `Clusters` says of them, and their vertices.
+
+    `positions`, (n, size, 3), are relative to the centre, Å.
+    """
+
+    centre: npt.NDArray[np.int64]
+    basis: npt.NDArray[np.int64]
+    cells: npt.NDArray[np.int64]
+    positions: Floats
+
+
+def _pairs(parent: ParentLattice, cutoff: float) -> Iterator[_Found]:
+    """Yield the pairs of every site of the basis."""
     for centre in range(parent.n_basis if cutoff > 0.0 else 0):
         basis, cells, vectors = parent_neighbours(parent, centre, cutoff)
-        for b, t, vector in zip(basis, cells, vectors, strict=True):
-            yield centre, [b], [t], np.array([np.zeros(3), vector])
+        yield _found(centre, basis[:, None], cells[:, None], vectors[:, None])
 
 
-def _triplets(parent: ParentLattice, cutoff: float) -> Iterator[tuple[Any, ...]]:
-    """Yield the same of all triplets."""
+def _triplets(parent: ParentLattice, cutoff: float) -> Iterator[_Found]:
+    """Yield the triplets of every site of the basis."""
     for centre in range(parent.n_basis if cutoff > 0.0 else 0):
         basis, cells, vectors = parent_neighbours(parent, centre, cutoff)
-        for j, k in itertools.combinations(range(len(basis)), 2):
-            if np.linalg.norm(vectors[j] - vectors[k]) < cutoff:
-                positions = np.array([np.zeros(3), vectors[j], vectors[k]])
-                yield centre, [basis[j], basis[k]], [cells[j], cells[k]], positions
+        edges = np.linalg.norm(vectors[:, None] - vectors, axis=2)
+        others = np.argwhere(np.triu(edges < cutoff, 1))
+        yield _found(centre, basis[others], cells[others], vectors[others])
 
 
-def _clusters(
-    kinds: npt.NDArray[np.int64], found: Sequence[tuple[Any, ...]], size: int
-) -> Clusters:
-    """Give clusters of one shape one number."""
-    shapes: dict[Hashable, int] = {}
-    rows, orders, kinds_of_shapes = [], [], []
-    ties: list[list[tuple[int, ...]]] = []
-    for centre, basis, _, positions in found:
-        names = _vertex_names(kinds[[centre, *basis]], positions)
-        order = sorted(range(size), key=names.__getitem__)
-        name = tuple(names[v] for v in order)
-        if name not in shapes:
-            shapes[name] = len(shapes)
-            kinds_of_shapes.append([vertex[0] for vertex in name])
-            ties.append([p for p in _permutations(size) if tuple(name[v] for v in p) == name])
-        rows.append(shapes[name])
-        orders.append(order)
-    return Clusters(
-        np.array([c for c, *_ in found], dtype=np.int64),
-        np.array([b for _, b, *_ in found], dtype=np.int64).reshape(-1, size - 1),
-        np.array([t for _, _, t, _ in found], dtype=np.int64).reshape(-1, size - 1, 3),
-        np.array(rows, dtype=np.int64),
-        np.array(orders, dtype=np.int64).reshape(-1, size),
-        np.array(kinds_of_shapes, dtype=np.int64).reshape(-1, size),
-        ties,
+def _found(
+    centre: int, basis: npt.NDArray[np.int64], cells: npt.NDArray[np.int64], vectors: Floats
+) -> _Found:
+    """Put the centre in front of the vectors, (n, size - 1, 3), of the other vertices."""
+    positions = np.concatenate([np.zeros((len(vectors), 1, 3)), vectors], axis=1)
+    return _Found(np.full(len(basis), centre), basis, cells, positions)
+
+
+def _clusters(kinds: npt.NDArray[np.int64], found: Sequence[_Found], size: int) -> Clusters:
+    """Give clusters of one shape one number.
+
+    A vertex is named by its kind and the length of the opposite edge (pairs: of the pair). Three
+    edges fix a triangle, so sorted names fix the shape of a cluster.
+    """
+    nothing = _found(
+        0,
+        np.zeros((0, size - 1), dtype=np.int64),
+        np.zeros((0, size - 1, 3), dtype=np.int64),
+        np.zeros((0, size - 1, 3)),
     )
+    centre, basis, cells, positions = map(np.concatenate, zip(nothing, *found, strict=True))
+    kind = kinds[np.column_stack([centre, basis])]
+    opposite = _opposite_edges(positions)
+    order = np.lexsort((opposite, kind), axis=1)
+    names = np.take_along_axis(np.stack([kind, opposite], axis=2), order[:, :, None], axis=1)
+    _, first, number = np.unique(
+        names.reshape(len(names), 2 * size), axis=0, return_index=True, return_inverse=True
+    )
+    rank = np.argsort(np.argsort(first))
+    shapes = names[np.sort(first)].tolist()
+    return Clusters(
+        centre,
+        basis,
+        cells,
+        rank[number.reshape(-1)],
+        order,
+        np.array([[vertex[0] for vertex in shape] for shape in shapes], dtype=np.int64).reshape(
+            -1, size
+        ),
+        [[p for p in _permutations(size) if [shape[v] for v in p] == shape] for shape in shapes],
+    )
+
+
+def _opposite_edges(positions: Floats) -> Floats:
+    """Return the rounded lengths of the edges opposite to all vertices, (n, size), Å."""
+    # Of a pair it is the pair itself: the next vertex and the one before are the same.
+    size = positions.shape[1]
+    ends = [(1, 0), (1, 0)] if size == 2 else [(2, 1), (2, 0), (1, 0)]
+    edges = [positions[:, a] - positions[:, b] for a, b in ends]
+    lengths: Floats = np.linalg.norm(np.stack(edges, axis=1), axis=2).round(LENGTH_DECIMALS)
+    return lengths
 
 
 def _permutations(size: int) -> list[tuple[int, ...]]:
     return list(itertools.permutations(range(size)))
 
 
-def _vertex_names(kinds: npt.NDArray[np.int64], positions: Floats) -> list[tuple[int, float]]:
-    """Return per vertex its kind and the length of the opposite edge (pairs: of the pair).
-
-    Three edges fix a triangle, so sorted names fix the shape of a cluster.
-    """
-    lengths = np.linalg.norm(positions[:, None] - positions, axis=2).round(LENGTH_DECIMALS)
-    opposite = [
-        float(lengths[0, 1])
-        if len(kinds) == 2
-        else float(lengths[tuple(v for v in range(3) if v != vertex)])
-        for vertex in range(len(kinds))
-    ]
-    return [(int(kind), length) for kind, length in zip(kinds, opposite, strict=True)]
-
-
-def _functions(clusters: Clusters, n_species: int) -> list[list[Floats]]:
-    """Return per shape its functions, arrays with one axis of n_species per vertex.
+def _functions(clusters: Clusters, n_species: int) -> list[Floats]:
+    """Return per shape its functions, (n_functions, ...) with one axis of n_species per vertex.
 
     Products of one site function per vertex, averaged over the permutations that change nothing.
     """
-    single = site_functions(n_species)
+    single, size = site_functions(n_species), clusters.order.shape[1]
+    products = single
+    for _ in range(size - 1):
+        products = np.multiply.outer(products, single)
+    # From (function, species, function, species, ...) to all functions, then all species.
+    products = products.transpose(*range(0, 2 * size, 2), *range(1, 2 * size, 2))
+    every = np.indices((n_species - 1,) * size).reshape(size, -1).T
+    strides = (n_species - 1) ** np.arange(size - 1, -1, -1)
     result = []
     for ties in clusters.ties:
-        functions = {}
-        for which in itertools.product(range(n_species - 1), repeat=clusters.order.shape[1]):
-            images = [tuple(which[v] for v in tie) for tie in ties]
-            if which == min(images):
-                functions[which] = np.mean([_outer(single[list(i)]) for i in images], axis=0)
-        result.append([functions[which] for which in sorted(functions)])
+        images = every[:, ties]
+        distinct = every @ strides == (images @ strides).min(axis=1)
+        result.append(products[tuple(np.moveaxis(images[distinct], 2, 0))].mean(axis=1))
     return result
 
 
-def _outer(factors: Floats) -> Floats:
-    """Return the outer product of the rows."""
-    product: Floats = factors[0]
-    for row in factors[1:]:
-        product = np.multiply.outer(product, row)
-    return product
-
-
 def _tables(
-    shapes: list[list[Floats]], dimensions: tuple[int, ...], first: int, n_parameters: int
+    shapes: list[Floats], dimensions: tuple[int, ...], first: int, n_parameters: int
 ) -> Floats:
     """Return what each coefficient multiplies, (n_shapes, *dimensions, n_parameters)."""
     result = np.zeros((len(shapes), *dimensions, n_parameters))

@@ -229,29 +229,33 @@ class _Builder:
 
     def pair_elements(self) -> Integers:
         """Return the element of every pair of the basis, (n,)."""
-        pairs = self.basis.pairs
-        numbers = [
-            self._element(("pair", shape, order), self._table(2, shape, order))
-            for shape, order in _canonical(pairs, np.arange(2))
-        ]
-        return np.array(numbers, dtype=np.int64)
+        distinct, inverse = _distinct_orders(self.basis.pairs)
+        numbers = []
+        for shape, *order in distinct:
+            canonical = min(tuple(order[v] for v in tie) for tie in self.basis.pairs.ties[shape])
+            name = ("pair", shape, canonical)
+            numbers.append(self._element(name, self._table(2, shape, canonical)))
+        return np.array(numbers, dtype=np.int64)[inverse]
 
     def triplet_list(self, rows: Integers) -> TripletList:
         """Return the triplets of the basis, whose vertices are `rows`, (n, 2), of neighbours."""
         triplets = self.basis.triplets
+        distinct, inverse = _distinct_orders(triplets)
         oriented, folded = [], []
-        straight = _canonical(triplets, np.arange(3))
-        exchanged = _canonical(triplets, np.array([0, 2, 1]))
-        for (shape, order), (_, other) in zip(straight, exchanged, strict=True):
-            oriented.append((self._oriented(shape, order), self._oriented(shape, other)))
-            folded.append(self._folded(shape, order, other))
-        numbers = np.array(oriented, dtype=np.int64).reshape(-1, 2)
+        for shape, *order in distinct:
+            orders = [tuple(order[v] for v in tie) for tie in triplets.ties[shape]]
+            straight = min(orders)
+            exchanged = min(tuple((0, 2, 1)[v] for v in o) for o in orders)
+            oriented.append((self._oriented(shape, straight), self._oriented(shape, exchanged)))
+            folded.append(self._folded(shape, straight, exchanged))
+        numbers = np.array(oriented, dtype=np.int64).reshape(-1, 2)[inverse]
+        elements = np.array(folded, dtype=np.int64).reshape(-1, 2)[inverse]
         return TripletList(
             triplets.centre,
             rows,
             self.n_pairs + triplets.shape,
             numbers,
-            np.array(folded, dtype=np.int64).reshape(-1, 2),
+            elements,
             _hubs(numbers, rows),
         )
 
@@ -310,14 +314,11 @@ class _Builder:
         return table
 
 
-def _canonical(clusters: Clusters, vertices: Integers) -> list[tuple[int, tuple[int, ...]]]:
-    """Return shape and order of clusters whose vertices are renumbered, the least by its ties."""
-    result = []
-    new = vertices[clusters.order].tolist()
-    for shape, order in zip(clusters.shape.tolist(), new, strict=True):
-        orders = [tuple(order[v] for v in tie) for tie in clusters.ties[shape]]
-        result.append((shape, min(orders)))
-    return result
+def _distinct_orders(clusters: Clusters) -> tuple[list[list[int]], Integers]:
+    """Return the distinct shapes with the orders of their axes, and which of them each has."""
+    names = np.column_stack([clusters.shape, clusters.order])
+    distinct, inverse = np.unique(names, axis=0, return_inverse=True)
+    return distinct.tolist(), inverse.reshape(-1)
 
 
 def _hubs(oriented: Integers, rows: Integers) -> Integers:
