@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from latticesearch.lattice.parent import FieldsOnlyPickle
+from latticesearch.potential.clusters.functions import site_functions
+from latticesearch.potential.clusters.orientations import Orientations
 from latticesearch.potential.mtp.tables import parent_neighbours
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
     from latticesearch.lattice import ParentLattice, Supercell
     from latticesearch.potential.clusters.geometry import ClusterGeometry
-    from latticesearch.potential.clusters.orientations import Orientations
 
     Floats = npt.NDArray[np.float64]
 
@@ -121,25 +122,12 @@ class ClusterBasis(FieldsOnlyPickle):
     @cached_property
     def orientations(self) -> Orientations:
         """The clusters as their vertices see them: what all supercells have in common."""
-        from latticesearch.potential.clusters.orientations import Orientations
-
         return Orientations.of(self)
 
     @cached_property
     def geometries(self) -> dict[Supercell, ClusterGeometry]:
         """What `cluster_geometry` keeps."""
         return {}
-
-
-def site_functions(n_species: int) -> Floats:
-    """Return functions of the species, (n_species - 1, n_species), orthogonal to each other and 1.
-
-    Cosines, as in a discrete cosine transform; mean square 1.
-    """
-    k = np.arange(1, n_species)[:, None]
-    z = np.arange(n_species) + 0.5
-    result: Floats = np.sqrt(2.0) * np.cos(np.pi * k * z / n_species)
-    return result
 
 
 def _site_kinds(parent: ParentLattice) -> npt.NDArray[np.int64]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from latticesearch.potential.clusters._row_kernels import SwapTables
 from latticesearch.potential.clusters._table_kernels import add_functions
-from latticesearch.potential.clusters.basis import site_functions
+from latticesearch.potential.clusters.functions import site_functions
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from latticesearch.potential.clusters._table_kernels import Entries
-from latticesearch.potential.clusters.basis import site_functions
+from latticesearch.potential.clusters.functions import site_functions
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

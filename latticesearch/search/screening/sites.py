@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.polynomial.legendre import legvander
 
-from latticesearch.potential.clusters.basis import site_functions
+from latticesearch.potential.clusters.functions import site_functions
 from latticesearch.potential.mtp.tables import parent_neighbours
 from latticesearch.search.screening import _site_kernels as kernels
 from latticesearch.search.surrogate import nearest_distance
