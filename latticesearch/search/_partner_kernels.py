@@ -4,7 +4,8 @@ A cluster expansion keeps what every site would cost as every species, so all sw
 little more than a few of them. The walks here choose a site and ask its partners in turn, from a
 random one on; each partner asked is one evaluation. That is Metropolis' walk with another order
 of the questions: asking in turn keeps the Boltzmann distribution as asking at random does
-(Manousiouthakis & Deem, J. Chem. Phys. 110, 2753 (1999)).
+(Manousiouthakis & Deem, J. Chem. Phys. 110, 2753 (1999)). How many partners are asked is what makes
+about one swap, by the share of those before: to swap one site many times is of no use.
 """
 
 from __future__ import annotations
@@ -37,7 +38,14 @@ if TYPE_CHECKING:
 
 
 PATIENCE = 5000
-"""Partners that a guide refuses in a row before a walk counts as frozen."""
+"""Partners that a guide refuses one after the other before a walk counts as frozen."""
+
+
+FEWEST = 8
+"""Partners asked in turn at least: a row takes as long as so many single questions."""
+
+RECENT = 0.05
+"""Weight of the last turn in the share of partners that a site was swapped with."""
 
 
 class Row(NamedTuple):
@@ -111,7 +119,7 @@ def anneal_rows(
     n_steps: int,
     rng: npt.NDArray[np.uint64],
 ) -> int:
-    """Metropolis swaps while cooling, a site with all partners at a time.
+    """Metropolis swaps while cooling, a site with many partners at a time.
 
     Returns the number of evaluations, which may exceed `n_steps` by those of one site.
     """
@@ -130,14 +138,22 @@ def _anneal_rows(
 ) -> int:
     ratio = np.log(cooling.last / cooling.first)
     span = (cooling.end - cooling.begin) / max(n_steps, 1)
-    asked, in_vain = 0, 0
+    asked, in_vain, share = 0, 0, 1.0
     while asked < n_steps and in_vain < DRAWS:
         site = rules.sites[random_below(rng, rules.sites.size)]
         temperature = cooling.first * np.exp(ratio * (cooling.begin + asked * span))
-        before = asked
-        asked += _ask_row(model, rules, site, temperature, row, best, rng)
-        in_vain = in_vain + 1 if asked == before else 0
+        turn = partners_in_turn(share, row.least.size)
+        partners, swapped = _ask_row(model, rules, site, temperature, row, turn, best, rng)
+        asked += partners
+        share += RECENT * (swapped / turn - share)
+        in_vain = in_vain + 1 if partners == 0 else 0
     return asked
+
+
+@njit(**INLINE)
+def partners_in_turn(share: float, n_sites: int) -> int:
+    """Return how many partners make one swap, where a share of them does."""
+    return min(max(int(1.0 / max(share, 1e-9)), FEWEST), n_sites)
 
 
 @njit(**INLINE)
@@ -147,16 +163,17 @@ def _ask_row(
     site: int,
     temperature: float,
     row: Row,
+    turn: int,
     best: Best,
     rng: npt.NDArray[np.uint64],
-) -> int:
-    """Ask all partners of a site in turn; return how many these were."""
+) -> tuple[int, int]:
+    """Ask partners of a site in turn; return how many there were, and how many were swapped."""
     tables, state = model
-    n, asked = state.labels.size, 0
+    n, asked, swapped = state.labels.size, 0, 0
     _draw_all(row, rng)
     fill_row(model, rules, site, temperature, row)
     other = random_below(rng, n)
-    for _ in range(n):
+    for _ in range(turn):
         other = other + 1 if other + 1 < n else 0
         asked += row.least[other] < np.inf
         if not row.passes[other]:
@@ -165,8 +182,9 @@ def _ask_row(
         if change <= SAME or is_accepted(row.units[other], change / temperature):
             accept(tables, state)
             keep_best(state, best)
+            swapped += 1
             fill_row(model, rules, site, temperature, row)
-    return asked
+    return asked, swapped
 
 
 @njit(cache=True)
@@ -288,15 +306,16 @@ def _anneal_guided(
     n_steps = log.changes.size
     ratio = np.log(cooling.last / cooling.first)
     span = (cooling.end - cooling.begin) / max(n_steps, 1)
-    asked, in_vain = 0, 0
-    while asked < n_steps and in_vain * row.least.size < PATIENCE:
+    asked, in_vain, share = 0, 0, 1.0
+    while asked < n_steps and in_vain < PATIENCE:
         site = rules.sites[random_below(rng, rules.sites.size)]
         temperature = cooling.first * np.exp(ratio * (cooling.begin + asked * span))
         soft = np.sqrt(temperature * temperature + noise * noise)
-        before = asked
+        turn, before = partners_in_turn(share, row.least.size), asked
         notes = (best, log, asked)
-        asked = _ask_guided(models, rules, site, (temperature, soft), row, notes, rng)
-        in_vain = in_vain + 1 if asked == before else 0
+        asked = _ask_guided(models, rules, site, (temperature, soft), row, turn, notes, rng)
+        share += RECENT * ((asked - before) / turn - share)
+        in_vain = in_vain + turn if asked == before else 0
     return asked
 
 
@@ -307,10 +326,11 @@ def _ask_guided(
     site: int,
     temperatures: tuple[float, float],
     row: Row,
+    turn: int,
     notes: tuple[Best, Log, int],
     rng: npt.NDArray[np.uint64],
 ) -> int:
-    """Ask the guide about all partners of a site, and the model about those that pass.
+    """Ask the guide about partners of a site in turn, and the model about those that pass.
 
     `notes` are the best, the log, and how much stands in it; returns how much does afterwards.
     """
@@ -321,7 +341,7 @@ def _ask_guided(
     _draw_all(row, rng)
     fill_row(guide, rules, site, soft, row)
     other = random_below(rng, n)
-    for _ in range(n):
+    for _ in range(turn):
         other = other + 1 if other + 1 < n else 0
         if not row.passes[other]:
             continue

@@ -9,6 +9,7 @@ best of a small cell that tiles this one.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -192,7 +193,7 @@ def guided_search(
     swaps, changes = walk.sample(int(min(n_samples, allowance.left // 2)))
     if len(changes) == 0:
         return result_of([start], allowance)
-    guides.learn_swaps(evaluator.supercell, start.labels, swaps, changes)
+    guides.learn_swaps(evaluator.supercell, start.labels, swaps, changes, wide=True)
     search = GuidedAnnealing(walk, guides, float(np.abs(changes).mean()), tuning, rng)
     n = max(tuning.long * allowance.left, min(tuning.long_most * allowance.left, LONG))
     found = [search.long_walk(int(n))]
@@ -237,10 +238,12 @@ class GuidedAnnealing:
         The guide is always the surrogate that erred least on the swaps asked about last, and
         counts as uncertain by that error.
         """
-        walk, surrogates = self.walk, self.guides.surrogates
+        walk, surrogates = self.walk, self.guides.every
         best = walk.here()
         pieces = max(1, min(self.tuning.pieces, n // SHORTEST))
-        errors = [surrogate.model()[1] for surrogate in surrogates]
+        errors = [surrogate.model()[1] for surrogate in self.guides.surrogates]
+        # Its error on what it has learnt says nothing.
+        errors += [math.inf] * len(self.guides.wide)
         left = n
         for piece in range(pieces):
             chosen = int(np.argmin(np.round(errors, 12)))
@@ -252,7 +255,7 @@ class GuidedAnnealing:
             log = self._walk_on(walk, guide, asked, self._cooling(self.tuning, piece, pieces), best)
             left -= len(log.changes)
             if len(log.changes):
-                errors = log.learn(self.guides, models)
+                errors = log.learn(self.guides, models, wide=True)
         return self._note(walk, best)
 
     def cycle(self, walk: Walk, number: int, n: int, start: Labels | None = None) -> kernels.Best:
@@ -394,11 +397,13 @@ class Log(NamedTuple):
     changes: npt.NDArray[np.float64]
     """(n,) changes of energy, eV."""
 
-    def learn(self, guides: Guides, models: list[ClusterModel] | None = None) -> list[float]:
+    def learn(
+        self, guides: Guides, models: list[ClusterModel] | None = None, *, wide: bool = False
+    ) -> list[float]:
         """Teach surrogates; return how far models of theirs had been off, root mean square, eV."""
         n = min(len(self.changes), LEARNT)
         return guides.learn_swaps(
-            self.supercell, self.start, self.swaps[:n], self.changes[:n], models
+            self.supercell, self.start, self.swaps[:n], self.changes[:n], models, wide=wide
         )
 
 

@@ -189,7 +189,7 @@ def _annealed(
     job: Job, items: list[WorkItem], small: list[Block], allowance: Allowance, pool: CandidatePool
 ) -> CandidatePool:
     """Return the pool with what guided annealing finds: a first look, then where it pays."""
-    guides = Guides.of(job.parent)
+    guides = Guides.of_large_cells(job.parent)
     _teach(job, small, guides, None)
     if math.isfinite(allowance.deadline) and not math.isfinite(allowance.limit):
         return _for_the_time(job, items, guides, allowance, pool)

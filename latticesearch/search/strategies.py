@@ -171,7 +171,7 @@ def polish_random(
         allowance = Allowance(limit, allowance.used, allowance.deadline)
     polish = POLISHES[name]
     if polish is None:
-        guides = guides or Guides.of(evaluator.supercell.parent)
+        guides = guides or Guides.of_large_cells(evaluator.supercell.parent)
         return guided_search(
             evaluator,
             counts,

@@ -39,6 +39,13 @@ REACHES = ((2.05, 0.0), (2.05, 1.25))
 """Longest pairs and triplets of the expansions, in nearest-neighbour distances. Measured on
 quaternary cells of 54 and 64 sites: two in turn find what each alone misses."""
 
+WIDE_REACHES = ((2.05, 2.05), (2.05, 1.65))
+"""The first of these that has not too many coefficients describes the neighbourhood of low
+energies where many bodies act together: half the error after a thousand swaps."""
+
+WIDEST = 400
+"""Coefficients of a wide expansion at most: thousands of swaps teach so many."""
+
 RIDGE = 1e-4
 """Damping of the coefficients of pairs and triplets, relative to the diagonal."""
 
@@ -139,10 +146,10 @@ class Surrogate:
     """Kept until something is learnt."""
 
     @classmethod
-    def of(cls, basis: ClusterBasis) -> Surrogate:
+    def of(cls, basis: ClusterBasis, n_folds: int = FOLDS) -> Surrogate:
         """Return a surrogate that knows nothing."""
         n = basis.n_parameters
-        return cls(basis, Normal.empty(n), [Normal.empty(n) for _ in range(FOLDS)])
+        return cls(basis, Normal.empty(n), [Normal.empty(n) for _ in range(n_folds)])
 
     def copy(self) -> Surrogate:
         """Return one that can learn on its own."""
@@ -213,38 +220,49 @@ def _blank(basis: ClusterBasis) -> ClusterModel:
 
 @dataclass(eq=False)
 class Guides:
-    """The surrogates of one parent lattice, which take turns.
+    """The surrogates of one parent lattice.
 
     Attributes
     ----------
     surrogates : list of Surrogate
+        Take turns.
+    wide : list of Surrogate
+        One with many coefficients, or none; it learns from walks through large cells only.
     """
 
     surrogates: list[Surrogate] = field(default_factory=list)
+    wide: list[Surrogate] = field(default_factory=list)
 
     @classmethod
     def of(cls, parent: ParentLattice, reaches: Sequence[tuple[float, float]] = REACHES) -> Guides:
         """Return surrogates that know nothing; those of one parent share their bases."""
-        kept: dict[tuple[float, float], ClusterBasis] = parent.__dict__.setdefault(
-            "_guide_bases", {}
-        )
-        for pair, triplet in reaches:
-            if (pair, triplet) not in kept:
-                length = nearest_distance(parent)
-                kept[pair, triplet] = ClusterBasis.of(parent, pair * length, triplet * length)
-        return cls([Surrogate.of(kept[reach]) for reach in reaches])
+        return cls([Surrogate.of(_basis_of(parent, reach)) for reach in reaches])
+
+    @classmethod
+    def of_large_cells(cls, parent: ParentLattice) -> Guides:
+        """Return surrogates for walks through large cells, with a wide one."""
+        guides = cls.of(parent)
+        bases = (_basis_of(parent, reach) for reach in WIDE_REACHES)
+        narrow = [basis for basis in bases if basis.n_parameters <= WIDEST][:1]
+        return cls(guides.surrogates, [Surrogate.of(basis, 0) for basis in narrow])
 
     def copy(self) -> Guides:
         """Return guides that can learn on their own."""
-        return Guides([surrogate.copy() for surrogate in self.surrogates])
+        return Guides([s.copy() for s in self.surrogates], [s.copy() for s in self.wide])
+
+    @property
+    def every(self) -> list[Surrogate]:
+        """Those that take turns, then the wide one."""
+        return self.surrogates + self.wide
 
     def learn_energies(
         self, batch: Labelings, energies: Floats, weights: Floats | float = 1.0
     ) -> None:
         """Learn energies of labelings, (n,), eV per site, with weights; larger cells count more."""
         factors = math.sqrt(batch.supercell.n_sites) * np.broadcast_to(weights, len(energies))
-        rows = self._rows(
-            lambda basis: features(basis, batch.supercell).gradient_rows(batch.labels)
+        rows = _rows(
+            self.surrogates,
+            lambda basis: features(basis, batch.supercell).gradient_rows(batch.labels),
         )
         for surrogate, mine in zip(self.surrogates, rows, strict=True):
             surrogate.learn_energies(mine, energies, factors)
@@ -256,31 +274,46 @@ class Guides:
         swaps: npt.NDArray[np.int64],
         changes: Floats,
         models: Sequence[ClusterModel] | None = None,
+        *,
+        wide: bool = False,
     ) -> list[float]:
         """Learn changes of energy, (n,), eV, along a walk of swaps, (n, 3), from `start`.
 
-        Returns the root mean square error of each of `models`, one per surrogate, on them, eV;
-        zeros without models.
+        The wide surrogate learns only where that is said. Returns the root mean square error of
+        each of `models`, one per surrogate, on them, eV; zeros without models.
         """
-        rows = self._rows(lambda basis: features(basis, supercell).swap_gradient_rows(start, swaps))
+        learners = self.every if wide else self.surrogates
+        rows = _rows(
+            learners, lambda basis: features(basis, supercell).swap_gradient_rows(start, swaps)
+        )
         kept: Sequence[ClusterModel | None] = models or [None] * len(rows)
         return [
             surrogate.learn_changes(mine, changes, model)
-            for surrogate, mine, model in zip(self.surrogates, rows, kept, strict=True)
+            for surrogate, mine, model in zip(learners, rows, kept, strict=True)
         ]
 
-    def _rows(self, make: Callable[[ClusterBasis], Floats]) -> list[Floats]:
-        """Return the rows of every surrogate; where one basis holds another they are made once."""
-        bases = [surrogate.basis for surrogate in self.surrogates]
-        made: dict[ClusterBasis, Floats] = {}
-        result = []
-        for basis in bases:
-            wider, columns = widest(basis, bases)
-            if wider not in made:
-                made[wider] = make(wider)
-            # Transposed, since the rows of swaps come column by column.
-            result.append(made[wider] if wider is basis else made[wider].T[columns].T)
-        return result
+
+def _basis_of(parent: ParentLattice, reach: tuple[float, float]) -> ClusterBasis:
+    """Return the basis of a reach, longest pair and triplet; made once per parent lattice."""
+    kept: dict[tuple[float, float], ClusterBasis] = parent.__dict__.setdefault("_guide_bases", {})
+    if reach not in kept:
+        length = nearest_distance(parent)
+        kept[reach] = ClusterBasis.of(parent, reach[0] * length, reach[1] * length)
+    return kept[reach]
+
+
+def _rows(surrogates: Sequence[Surrogate], make: Callable[[ClusterBasis], Floats]) -> list[Floats]:
+    """Return the rows of every surrogate; where one basis holds another they are made once."""
+    bases = [surrogate.basis for surrogate in surrogates]
+    made: dict[ClusterBasis, Floats] = {}
+    result = []
+    for basis in bases:
+        wider, columns = widest(basis, bases)
+        if wider not in made:
+            made[wider] = make(wider)
+        # Transposed, since the rows of swaps come column by column.
+        result.append(made[wider] if wider is basis else made[wider].T[columns].T)
+    return result
 
 
 def widest(basis: ClusterBasis, bases: Sequence[ClusterBasis]) -> tuple[ClusterBasis, Integers]:

@@ -130,13 +130,27 @@ def anneal(evaluator, labels, temperatures, seed):
     return np.array(visited)
 
 
-def partners(labels, allowed, rng):
-    """A site with a choice, random numbers for all sites, and all partners from a random one on."""
+class Turns:
+    """How many partners are asked in turn: those that make about one swap, eight at least."""
+
+    def __init__(self, n_sites):
+        self.share, self.n_sites = 1.0, n_sites
+
+    def next(self):
+        self.turn = min(max(int(1 / self.share), 8), self.n_sites)
+        return self.turn
+
+    def note(self, hits):
+        self.share += 0.05 * (hits / self.turn - self.share)
+
+
+def partners(labels, allowed, rng, turn):
+    """A site with a choice, random numbers for all sites, and partners from a random one on."""
     open_sites = np.flatnonzero(allowed.sum(axis=1) > 1)
     site = open_sites[rng.below(len(open_sites))]
     units = [rng.unit() for _ in labels]
     first = rng.below(len(labels))
-    for k in range(len(labels)):
+    for k in range(turn):
         other = (first + 1 + k) % len(labels)
         a, b = labels[site], labels[other]
         if a != b and allowed[site, b] and allowed[other, a]:
@@ -144,28 +158,32 @@ def partners(labels, allowed, rng):
 
 
 def anneal_rows(evaluator, labels, temperatures, seed):
-    """Metropolis swaps, a site with all partners at a time; labels after each question.
+    """Metropolis swaps, a site with many partners at a time; labels after each question.
 
     The temperature stays as it is while partners of one site are asked.
     """
     rng, labels, visited = SplitMix(seed), labels.copy(), []
+    turns = Turns(len(labels))
     while len(visited) < len(temperatures):
-        temperature = temperatures[len(visited)]
-        for i, j, unit in partners(labels, evaluator.supercell.allowed, rng):
+        temperature, swapped = temperatures[len(visited)], 0
+        for i, j, unit in partners(labels, evaluator.supercell.allowed, rng, turns.next()):
             change = evaluator.swap_energies(labels, np.array([[i, j]]))[0]
             if change <= 1e-10 or unit < np.exp(-change / temperature):
                 labels[[i, j]] = labels[[j, i]]
+                swapped += 1
             visited.append(labels.copy())
+        turns.note(swapped)
     return np.array(visited)
 
 
 def anneal_guided(evaluator, labels, temperatures, seed, guide, noise):
     """Delayed acceptance, partners of one site after the other; labels after each question."""
     rng, labels, visited = SplitMix(seed), labels.copy(), []
+    turns = Turns(len(labels))
     while len(visited) < len(temperatures):
-        temperature = temperatures[len(visited)]
+        temperature, before = temperatures[len(visited)], len(visited)
         soft = np.hypot(temperature, noise)
-        for i, j, unit in partners(labels, evaluator.supercell.allowed, rng):
+        for i, j, unit in partners(labels, evaluator.supercell.allowed, rng, turns.next()):
             pair = np.array([[i, j]])
             guess = guide.swap_energies(labels, pair)[0]
             if guess > 1e-10 and unit >= np.exp(-guess / soft):
@@ -176,6 +194,7 @@ def anneal_guided(evaluator, labels, temperatures, seed, guide, noise):
             if rng.unit() < np.exp(guess / soft - change / temperature):
                 labels[[i, j]] = labels[[j, i]]
             visited.append(labels.copy())
+        turns.note(len(visited) - before)
     return np.array(visited)
 
 
