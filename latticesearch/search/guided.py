@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     EvaluatorOf = Callable[[Supercell], LatticeEvaluator]
 
 
+WIDE_CYCLES = lambda n, start: True
 @dataclass(frozen=True)
 class Tuning:
     """Settings, in units of the mean size of a random swap where they are temperatures.
@@ -79,9 +80,9 @@ class Tuning:
     sample: float = 0.05
     long: float = 0.7
     long_most: float = 0.9
-    pieces: int = 24
+    pieces: int = 48
     cycles: int = 30
-    untiled: int = 5
+    untiled: int = 3
     lessons: int = 3
     free_steps: int = 250
     free_first: float = 0.5
@@ -274,6 +275,9 @@ class GuidedAnnealing:
         """
         tuning = self.tuning if start is None else self.tuning.touch_up
         surrogate = self.guides.surrogates[number % len(self.guides.surrogates)]
+        large = walk is self.walk and self.guides.wide and WIDE_CYCLES(number, start)
+        if large:
+            surrogate = self.guides.wide[0]
         guide = Guide(*surrogate.model())
         labels = walk.labels if start is None else start
         walk.restart(anneal_free(walk, labels, guide.model, tuning))
@@ -285,7 +289,7 @@ class GuidedAnnealing:
             if asked < 1:
                 break
             cooling = self._cooling(tuning, lesson, tuning.lessons)
-            self._walk_on(walk, guide, asked, cooling, best).learn(self.guides)
+            self._walk_on(walk, guide, asked, cooling, best).learn(self.guides, wide=walk is self.walk)
         return self._note(walk, best)
 
     def tilings(self, counts: npt.NDArray[np.int64], evaluator_of: EvaluatorOf) -> list[Tiling]:

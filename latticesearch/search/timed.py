@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from latticesearch.search import _kernels as kernels
 from latticesearch.search import _partner_kernels as partners
-from latticesearch.search.guided import FREE_SAMPLES, guided_search
+from latticesearch.search.guided import FREE_SAMPLES, TUNING, GuidedAnnealing, guided_search
 from latticesearch.search.polish import ENERGY_DECIMALS, Allowance
+from latticesearch.search.surrogate import Guides
 from latticesearch.search.tiling import tiles_of
 from latticesearch.search.walks import Walk, joined, random_start, random_state, result_of
 
@@ -29,18 +30,26 @@ if TYPE_CHECKING:
     from latticesearch.potential.protocol import LatticeEvaluator
     from latticesearch.search.greedy import SearchResult
     from latticesearch.search.guided import EvaluatorOf
-    from latticesearch.search.surrogate import Guides
     from latticesearch.search.tiling import Tile
 
     Labels = npt.NDArray[np.int8]
     Counts = npt.NDArray[np.int64]
 
-CHEAP = 10e-6
-"""Seconds: a swap that costs less is cheap. Under a surrogate one costs 0.4 to 0.8 µs."""
+CHEAP = 1.5e-6
+"""Seconds: a swap that costs less is cheap."""
 
-UNDER_MODEL = 0.5
-"""Part of the time for the model where swaps are dear, by the cost of the first ones; a guided
-search that ends early is followed by another."""
+GUIDING = 2.5e-6
+"""Seconds that a guided evaluation costs besides the model."""
+
+DEAR = 20e-6
+"""Seconds: a swap that costs less is not worth the time of a wide surrogate."""
+
+QUICK = replace(TUNING, pieces=12)
+"""How swaps are guided that are neither cheap nor dear."""
+
+LONGPART = 0.65
+SAMPLES = 400
+"""Random swaps that teach the surrogates of these before the first fit."""
 
 LEAST = 1e-9
 """Seconds: no shorter time is measured."""
@@ -167,13 +176,17 @@ def timed_search(
     pace = Pace(len(changes), time.monotonic() - asked)
     if len(changes) == 0:
         return result_of([walk.here()], allowance)
-    if pace.rate * CHEAP > 1.0:
-        annealer = ClockedAnnealing(walk, float(np.abs(changes).mean()), rng, pace)
+    if pace.rate * DEAR > 1.0:
+        scale = float(np.abs(changes).mean())
+        annealer = ClockedAnnealing(walk, scale, rng, pace, guides=Guides(guides.surrogates))
         return annealer.run(counts, evaluator_of, began)
     results = [result_of([walk.here()], allowance)]
-    again = partial(guided_search, evaluator, counts, guides=guides, evaluator_of=evaluator_of)
+    again = partial(
+        guided_search, evaluator, counts, guides=guides, evaluator_of=evaluator_of
+    )
     while (left := allowance.deadline - time.monotonic()) > 0.0:
-        part = Allowance(max(int(UNDER_MODEL * left * pace.rate), 2), 0, allowance.deadline)
+        n = left / (1.0 / pace.rate + GUIDING)
+        part = Allowance(max(int(n), 2), 0, allowance.deadline)
         results.append(again(allowance=part, rng=rng))
         allowance.used += part.used
     return joined(results, allowance.used)
@@ -201,6 +214,7 @@ class ClockedAnnealing:
     scale: float
     rng: np.random.Generator
     pace: Pace
+    guides: Guides
     shares: Shares = SHARES
     found: list[kernels.Best] = field(default_factory=list)
 
@@ -217,7 +231,11 @@ class ClockedAnnealing:
             if self.found:
                 self.anneal(end + shares.again * seconds, shares.warm, self._lowest())
         start = random_start(evaluator, counts, self.rng)
-        self.anneal(deadline - (shares.last * seconds if self.found else 0.0), shares.hot, start)
+        end = deadline - (shares.last * seconds if self.found else 0.0)
+        if self.pace.rate * CHEAP > 1.0:
+            self.anneal(end, shares.hot, start)
+        else:
+            self._guide(end, start, counts, evaluator_of)
         self.anneal(deadline, shares.mild, self._lowest())
         return result_of(self.found, self.walk.allowance)
 
@@ -248,6 +266,25 @@ class ClockedAnnealing:
             hot, cold = temperatures[piece : piece + 2].tolist()
             self._cool(walk, (hot, cold), n, best)
         self.found.append(best)
+
+    def _guide(
+        self, end: float, start: Labels, counts: Counts, evaluator_of: EvaluatorOf
+    ) -> None:
+        """Cool from a labeling, (n_sites,), until a time, s, guided by surrogates."""
+        walk, left = self.walk, LONGPART * (end - time.monotonic())
+        n = left / (1.0 / self.pace.rate + GUIDING)
+        walk.restart(start)
+        swaps, changes = walk.sample(int(min(SAMPLES, n / 4)))
+        self.guides.learn_swaps(walk.evaluator.supercell, start, swaps, changes)
+        guided = GuidedAnnealing(walk, self.guides, self.scale, QUICK, self.rng)
+        self.found.append(guided.long_walk(max(int(n), QUENCH * len(start))))
+        keep, walk.allowance.deadline = walk.allowance.deadline, end
+        tilings = guided.tilings(counts, evaluator_of)
+        number = 0
+        while tilings and guided.can_tile():
+            self.found += guided.tiled_cycles(tilings, counts, number, 1000)
+            number += 1
+        walk.allowance.deadline = keep
 
     def _fluctuations(
         self, temperatures: npt.NDArray[np.float64], n: int, best: kernels.Best
