@@ -188,51 +188,49 @@ def _ask_row(
 
 
 @njit(cache=True)
-def fluctuations(
+def fluctuation(
     model: Model,
     rules: Rules,
-    temperatures: npt.NDArray[np.float64],
+    temperature: float,
     best: Best,
     readings: tuple[int, int],
     by_rows: bool,
     rng: npt.NDArray[np.uint64],
-) -> npt.NDArray[np.float64]:
-    """Anneal at one temperature after the other; return how far the energy varies at each.
+) -> tuple[float, int]:
+    """Anneal at one temperature; return how far the energy varies, and the evaluations.
 
     Parameters
     ----------
     model, rules
         Of the cell.
-    temperatures
-        (n,), eV, falling.
+    temperature
+        eV.
     best
         Brought up to date.
     readings
-        How often the energy is read at each temperature, and the swaps between. The first quarter
-        of the readings is not used.
+        How often the energy is read, and the swaps between. The first quarter of the readings is
+        not used.
     by_rows
-        Ask a site with all partners at a time.
+        Ask a site with many partners at a time.
     rng
         State of the random numbers.
 
     Returns
     -------
-    (n,) standard deviations, eV.
+    spread : float
+        Standard deviation, eV.
+    asked : int
     """
-    state = model[1]
     number, n_steps = readings
-    spreads = np.zeros(temperatures.size)
-    energies = np.zeros(number)
-    for k in range(temperatures.size):
-        still = Cooling(temperatures[k], temperatures[k], 0.0, 1.0)
-        for reading in range(number):
-            if by_rows:
-                anneal_rows(model, rules, still, best, n_steps, rng)
-            else:
-                anneal(model, rules, still, best, n_steps, rng)
-            energies[reading] = state.energy[0]
-        spreads[k] = energies[number // 4 :].std()
-    return spreads
+    energies, asked = np.zeros(number), 0
+    still = Cooling(temperature, temperature, 0.0, 1.0)
+    for reading in range(number):
+        if by_rows:
+            asked += anneal_rows(model, rules, still, best, n_steps, rng)
+        else:
+            asked += anneal(model, rules, still, best, n_steps, rng)
+        energies[reading] = model[1].energy[0]
+    return energies[number // 4 :].std(), asked
 
 
 class Log(NamedTuple):

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     EvaluatorOf = Callable[[Supercell], LatticeEvaluator]
 
 
-WIDE_CYCLES = lambda n, start: True
 @dataclass(frozen=True)
 class Tuning:
     """Settings, in units of the mean size of a random swap where they are temperatures.
@@ -267,17 +266,16 @@ class GuidedAnnealing:
         walk
             Through the supercell or through a small one.
         number
-            Of the cycle: the surrogates take turns.
+            Of the cycle: the surrogates take turns, but in the supercell it is the wide one.
         n
             Evaluations.
         start
             (n_sites,) tiled labeling to begin with, which is only touched up.
         """
         tuning = self.tuning if start is None else self.tuning.touch_up
-        surrogate = self.guides.surrogates[number % len(self.guides.surrogates)]
-        large = walk is self.walk and self.guides.wide and WIDE_CYCLES(number, start)
-        if large:
-            surrogate = self.guides.wide[0]
+        is_large = walk is self.walk
+        turns = self.guides.wide if is_large and self.guides.wide else self.guides.surrogates
+        surrogate = turns[number % len(turns)]
         guide = Guide(*surrogate.model())
         labels = walk.labels if start is None else start
         walk.restart(anneal_free(walk, labels, guide.model, tuning))
@@ -289,7 +287,9 @@ class GuidedAnnealing:
             if asked < 1:
                 break
             cooling = self._cooling(tuning, lesson, tuning.lessons)
-            self._walk_on(walk, guide, asked, cooling, best).learn(self.guides, wide=walk is self.walk)
+            self._walk_on(walk, guide, asked, cooling, best).learn(
+                self.guides, wide=walk is self.walk
+            )
         return self._note(walk, best)
 
     def tilings(self, counts: npt.NDArray[np.int64], evaluator_of: EvaluatorOf) -> list[Tiling]:

@@ -12,7 +12,7 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     Labels = npt.NDArray[np.int8]
     Counts = npt.NDArray[np.int64]
+    Floats = npt.NDArray[np.float64]
 
 CHEAP = 1.5e-6
 """Seconds: a swap that costs less is cheap."""
@@ -47,7 +48,12 @@ DEAR = 20e-6
 QUICK = replace(TUNING, pieces=12)
 """How swaps are guided that are neither cheap nor dear."""
 
-LONGPART = 0.65
+LONG_PART = 0.65
+"""Part of the evaluations for the long guided walk."""
+
+IN_CYCLE = 1000
+"""Evaluations of one cycle through small cells."""
+
 SAMPLES = 400
 """Random swaps that teach the surrogates of these before the first fit."""
 
@@ -84,12 +90,12 @@ class Shares:
     """
 
     tiles: float = 0.35
-    again: float = 0.2
-    last: float = 0.1
+    again: float = 0.15
+    last: float = 0.07
     in_small: float = 30.0
     in_large: float = 5.0
     fewest: float = 0.3
-    hot: float = 0.4
+    hot: float = 0.33
     warm: float = 0.2
     mild: float = 0.15
     cold: float = 0.03
@@ -112,7 +118,11 @@ READINGS = 16
 PILOT = 0.1
 """Part of the time of the long annealing for these, where it is long enough."""
 
-SLOWEST = 6.0
+HOT = 0.25
+"""Pace of an annealing by rows where it begins, in that where nearly no swap is accepted any more.
+"""
+
+SLOWEST = 12.0
 """Ratio of the slowest to the fastest cooling."""
 
 ENOUGH = 300
@@ -181,9 +191,7 @@ def timed_search(
         annealer = ClockedAnnealing(walk, scale, rng, pace, guides=Guides(guides.surrogates))
         return annealer.run(counts, evaluator_of, began)
     results = [result_of([walk.here()], allowance)]
-    again = partial(
-        guided_search, evaluator, counts, guides=guides, evaluator_of=evaluator_of
-    )
+    again = partial(guided_search, evaluator, counts, guides=guides, evaluator_of=evaluator_of)
     while (left := allowance.deadline - time.monotonic()) > 0.0:
         n = left / (1.0 / pace.rate + GUIDING)
         part = Allowance(max(int(n), 2), 0, allowance.deadline)
@@ -252,52 +260,61 @@ class ClockedAnnealing:
         best = walk.here()
         n_sites = len(walk.rules.sites)
         fewest = QUENCH * n_sites
-        pieces = int(np.clip(left * self.pace.rate / fewest, 1, PIECES))
+        rate = self.pace.rate * (HOT if walk.evaluator.has_rows else 1.0)
+        pieces = int(np.clip(left * rate / fewest, 1, PIECES))
         temperatures = self.scale * np.geomspace(first, self.shares.cold, pieces + 1)
-        parts = np.full(pieces, 1.0 / pieces)
-        n = int(PILOT * left * self.pace.rate)
-        if n > pieces * READINGS * n_sites / 4:
-            parts = cooling_shares(self._fluctuations(temperatures, n, best))
+        parts, rates = np.full(pieces, 1.0 / pieces), np.zeros(pieces)
+        if PILOT * left * rate > pieces * READINGS * n_sites / 4:
+            spreads, rates = self._pilot(temperatures, PILOT * left, rate, best)
+            parts = cooling_shares(spreads / temperatures)
             walk.restart(start)
         for piece, part in enumerate(parts.tolist()):
             # Out of time it still cools, but fast: nothing is worth less than a hot labeling.
             seconds = (end - time.monotonic()) * part / float(parts[piece:].sum())
-            n = max(int(seconds * self.pace.rate), fewest)
+            n = max(int(seconds * (rates[piece] or rate)), fewest)
             hot, cold = temperatures[piece : piece + 2].tolist()
             self._cool(walk, (hot, cold), n, best)
+            rate = self.pace.rate
         self.found.append(best)
 
-    def _guide(
-        self, end: float, start: Labels, counts: Counts, evaluator_of: EvaluatorOf
-    ) -> None:
-        """Cool from a labeling, (n_sites,), until a time, s, guided by surrogates."""
-        walk, left = self.walk, LONGPART * (end - time.monotonic())
-        n = left / (1.0 / self.pace.rate + GUIDING)
-        walk.restart(start)
-        swaps, changes = walk.sample(int(min(SAMPLES, n / 4)))
+    def _pilot(
+        self, temperatures: Floats, seconds: float, rate: float, best: kernels.Best
+    ) -> tuple[Floats, Floats]:
+        """Cool fast, for a time, s; return how far the energy varies, eV, and the pace, 1/s.
+
+        Both of each of the temperatures, (n,); `rate` is the pace expected at the first.
+        """
+        walk, by_rows = self.walk, self.walk.evaluator.has_rows
+        spreads, rates = np.zeros(len(temperatures)), np.zeros(len(temperatures))
+        for k, temperature in enumerate(temperatures.tolist()):
+            steps = max(int(seconds * rate / len(temperatures) / READINGS), 1)
+            began = time.monotonic()
+            spreads[k], used = partners.fluctuation(
+                walk.model, walk.rules, temperature, best, (READINGS, steps), by_rows, walk.rng
+            )
+            walk.allowance.used += used
+            rates[k] = rate = Pace(used, time.monotonic() - began).rate
+        return spreads, rates
+
+    def _guide(self, end: float, start: Labels, counts: Counts, evaluator_of: EvaluatorOf) -> None:
+        """Cool from a labeling, (n_sites,), until a time, s, guided by surrogates.
+
+        Then search small cells, for these are what the surrogates have become good at.
+        """
+        whole = self.walk.allowance
+        n = int((end - time.monotonic()) / (1.0 / self.pace.rate + GUIDING))
+        n = max(n, QUENCH * len(start))
+        part = Allowance(n, 0, end)
+        walk = Walk(self.walk.evaluator, start, part, self.walk.rng)
+        swaps, changes = walk.sample(min(SAMPLES, n // 4))
         self.guides.learn_swaps(walk.evaluator.supercell, start, swaps, changes)
         guided = GuidedAnnealing(walk, self.guides, self.scale, QUICK, self.rng)
-        self.found.append(guided.long_walk(max(int(n), QUENCH * len(start))))
-        keep, walk.allowance.deadline = walk.allowance.deadline, end
-        tilings = guided.tilings(counts, evaluator_of)
-        number = 0
+        self.found.append(guided.long_walk(int(LONG_PART * part.left)))
+        tilings, number = guided.tilings(counts, evaluator_of), 0
         while tilings and guided.can_tile():
-            self.found += guided.tiled_cycles(tilings, counts, number, 1000)
+            self.found += guided.tiled_cycles(tilings, counts, number, IN_CYCLE)
             number += 1
-        walk.allowance.deadline = keep
-
-    def _fluctuations(
-        self, temperatures: npt.NDArray[np.float64], n: int, best: kernels.Best
-    ) -> npt.NDArray[np.float64]:
-        """Cool fast with `n` swaps; return how far the energy varies over each temperature."""
-        walk, n_readings = self.walk, READINGS * len(temperatures)
-        steps = max(n // n_readings, 1)
-        by_rows = walk.evaluator.has_rows
-        spreads = partners.fluctuations(
-            walk.model, walk.rules, temperatures, best, (READINGS, steps), by_rows, walk.rng
-        )
-        walk.allowance.used += steps * n_readings
-        return np.asarray(spreads / temperatures)
+        whole.used += part.used
 
     def _lowest(self) -> Labels:
         """Return the lowest labeling found so far, (n_sites,)."""

@@ -117,9 +117,9 @@ def draw_swap(labels, allowed, rng):
             return i, j
 
 
-def anneal(evaluator, labels, temperatures, seed):
+def anneal(evaluator, labels, temperatures, rng):
     """Metropolis swaps at given temperatures; labels after each."""
-    rng, labels, visited = SplitMix(seed), labels.copy(), []
+    labels, visited = labels.copy(), []
     allowed = evaluator.supercell.allowed
     for temperature in temperatures:
         i, j = draw_swap(labels, allowed, rng)
@@ -157,12 +157,12 @@ def partners(labels, allowed, rng, turn):
             yield site, other, units[other]
 
 
-def anneal_rows(evaluator, labels, temperatures, seed):
+def anneal_rows(evaluator, labels, temperatures, rng):
     """Metropolis swaps, a site with many partners at a time; labels after each question.
 
     The temperature stays as it is while partners of one site are asked.
     """
-    rng, labels, visited = SplitMix(seed), labels.copy(), []
+    labels, visited = labels.copy(), []
     turns = Turns(len(labels))
     while len(visited) < len(temperatures):
         temperature, swapped = temperatures[len(visited)], 0
@@ -176,9 +176,9 @@ def anneal_rows(evaluator, labels, temperatures, seed):
     return np.array(visited)
 
 
-def anneal_guided(evaluator, labels, temperatures, seed, guide, noise):
+def anneal_guided(evaluator, labels, temperatures, rng, guide, noise):
     """Delayed acceptance, partners of one site after the other; labels after each question."""
-    rng, labels, visited = SplitMix(seed), labels.copy(), []
+    labels, visited = labels.copy(), []
     turns = Turns(len(labels))
     while len(visited) < len(temperatures):
         temperature, before = temperatures[len(visited)], len(visited)

@@ -134,6 +134,44 @@ def hull_of_all(model, parent, max_index):
     return Hull(x, e), len(e)
 
 
+def test_the_wide_surrogate_has_no_more_coefficients_than_swaps_can_teach():
+    """The longest triplets that are few enough, and none for too many species."""
+    species = ("Cr", "Mo", "Nb", "Ta", "Ti", "V", "W")
+    found = []
+    for n in (2, 4, 5, 7):
+        parent = ParentLattice.from_prototype("bcc", a=3.2, species=species[:n])
+        guides = Guides.of_large_cells(parent)
+        found.append([s.basis.n_parameters for s in guides.wide])
+        assert guides.every == guides.surrogates + guides.wide
+        assert len(guides.surrogates) == 2
+    assert found == [[19], [278], [195], []]
+
+
+def test_only_the_wide_surrogate_learns_triplets_that_reach_far_and_only_where_told():
+    """Swaps under a model with long triplets: what the others cannot describe it describes."""
+    guides = Guides.of_large_cells(BCC)
+    basis = guides.wide[0].basis
+    model = ClusterModel.random(basis, 1, pair=0.03, triplet=0.02)
+    cell, rng = Supercell.from_matrix(BCC, [3, 3, 3]), np.random.default_rng(0)
+    start = rng.integers(3, size=27).astype(np.int8)
+    pairs = np.array([(i, j) for i in range(27) for j in range(i) if start[i] != start[j]])
+    changes = model.evaluator(cell).swap_energies(start, pairs)
+    swaps = np.column_stack([pairs, np.zeros(len(pairs), dtype=np.int64)])
+    guides.learn_swaps(cell, start, swaps, changes)
+    assert guides.wide[0].normal.number == 0
+    errors = guides.learn_swaps(
+        cell, start, swaps, changes, [s.model()[0] for s in guides.every], wide=True
+    )
+    assert len(errors) == 3
+    assert guides.wide[0].normal.number == len(pairs)
+    assert guides.surrogates[0].normal.number == 2 * len(pairs)
+    residuals = [s.model()[1] for s in guides.every]
+    assert residuals[2] < 0.1 * min(residuals[:2])
+    copied = guides.copy()
+    copied.learn_swaps(cell, start, swaps, changes, wide=True)
+    assert guides.wide[0].normal.number == len(pairs)
+
+
 @pytest.mark.parametrize("kind", ["clusters", "mtp"])
 def test_screening_finds_the_whole_hull_with_a_tenth_of_the_energies(kind):
     model = toy_model(BCC)
@@ -195,7 +233,7 @@ def test_guided_annealing_beats_annealing_at_equal_evaluations(seed):
         rng = np.random.default_rng([seed, k])
         allowance = Allowance(3000)
         result = guided_search(
-            evaluator, counts, guides=Guides.of(BCC), allowance=allowance, rng=rng
+            evaluator, counts, guides=Guides.of_large_cells(BCC), allowance=allowance, rng=rng
         )
         assert result.evaluations == allowance.used <= 3000
         np.testing.assert_allclose(result.energies, evaluator.energies(result.labels), atol=1e-9)
