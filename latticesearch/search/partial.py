@@ -60,14 +60,13 @@ def fits_sites(
     allowed
         (n_sites, n_species).
     """
+    fits = (remaining >= 0).all(axis=1) & (remaining.sum(axis=1) == is_open.sum(axis=1))
+    if allowed.all():  # then no set of species has fewer sites than all have
+        return np.asarray(fits)
     subsets = np.array(list(product((0, 1), repeat=allowed.shape[1])), dtype=np.int64)
     touches = (allowed.astype(np.int64) @ subsets.T > 0).astype(np.int64)
     capacity = is_open.astype(np.int64) @ touches
-    return np.asarray(
-        np.all(remaining @ subsets.T <= capacity, axis=1)
-        & (remaining >= 0).all(axis=1)
-        & (remaining.sum(axis=1) == is_open.sum(axis=1))
-    )
+    return np.asarray(fits & np.all(remaining @ subsets.T <= capacity, axis=1))
 
 
 def is_feasible(

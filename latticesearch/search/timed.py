@@ -90,15 +90,15 @@ class Shares:
     """
 
     tiles: float = 0.35
-    again: float = 0.15
-    last: float = 0.07
+    again: float = 0.12
+    last: float = 0.06
     in_small: float = 30.0
     in_large: float = 5.0
     fewest: float = 0.3
-    hot: float = 0.33
+    hot: float = 0.3
     warm: float = 0.2
-    mild: float = 0.15
-    cold: float = 0.03
+    mild: float = 0.12
+    cold: float = 0.05
 
 
 SHARES = Shares()
@@ -115,7 +115,7 @@ PIECES = 24
 READINGS = 16
 """Energies read at each temperature to see how much they fluctuate."""
 
-PILOT = 0.1
+PILOT = 0.35
 """Part of the time of the long annealing for these, where it is long enough."""
 
 HOT = 0.25
@@ -127,6 +127,9 @@ SLOWEST = 12.0
 
 ENOUGH = 300
 """Swaps per site below which there is time for nothing but one annealing."""
+
+ENOUGH_GUIDED = 35_000
+"""The same for swaps that are guided, of the whole cell."""
 
 QUENCH = 4
 """Swaps per site from one temperature to the next at least, even after the deadline."""
@@ -233,19 +236,25 @@ class ClockedAnnealing:
         evaluator = self.walk.evaluator
         tiles = tiles_of(evaluator.supercell, counts)
         n_sites = len(self.walk.rules.sites)
-        if tiles and seconds * self.pace.rate > ENOUGH * n_sites:
+        swaps = seconds * self.pace.rate
+        enough = ENOUGH * n_sites if self._is_cheap else ENOUGH_GUIDED
+        if tiles and swaps > enough:
             end = began + shares.tiles * seconds
             self._tile(tiles, counts, evaluator_of, end)
             if self.found:
                 self.anneal(end + shares.again * seconds, shares.warm, self._lowest())
         start = random_start(evaluator, counts, self.rng)
         end = deadline - (shares.last * seconds if self.found else 0.0)
-        if self.pace.rate * CHEAP > 1.0:
+        if self._is_cheap:
             self.anneal(end, shares.hot, start)
         else:
             self._guide(end, start, counts, evaluator_of)
         self.anneal(deadline, shares.mild, self._lowest())
         return result_of(self.found, self.walk.allowance)
+
+    @property
+    def _is_cheap(self) -> bool:
+        return self.pace.rate * CHEAP > 1.0
 
     def anneal(self, end: float, first: float, start: Labels) -> None:
         """Cool from a labeling, (n_sites,), until a time, s, from a temperature `first`.

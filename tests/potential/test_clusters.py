@@ -75,9 +75,8 @@ def test_tables_hold_all_clusters_of_the_sites(model, matrix):
     np.testing.assert_allclose(found, triplets, atol=1e-12)
     lines = tables.triplet_lines.reshape(-1, *tables.triplet_lines.shape[2:])
     found = np.zeros_like(triplets)
-    dealt = tables.triples.T
-    rows = lines.reshape(len(tables.triplet_lines), s, s, -1)[dealt[2] // s**2, ..., :s]
-    np.add.at(found, (first, dealt[0], dealt[1]), rows.swapaxes(2, 3))
+    rows = lines.reshape(len(tables.triplet_lines), s, s, -1)[tables.oriented, ..., :s]
+    np.add.at(found, (first, second, tables.third), rows.swapaxes(2, 3))
     np.testing.assert_allclose(found, triplets, atol=1e-12)
 
 

@@ -1,7 +1,8 @@
 """Blocks of four doubles for compiled loops over the species of a site.
 
 A line of a table holds one number per species, padded to whole blocks; numba does not find out by
-itself that such a line is one or two registers.
+itself that such a line is one or two registers. Positions are counted in doubles; the arrays are
+contiguous, and there is no check of bounds.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, models, register_model
 
 BLOCK = 4
 """Doubles in a block: one register of 256 bits."""
@@ -18,30 +19,72 @@ BLOCK = 4
 _VECTOR = ir.VectorType(ir.DoubleType(), BLOCK)
 
 
-def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    """Return the address of the block that begins at a position of a contiguous array."""
-    data = context.make_array(array_type)(context, builder, array).data
+class BlockType(types.Type):  # type: ignore[misc]  # numba has no types
+    """Numba's type of a block."""
+
+    def __init__(self) -> None:
+        super().__init__(name=f"Block({BLOCK})")
+
+
+@register_model(BlockType)
+class _BlockModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, kind: BlockType) -> None:
+        super().__init__(manager, kind, _VECTOR)
+
+
+_BLOCK_TYPE = BlockType()
+
+
+def _address(context: Any, builder: Any, kinds: Any, values: Any, array: int, position: int) -> Any:
+    """Return the address of a block: the numbers of the arguments array and position."""
+    data = context.make_array(kinds[array])(context, builder, values[array]).data
+    index = context.cast(builder, values[position], kinds[position], types.intp)
     return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def add_difference(_typing: Any, target: Any, at: Any, lines: Any, new: Any, old: Any) -> Any:
-    """Add ``lines[new : new + BLOCK] - lines[old : old + BLOCK]`` to ``target[at : at + BLOCK]``.
-
-    Both are contiguous arrays of doubles, positions are counted in doubles; there is no check of
-    bounds.
-    """
+def load(_typing: Any, array: Any, at: Any) -> Any:
+    """Return ``array[at : at + BLOCK]``."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        kinds = signature.args
-        places = [context.cast(builder, values[k], kinds[k], types.intp) for k in (1, 3, 4)]
-        to = _address(context, builder, kinds[0], values[0], places[0])
-        one, other = (
-            builder.load(_address(context, builder, kinds[2], values[2], place), align=8)
-            for place in places[1:]
-        )
-        moved = builder.fadd(builder.load(to, align=8), builder.fsub(one, other))
-        builder.store(moved, to, align=8)
+        return builder.load(_address(context, builder, signature.args, values, 0, 1), align=8)
+
+    return _BLOCK_TYPE(array, at), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store(_typing: Any, array: Any, at: Any, block: Any) -> Any:
+    """Write a block to ``array[at : at + BLOCK]``."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        builder.store(values[2], _address(context, builder, signature.args, values, 0, 1), align=8)
         return context.get_dummy_value()
 
-    return types.void(target, at, lines, new, old), generate
+    return types.void(array, at, block), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def plus_difference(_typing: Any, block: Any, lines: Any, new: Any, old: Any) -> Any:
+    """Return ``block + lines[new : new + BLOCK] - lines[old : old + BLOCK]``."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        one, other = (
+            builder.load(_address(context, builder, signature.args, values, 1, k), align=8)
+            for k in (2, 3)
+        )
+        return builder.fadd(values[0], builder.fsub(one, other))
+
+    return _BLOCK_TYPE(block, lines, new, old), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def item(_typing: Any, array: Any, at: Any) -> Any:
+    """Return one number of an array, by its position in the whole; never counted from the end."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = signature.args[0]
+        data = context.make_array(kind)(context, builder, values[0]).data
+        index = context.cast(builder, values[1], signature.args[1], types.intp)
+        return context.unpack_value(builder, kind.dtype, builder.gep(data, [index]))
+
+    return array.dtype(array, at), generate

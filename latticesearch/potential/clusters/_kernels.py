@@ -40,9 +40,6 @@ class ClusterTables(NamedTuple):
     near
         (n_sites, n_rows, 2): the neighbours with the first of their lines in `pairs`, which are
         numbered through; padded with -1.
-    triples
-        (n, 3): second and third site of the ordered triples, and the first of their lines in
-        `triplet_lines`; those of one first site in another order.
     triplet_lines
         (n_oriented + 1, n_species, n_species, width): axes are the species of the first site, of
         the third, of the second, padded; the last table is zero.
@@ -67,7 +64,6 @@ class ClusterTables(NamedTuple):
     start: npt.NDArray[np.int64]
     triplets: npt.NDArray[np.float64]
     near: npt.NDArray[np.int32]
-    triples: npt.NDArray[np.int32]
     triplet_lines: npt.NDArray[np.float64]
     pair_swaps: npt.NDArray[np.float64]
     triplet_swaps: npt.NDArray[np.float64]

@@ -24,7 +24,6 @@ class Unfolded(NamedTuple):
     third: Numbers
     oriented: Numbers
     start: Integers
-    triples: Numbers
 
 
 @njit(cache=True)
@@ -48,9 +47,8 @@ def unfold(
     neighbours, class_of, near = _neighbours(difference, classes, n_species)
     first, order = _by_second(around, classes)
     around = around[order]
-    triples = _dealt(difference, around, first, classes.shape, n_species * n_species)
     second, third, oriented, start = _sorted(difference, around, first, classes.shape)
-    return Unfolded(neighbours, class_of, near, second, third, oriented, start, triples)
+    return Unfolded(neighbours, class_of, near, second, third, oriented, start)
 
 
 @njit(cache=True)
@@ -126,47 +124,3 @@ def _sorted(
                 n += 1
     start[-1] = n
     return second, third, oriented, start
-
-
-@njit(cache=True)
-def _dealt(
-    difference: npt.NDArray[np.intp],
-    around: Integers,
-    first: Integers,
-    shape: tuple[int, int],
-    n_lines: int,
-) -> Numbers:
-    """Return `triples`, as in `ClusterTables`.
-
-    Those of one first site are dealt out so that the second changes from each to the next: a
-    processor that adds to one site waits for the last addition to it.
-    """
-    n_cells, (n_basis, n_sites), n = difference.shape[0], shape, 0
-    sums, order = _sums(difference), _order_of_deal(first, shape)
-    triples = np.empty((around.shape[0] * n_cells, 3), dtype=np.int32)
-    inside, offset = around[:, 1:3] % n_cells, around[:, 1:3] - around[:, 1:3] % n_cells
-    for b in range(n_basis):
-        begin, end = first[b * n_sites], first[(b + 1) * n_sites]
-        for t in range(n_cells):
-            for row in order[begin:end]:
-                triples[n, 0] = offset[row, 0] + sums[t, inside[row, 0]]
-                triples[n, 1] = offset[row, 1] + sums[t, inside[row, 1]]
-                triples[n, 2] = around[row, 3] * n_lines
-                n += 1
-    return triples
-
-
-@njit(cache=True)
-def _order_of_deal(first: Integers, shape: tuple[int, int]) -> Integers:
-    """Return sorted triples in turn: the first of every second site, then the next of each."""
-    (n_basis, n_sites), n = shape, 0
-    order = np.empty(first[-1], dtype=np.int64)
-    for b in range(n_basis):
-        names, turn = first[b * n_sites : (b + 1) * n_sites + 1], 0
-        while n < names[-1]:
-            for k in range(n_sites):
-                if names[k] + turn < names[k + 1]:
-                    order[n] = names[k] + turn
-                    n += 1
-            turn += 1
-    return order

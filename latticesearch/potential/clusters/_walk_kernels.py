@@ -15,7 +15,7 @@ from numba.extending import overload
 
 from latticesearch.potential import _walk
 from latticesearch.potential._walk import INLINE, LEAN
-from latticesearch.potential.clusters._blocks import BLOCK, add_difference
+from latticesearch.potential.clusters._blocks import BLOCK, item, load, plus_difference, store
 from latticesearch.potential.clusters._kernels import ClusterTables, field_of, mean_field_energy
 
 if TYPE_CHECKING:
@@ -79,39 +79,55 @@ def _add_line(field: Any, i: int, table: Any, new: int, old: int) -> None:
     """Add to the field of site i the difference of two lines of a table."""
     width = field.shape[1]
     for first in range(0, width, BLOCK):
-        add_difference(field, i * width + first, table, new * width + first, old * width + first)
+        block = load(field, i * width + first)
+        block = plus_difference(block, table, new * width + first, old * width + first)
+        store(field, i * width + first, block)
 
 
 @njit(**LEAN)
 def _move_field(tables: ClusterTables, state: ClusterState, site: int, species: int) -> None:
     """Set one site's species and bring the fields of all others up to date."""
-    labels, old = state.labels, np.int64(state.labels[site])
+    labels, field, old = state.labels, state.field, np.int64(state.labels[site])
     n_sites, n_species = tables.points.shape
-    for r in range(tables.near.shape[1]):
-        j, line = tables.near[site, r, 0], np.int64(tables.near[site, r, 1])
+    width, n_rows = field.shape[1], tables.near.shape[1]
+    new_lines, old_lines = species * n_species * width, old * n_species * width
+    for r in range(site * n_rows, (site + 1) * n_rows):
+        j, pair = np.int64(item(tables.near, 2 * r)), np.int64(item(tables.near, 2 * r + 1))
         if j < 0:
             break
-        _add_line(state.field, j, tables.pairs, line + species, line + old)
-    new, old = species * n_species, old * n_species
-    for t in range(tables.start[site * n_sites], tables.start[(site + 1) * n_sites]):
-        j = tables.triples[t, 0]
-        line = np.int64(tables.triples[t, 2]) + labels[tables.triples[t, 1]]
-        _add_line(state.field, j, tables.triplet_lines, line + new, line + old)
+        begin, end = _triples(tables, site * n_sites + j)
+        for part in range(0, width, BLOCK):
+            block = load(field, j * width + part)
+            new, was = (pair + species) * width + part, (pair + old) * width + part
+            block = plus_difference(block, tables.pairs, new, was)
+            for t in range(begin, end):
+                line = item(tables.oriented, t) * n_species * n_species
+                line = (line + item(labels, item(tables.third, t))) * width + part
+                new, was = line + new_lines, line + old_lines
+                block = plus_difference(block, tables.triplet_lines, new, was)
+            store(field, j * width + part, block)
     labels[site] = species
+
+
+@njit(**INLINE)
+def _triples(tables: ClusterTables, pair: int) -> tuple[int, int]:
+    """Return first and end of the triples that begin with a pair of sites."""
+    return item(tables.start, pair), item(tables.start, pair + 1)
 
 
 @njit(**INLINE)
 def _common(tables: ClusterTables, labels: npt.NDArray[np.int8], i: int, j: int) -> float:
     """Return what the sum of two flips misses when sites i and j swap, eV."""
-    a, b, n_species = labels[i], labels[j], tables.points.shape[1]
+    a, b, n_species = np.int64(labels[i]), np.int64(labels[j]), tables.points.shape[1]
     energy = 0.0
-    row = tables.class_of[i, j]
+    pair = i * labels.size + j
+    row = np.int64(item(tables.class_of, pair))
     if row >= 0:
-        energy += tables.pair_swaps[row, a, b]
-    first = i * labels.size + j
-    for t in range(tables.start[first], tables.start[first + 1]):
-        line = (tables.oriented[t] * n_species + a) * n_species + b
-        energy += tables.triplet_swaps[line, labels[tables.third[t]]]
+        energy += item(tables.pair_swaps, (row * n_species + a) * n_species + b)
+    begin, end = _triples(tables, pair)
+    for t in range(begin, end):
+        line = (item(tables.oriented, t) * n_species + a) * n_species + b
+        energy += item(tables.triplet_swaps, line * n_species + item(labels, item(tables.third, t)))
     return energy
 
 
@@ -160,10 +176,15 @@ def _add_triplets(
     n_sites, n_species = tables.points.shape
     nothing = (tables.triplet_lines.shape[0] - 1) * n_species * n_species
     for i in range(n_sites):
-        for t in range(tables.start[i * n_sites], tables.start[(i + 1) * n_sites]):
-            line = np.int64(tables.triples[t, 2]) + labels[tables.triples[t, 1]]
-            line += labels[i] * n_species
-            _add_line(field, tables.triples[t, 0], tables.triplet_lines, line, nothing)
+        for r in range(tables.near.shape[1]):
+            j = np.int64(tables.near[i, r, 0])
+            if j < 0:
+                break
+            begin, end = _triples(tables, i * n_sites + j)
+            for t in range(begin, end):
+                line = (item(tables.oriented, t) * n_species + labels[i]) * n_species
+                line += item(labels, item(tables.third, t))
+                _add_line(field, j, tables.triplet_lines, line, nothing)
 
 
 @njit(**LEAN)
@@ -183,18 +204,21 @@ def swap_row(
 
     The third sites of triplets are not looked at: what they can spare is taken off.
     """
-    labels, field = state.labels, state.field
-    a = labels[site]
+    labels, field, a = state.labels, state.field, np.int64(state.labels[site])
+    width, n_rows = field.shape[1], tables.near.shape[1]
+    n_species = tables.points.shape[1]
+    own = field[site, a]
     for j in range(labels.size):
-        b = labels[j]
-        change = field[j, a] - field[j, b] + field[site, b] - field[site, a]
+        b = np.int64(item(labels, j))
+        change = item(field, j * width + a) - item(field, j * width + b)
+        change += item(field, site * width + b) - own
         least[j] = np.inf if b == a else change
-    floors = tables.floors
-    for r in range(tables.near.shape[1]):
-        j, line = tables.near[site, r, 0], np.int64(tables.near[site, r, 1])
-        if j < 0:
+    for r in range(site * n_rows, (site + 1) * n_rows):
+        other = np.int64(item(tables.near, 2 * r))
+        if other < 0:
             break
-        least[j] += floors[line + a, labels[j]]
+        line = (np.int64(item(tables.near, 2 * r + 1)) + a) * n_species
+        least[other] += item(tables.floors, line + item(labels, other))
 
 
 @njit(**INLINE)

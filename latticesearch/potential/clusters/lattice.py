@@ -223,7 +223,6 @@ def _tables(model: ClusterModel, geometry: ClusterGeometry) -> kernels.ClusterTa
         unfolded.start,
         energies.triplets,
         unfolded.near,
-        unfolded.triples,
         energies.triplet_lines,
         pair_swaps,
         energies.triplet_swaps,
