@@ -204,14 +204,19 @@ def large_cell(
 
 
 def equal_time(
-    name: str, n_sites: int, kind: str, budgets: tuple[float, ...], seeds: range
+    name: str,
+    n_sites: int,
+    kind: str,
+    budgets: tuple[float, ...],
+    seeds: range,
+    least: float = LEAST_SECONDS,
 ) -> list[Row]:
     """Compare the search with one annealing at equal time.
 
-    The time is what an annealing with so many energies takes, but `LEAST_SECONDS` at least, in
-    which both make as many as they can. The search has it as its budget of wall time. The length
-    of the annealing is calibrated to take the CPU time that this search has got, so that other
-    work on the machine favours neither.
+    The time is what an annealing with so many energies takes, but `least` at least, s, in which
+    both make as many as they can. The search has it as its budget of wall time. The length of the
+    annealing is calibrated to take the CPU time that this search has got, so that other work on
+    the machine favours neither.
 
     Returns
     -------
@@ -221,14 +226,14 @@ def equal_time(
     """
     contest = Contest.of(case_of(name, "bcc"), n_sites, kind)
     contest.search(2000, 0)  # tables that are worked out once per supercell are nobody's time
-    contest.search_for(4 * LEAST_SECONDS, 0)
+    contest.search_for(4 * least, 0)
     contest.anneal(500, 0)
-    rate = contest.steps_per_second(LEAST_SECONDS)
-    long = [budget for budget in budgets if budget / rate > LEAST_SECONDS]
+    rate = contest.steps_per_second(least)
+    long = [budget for budget in budgets if budget / rate > least]
     short = [budget for budget in budgets if budget not in long]
     rows = []
     for budget in sorted(short)[-1:] + long:
-        seconds = max(budget / rate, LEAST_SECONDS)
+        seconds = max(budget / rate, least)
         rate = contest.steps_per_second(seconds)
         for seed in seeds:
             row: Row = {"model": name, "sites": n_sites, "composition": kind, "budget": budget}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from latticesearch.errors import InputError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from latticesearch.parallel import Communicator
 
@@ -34,6 +36,9 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument("--sites", default="54,64,128", help="sizes of large cells")
     parser.add_argument("--budgets", default="5000,25000,100000", help="energies per large cell")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="runs per large cell")
+    parser.add_argument(
+        "--least", type=float, default=0.05, metavar="S", help="shortest equal time, seconds"
+    )
     parser.add_argument("--json", action="store_true", help="answer as JSON")
 
 
@@ -44,6 +49,10 @@ def bench_search(options: argparse.Namespace, comm: Communicator) -> int:
         unknown = [name for name in given if name not in known]
         if unknown:
             raise InputError(f"{unknown[0]!r} is unknown; known are {', '.join(known)}")
+    if not options.least > 0.0:
+        raise InputError(
+            f"--least is {options.least:g} s, but a search needs some time: give more than 0"
+        )
     answer: Row = {"skipped": {}}
     for part in parts:
         if part == "throughput":
@@ -88,7 +97,9 @@ def _rows_of(part: str, model: str, options: argparse.Namespace) -> list[Row]:
                 _say(rows[-1])
         return rows
     budgets = tuple(int(number) for number in options.budgets.split(","))
-    contest = search.equal_time if part == "time" else search.large_cell
+    contest: Callable[..., list[Row]] = search.large_cell
+    if part == "time":
+        contest = partial(search.equal_time, least=options.least)
     rows = []
     for n_sites in (int(number) for number in options.sites.split(",")):
         for kind in search.COMPOSITIONS:

@@ -2,9 +2,10 @@
 
 First one long walk: what the surrogate proposes the true model accepts or not (delayed acceptance),
 and what it answers teaches the surrogate. A surrogate that errs as much as energies vary lets
-nearly everything through, so that at worst this is an annealing. Then many short cycles. Some begin
-where an annealing under the surrogate ends, which costs no evaluation. The others begin from the
-best of a small cell that tiles this one.
+nearly everything through, so that at worst this is an annealing. Of several surrogates the one that
+erred least of late guides; first short ones, later one with triplets that reach far. Then many
+short cycles. Some begin where an annealing under the surrogate ends, which costs no evaluation. The
+others begin from the best of a small cell that tiles this one.
 """
 
 from __future__ import annotations
@@ -242,7 +243,7 @@ class GuidedAnnealing:
         best = walk.here()
         pieces = max(1, min(self.tuning.pieces, n // SHORTEST))
         errors = [surrogate.model()[1] for surrogate in self.guides.surrogates]
-        # Its error on what it has learnt says nothing.
+        # So many coefficients fit the first swaps whatever those are.
         errors += [math.inf] * len(self.guides.wide)
         left = n
         for piece in range(pieces):
@@ -287,9 +288,8 @@ class GuidedAnnealing:
             if asked < 1:
                 break
             cooling = self._cooling(tuning, lesson, tuning.lessons)
-            self._walk_on(walk, guide, asked, cooling, best).learn(
-                self.guides, wide=walk is self.walk
-            )
+            log = self._walk_on(walk, guide, asked, cooling, best)
+            log.learn(self.guides, wide=is_large)
         return self._note(walk, best)
 
     def tilings(self, counts: npt.NDArray[np.int64], evaluator_of: EvaluatorOf) -> list[Tiling]:

@@ -1,9 +1,9 @@
 """Search of one composition of one supercell for a given time, whatever number of energies that is.
 
 A second is many swaps of a fast potential and few of a slow one, so the cost of a swap is measured.
-Where swaps are dear the annealing is guided by surrogates. Where they are as cheap as those under a
-surrogate, the time goes to small cells that tile the one searched, to the best of the labelings
-they give, and to one annealing from a random labeling.
+Where swaps are dear this is a guided search. Where they are not, the time goes to small cells that
+tile the one searched, to the best of the labelings they give, and to one annealing from a random
+labeling; unless swaps are as cheap as those under a surrogate, this one is guided, too.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ if TYPE_CHECKING:
 CHEAP = 1.5e-6
 """Seconds: a swap that costs less is cheap."""
 
-GUIDING = 2.5e-6
-"""Seconds that a guided evaluation costs besides the model."""
-
 DEAR = 20e-6
 """Seconds: a swap that costs less is not worth the time of a wide surrogate."""
+
+GUIDING, GUIDING_WIDE = 2.5e-6, 40e-6
+"""Seconds that a guided evaluation costs besides the model, without and with a wide surrogate."""
 
 QUICK = replace(TUNING, pieces=12)
 """How swaps are guided that are neither cheap nor dear."""
 
 LONG_PART = 0.65
-"""Part of the evaluations for the long guided walk."""
+"""Part of these for the long walk; what is left is for small cells."""
 
 IN_CYCLE = 1000
 """Evaluations of one cycle through small cells."""
 
 SAMPLES = 400
-"""Random swaps that teach the surrogates of these before the first fit."""
+"""Random swaps that teach the surrogates before the first fit."""
 
 LEAST = 1e-9
 """Seconds: no shorter time is measured."""
@@ -69,8 +69,8 @@ MEASURABLE = 2e-4
 class Shares:
     """How cheap swaps share the time. Temperatures in units of the mean size of a random swap.
 
-    The best of sixty sets drawn at random, on fitted and frustrated models of 54, 64 and 128 sites
-    at 25 000 to 400 000 swaps; most of the others are nearly as good.
+    Near the best of some two hundred sets drawn at random, on frustrated models of 54, 64 and 128
+    sites for 0.05 s; most of the others are nearly as good.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ ENOUGH = 300
 """Swaps per site below which there is time for nothing but one annealing."""
 
 ENOUGH_GUIDED = 35_000
-"""The same for swaps that are guided, of the whole cell."""
+"""Swaps below which, where they are guided, small cells wait for the surrogates."""
 
 QUENCH = 4
 """Swaps per site from one temperature to the next at least, even after the deadline."""
@@ -196,7 +196,7 @@ def timed_search(
     results = [result_of([walk.here()], allowance)]
     again = partial(guided_search, evaluator, counts, guides=guides, evaluator_of=evaluator_of)
     while (left := allowance.deadline - time.monotonic()) > 0.0:
-        n = left / (1.0 / pace.rate + GUIDING)
+        n = left / (1.0 / pace.rate + GUIDING_WIDE)
         part = Allowance(max(int(n), 2), 0, allowance.deadline)
         results.append(again(allowance=part, rng=rng))
         allowance.used += part.used
@@ -310,9 +310,10 @@ class ClockedAnnealing:
 
         Then search small cells, for these are what the surrogates have become good at.
         """
-        whole = self.walk.allowance
         n = int((end - time.monotonic()) / (1.0 / self.pace.rate + GUIDING))
-        n = max(n, QUENCH * len(start))
+        if n < QUENCH * len(start):
+            self.anneal(end, self.shares.hot, start)
+            return
         part = Allowance(n, 0, end)
         walk = Walk(self.walk.evaluator, start, part, self.walk.rng)
         swaps, changes = walk.sample(min(SAMPLES, n // 4))
@@ -323,7 +324,7 @@ class ClockedAnnealing:
         while tilings and guided.can_tile():
             self.found += guided.tiled_cycles(tilings, counts, number, IN_CYCLE)
             number += 1
-        whole.used += part.used
+        self.walk.allowance.used += part.used
 
     def _lowest(self) -> Labels:
         """Return the lowest labeling found so far, (n_sites,)."""

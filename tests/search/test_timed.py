@@ -27,12 +27,13 @@ def cpu_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("cpu_clock")
-@pytest.mark.parametrize("cheap", [timed.CHEAP, 0.0])
+@pytest.mark.parametrize(("cheap", "dear"), [(1.0, 1.0), (0.0, 1.0), (0.0, 0.0)])
 def test_a_time_is_a_budget_of_its_own(
-    model: ClusterModel, monkeypatch: pytest.MonkeyPatch, cheap: float
+    model: ClusterModel, monkeypatch: pytest.MonkeyPatch, cheap: float, dear: float
 ) -> None:
-    """Whether swaps count as cheap or not: an annealing is not better, and the time is used."""
+    """Whatever swaps count as cheap or dear: an annealing is not better, and the time is used."""
     monkeypatch.setattr(timed, "CHEAP", cheap)
+    monkeypatch.setattr(timed, "DEAR", dear)
     parent = model.basis.parent
     how = {"supercells": [[3, 3, 4]], "composition": {"Mo": 0.5}}
     other = search(model, parent, **how, mode="polish", polish="annealing", budget=10_000)
