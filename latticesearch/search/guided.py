@@ -84,8 +84,8 @@ class Tuning:
     cycles: int = 30
     untiled: int = 3
     lessons: int = 3
-    free_steps: int = 250
-    free_first: float = 0.5
+    free_steps: int = 1000
+    free_first: float = 0.3
     free_last: float = 0.02
     first: float = 0.4
     last: float = 0.02

@@ -45,7 +45,7 @@ DEAR = 20e-6
 GUIDING, GUIDING_WIDE = 2.5e-6, 40e-6
 """Seconds that a guided evaluation costs besides the model, without and with a wide surrogate."""
 
-QUICK = replace(TUNING, pieces=12)
+QUICK = replace(TUNING, pieces=12, free_steps=250, free_first=0.5)
 """How swaps are guided that are neither cheap nor dear."""
 
 LONG_PART = 0.65
