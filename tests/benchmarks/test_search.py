@@ -15,6 +15,10 @@ from latticesearch.bench import search as bench
 from latticesearch.bench.models import CUTOFFS, FRUSTRATED, case_of
 from latticesearch.lattice import Labelings, Supercell
 from latticesearch.potential.clusters import ClusterBasis, ClusterModel
+from latticesearch.search import _kernels as kernels
+from latticesearch.search import _partner_kernels as partners
+from latticesearch.search.polish import Allowance
+from latticesearch.search.walks import Walk, random_start, random_state
 
 pytestmark = pytest.mark.benchmark
 
@@ -41,6 +45,30 @@ def test_screening(capsys):
     with capsys.disabled():
         print(f"\n{row['structures_per_second']:.0f} structures per second")
     assert row["structures"] == 65960
+
+
+def test_rows_of_partners_against_single_swaps(capsys):
+    """CPU time per evaluation of two annealings at one temperature, hot and nearly frozen."""
+    contest = bench.Contest.of(case_of("frustrated-4", "bcc"), 128, "off")
+    evaluator, rng = contest.case.model.evaluator(contest.cell), np.random.default_rng(0)
+    counts = np.rint(np.array(list(contest.composition.values())) * 128).astype(np.int64)
+    start, allowance = random_start(evaluator, counts, rng), Allowance()
+    walk = Walk(evaluator, start, allowance, random_state(rng))
+    scale = float(np.abs(walk.sample(300)[1]).mean())
+    for part in (0.3, 0.1):
+        still, best = kernels.Cooling(part * scale, part * scale, 0.0, 1.0), walk.here()
+        kernels.anneal(walk.model, walk.rules, still, best, 200_000, walk.rng)
+        costs = []
+        for anneal in (kernels.anneal, partners.anneal_rows):
+            anneal(walk.model, walk.rules, still, best, 1000, walk.rng)
+            began = time.process_time()
+            asked = anneal(walk.model, walk.rules, still, best, 1_000_000, walk.rng)
+            costs.append(1e9 * (time.process_time() - began) / asked)
+        with capsys.disabled():
+            print(
+                f"\n{part} of the mean swap: {costs[0]:.1f} ns per swap asked alone, "
+                f"{costs[1]:.1f} ns in rows, ratio {costs[0] / costs[1]:.1f}"
+            )
 
 
 STEPS = (5_000, 25_000, 100_000)
