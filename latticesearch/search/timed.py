@@ -70,7 +70,8 @@ class Shares:
     """How cheap swaps share the time. Temperatures in units of the mean size of a random swap.
 
     Near the best of some two hundred sets drawn at random, on frustrated models of 54, 64 and 128
-    sites for 0.05 s; most of the others are nearly as good.
+    sites for 0.05 s; most of the others are nearly as good. They walk by rows, which makes little
+    of the time that nothing happens in; `SWAP_SHARES` are for models that do not.
 
     Attributes
     ----------
@@ -87,6 +88,10 @@ class Shares:
     hot, warm, mild, cold
         First temperatures of an annealing from a random labeling, of one from the best, and of
         a tiled cell; last temperature of all.
+    pilot
+        Part of the time of an annealing for a fast one that shows where the energy fluctuates.
+    slowest
+        Ratio of the slowest to the fastest cooling.
     """
 
     tiles: float = 0.35
@@ -99,9 +104,13 @@ class Shares:
     warm: float = 0.2
     mild: float = 0.12
     cold: float = 0.05
+    pilot: float = 0.35
+    slowest: float = 12.0
 
 
 SHARES = Shares()
+
+SWAP_SHARES = Shares(again=0.2, last=0.1, hot=0.4, mild=0.15, cold=0.03, pilot=0.1, slowest=6.0)
 
 ROUNDS = 8
 """Rounds through the small cells at most; each keeps the better half and doubles the swaps."""
@@ -115,21 +124,18 @@ PIECES = 24
 READINGS = 16
 """Energies read at each temperature to see how much they fluctuate."""
 
-PILOT = 0.35
-"""Part of the time of the long annealing for these, where it is long enough."""
-
 HOT = 0.25
 """Pace of an annealing by rows where it begins, in that where nearly no swap is accepted any more.
 """
 
-SLOWEST = 12.0
-"""Ratio of the slowest to the fastest cooling."""
-
 ENOUGH = 300
 """Swaps per site below which there is time for nothing but one annealing."""
 
-ENOUGH_GUIDED = 35_000
-"""Swaps below which, where they are guided, small cells wait for the surrogates."""
+ENOUGH_GUIDED = 250
+"""The same where swaps may be guided: below, surrogates learn too little to be worth their time."""
+
+ENOUGH_FOR_BOTH = 35_000
+"""Swaps below which a guided search has no time for small cells before the surrogates know them."""
 
 QUENCH = 4
 """Swaps per site from one temperature to the next at least, even after the deadline."""
@@ -191,7 +197,8 @@ def timed_search(
         return result_of([walk.here()], allowance)
     if pace.rate * DEAR > 1.0:
         scale = float(np.abs(changes).mean())
-        annealer = ClockedAnnealing(walk, scale, rng, pace, guides=Guides(guides.surrogates))
+        shares = SHARES if evaluator.has_rows else SWAP_SHARES
+        annealer = ClockedAnnealing(walk, scale, rng, pace, Guides(guides.surrogates), shares)
         return annealer.run(counts, evaluator_of, began)
     results = [result_of([walk.here()], allowance)]
     again = partial(guided_search, evaluator, counts, guides=guides, evaluator_of=evaluator_of)
@@ -226,7 +233,7 @@ class ClockedAnnealing:
     rng: np.random.Generator
     pace: Pace
     guides: Guides
-    shares: Shares = SHARES
+    shares: Shares
     found: list[kernels.Best] = field(default_factory=list)
 
     def run(self, counts: Counts, evaluator_of: EvaluatorOf, began: float) -> SearchResult:
@@ -237,24 +244,20 @@ class ClockedAnnealing:
         tiles = tiles_of(evaluator.supercell, counts)
         n_sites = len(self.walk.rules.sites)
         swaps = seconds * self.pace.rate
-        enough = ENOUGH * n_sites if self._is_cheap else ENOUGH_GUIDED
-        if tiles and swaps > enough:
+        is_guided = self.pace.rate * CHEAP < 1.0 and swaps > ENOUGH_GUIDED * n_sites
+        if tiles and swaps > (ENOUGH_FOR_BOTH if is_guided else ENOUGH * n_sites):
             end = began + shares.tiles * seconds
             self._tile(tiles, counts, evaluator_of, end)
             if self.found:
                 self.anneal(end + shares.again * seconds, shares.warm, self._lowest())
         start = random_start(evaluator, counts, self.rng)
         end = deadline - (shares.last * seconds if self.found else 0.0)
-        if self._is_cheap:
-            self.anneal(end, shares.hot, start)
-        else:
+        if is_guided:
             self._guide(end, start, counts, evaluator_of)
+        else:
+            self.anneal(end, shares.hot, start)
         self.anneal(deadline, shares.mild, self._lowest())
         return result_of(self.found, self.walk.allowance)
-
-    @property
-    def _is_cheap(self) -> bool:
-        return self.pace.rate * CHEAP > 1.0
 
     def anneal(self, end: float, first: float, start: Labels) -> None:
         """Cool from a labeling, (n_sites,), until a time, s, from a temperature `first`.
@@ -273,9 +276,10 @@ class ClockedAnnealing:
         pieces = int(np.clip(left * rate / fewest, 1, PIECES))
         temperatures = self.scale * np.geomspace(first, self.shares.cold, pieces + 1)
         parts, rates = np.full(pieces, 1.0 / pieces), np.zeros(pieces)
-        if PILOT * left * rate > pieces * READINGS * n_sites / 4:
-            spreads, rates = self._pilot(temperatures, PILOT * left, rate, best)
-            parts = cooling_shares(spreads / temperatures)
+        pilot = self.shares.pilot * left
+        if pilot * rate > pieces * READINGS * n_sites / 4:
+            spreads, rates = self._pilot(temperatures, pilot, rate, best)
+            parts = cooling_shares(spreads / temperatures, self.shares.slowest)
             walk.restart(start)
         for piece, part in enumerate(parts.tolist()):
             # Out of time it still cools, but fast: nothing is worth less than a hot labeling.
@@ -388,7 +392,7 @@ class ClockedAnnealing:
             self.pace = Pace(used, seconds)
 
 
-def cooling_shares(fluctuations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def cooling_shares(fluctuations: Floats, slowest: float) -> Floats:
     """Return the parts of the time, (n - 1,), between n temperatures on a geometric scale.
 
     At constant thermodynamic speed the time per logarithm of the temperature is in proportion to
@@ -399,13 +403,15 @@ def cooling_shares(fluctuations: npt.NDArray[np.float64]) -> npt.NDArray[np.floa
     ----------
     fluctuations
         (n,) standard deviations of the energy over the temperature.
+    slowest
+        Ratio of the largest to the smallest part at most.
     """
     padded = np.pad(fluctuations, 1)
     smooth = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
     shares = smooth[:-1]
     highest = float(shares.max())
-    shares = np.maximum(shares, highest / SLOWEST) if highest > 0.0 else np.ones(len(shares))
-    result: npt.NDArray[np.float64] = shares / shares.sum()
+    shares = np.maximum(shares, highest / slowest) if highest > 0.0 else np.ones(len(shares))
+    result: Floats = shares / shares.sum()
     return result
 
 
