@@ -14,9 +14,9 @@ from latticesearch.hull import Hull
 from latticesearch.lattice import Supercell
 from latticesearch.parallel import SerialComm
 from latticesearch.search import search
+from latticesearch.search.annealing.walks import random_start
 from latticesearch.search.exhaustive import search_all
 from latticesearch.search.pool import CandidatePool
-from latticesearch.search.walks import random_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable

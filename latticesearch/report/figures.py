@@ -251,11 +251,14 @@ def _values(rounds: Sequence[Mapping[str, Any]], key: str) -> Floats:
 def _curves(
     axes: Axes, calls: Floats, curves: Mapping[str, Floats], colours: Sequence[str]
 ) -> None:
-    """Draw named curves; rounds without a value are bridged."""
+    """Draw named curves; rounds without a value are bridged.
+
+    Of rounds after equally many calculations the last one is shown.
+    """
     highest = 0.0
     for (name, values), colour, marker in zip(curves.items(), colours, "os", strict=False):
-        known = np.isfinite(values)
-        if known.any():
+        known = list({calls[k]: k for k in np.flatnonzero(np.isfinite(values))}.values())
+        if known:
             axes.plot(
                 calls[known],
                 values[known],

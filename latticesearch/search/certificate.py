@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.search import _kernels as kernels
-from latticesearch.search.walks import random_start
+from latticesearch.search import _proof_kernels as kernels
+from latticesearch.search.annealing._kernels import Best
+from latticesearch.search.annealing.walks import random_start
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -153,7 +154,7 @@ class Prover:
             np.zeros(n_sites, dtype=np.int64),
         )
         energy = np.minimum(evaluator.energies(labels[None]), below) * n_sites
-        best = kernels.Best(np.array(labels, dtype=np.int8), energy)
+        best = Best(np.array(labels, dtype=np.int8), energy)
         nodes, bound = kernels.prove(self._tables, tree, best, TOLERANCE, max_nodes)
         found = float(evaluator.energies(best.labels[None])[0])
         return Certificate(best.labels, found, bound / n_sites, int(nodes), 2)

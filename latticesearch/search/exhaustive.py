@@ -8,7 +8,8 @@ import numpy as np
 
 from latticesearch.enumeration import enumerate_labelings
 from latticesearch.lattice import Labelings
-from latticesearch.search import _kernels as kernels
+from latticesearch.search._keeping_kernels import keep_lowest
+from latticesearch.search.annealing._kernels import SAME
 from latticesearch.search.pool import CandidatePool
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class _Lowest:
 
     def add(self, batch: Labelings, energies: npt.NDArray[np.float64]) -> None:
         """Keep the rows of a batch that may be among the lowest."""
-        rows = kernels.keep_lowest(batch.labels, energies, self.weights, self.codes, self.heaps)
+        rows = keep_lowest(batch.labels, energies, self.weights, self.codes, self.heaps)
         if not np.isfinite(energies).all():
             rows = np.arange(len(batch))  # the pool refuses them with a clear message
         if len(rows):
@@ -122,7 +123,7 @@ class _Lowest:
         result = []
         for supercell, labels, energies in self.kept:
             where = np.searchsorted(self.codes, self.weights[labels].sum(axis=1))
-            stay = ~(energies > self.heaps[where, 0] + kernels.SAME)
+            stay = ~(energies > self.heaps[where, 0] + SAME)
             if stay.any():
                 result.append((Labelings(supercell, labels[stay]), energies[stay]))
         return result

@@ -15,6 +15,7 @@ from latticesearch.errors import InputError
 from latticesearch.hull import Hull
 from latticesearch.lattice import Labelings
 from latticesearch.parallel import deal_out
+from latticesearch.search.annealing.timed import timed_search
 from latticesearch.search.greedy import SearchResult, greedy_search
 from latticesearch.search.plan import WorkItem, affordable, in_random_order, widest_beam
 from latticesearch.search.polish import Allowance
@@ -23,7 +24,6 @@ from latticesearch.search.screening.screen import Screen, first_picks, screen_al
 from latticesearch.search.strategies import default_evaluations, polish_random
 from latticesearch.search.surrogate import SCREEN_REACHES, Guides
 from latticesearch.search.sweep import sweep
-from latticesearch.search.timed import timed_search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.search import _kernels as kernels
+from latticesearch.search.annealing import _kernels as kernels
+from latticesearch.search.annealing.guided import guided_search
+from latticesearch.search.annealing.walks import Walk, joined, random_start, random_state
 from latticesearch.search.greedy import SearchResult
-from latticesearch.search.guided import guided_search
 from latticesearch.search.partial import UNDECIDED
 from latticesearch.search.polish import Allowance
 from latticesearch.search.surrogate import Guides
-from latticesearch.search.walks import Walk, joined, random_start, random_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from latticesearch.lattice import Supercell
     from latticesearch.potential.protocol import LatticeEvaluator
-    from latticesearch.search.guided import EvaluatorOf
+    from latticesearch.search.annealing.guided import EvaluatorOf
 
     Labels = npt.NDArray[np.int8]
 

@@ -15,10 +15,10 @@ from latticesearch.bench import search as bench
 from latticesearch.bench.models import CUTOFFS, FRUSTRATED, case_of
 from latticesearch.lattice import Labelings, Supercell
 from latticesearch.potential.clusters import ClusterBasis, ClusterModel
-from latticesearch.search import _kernels as kernels
-from latticesearch.search import _partner_kernels as partners
+from latticesearch.search.annealing import _kernels as kernels
+from latticesearch.search.annealing import _partner_kernels as partners
+from latticesearch.search.annealing.walks import Walk, random_start, random_state
 from latticesearch.search.polish import Allowance
-from latticesearch.search.walks import Walk, random_start, random_state
 
 pytestmark = pytest.mark.benchmark
 

@@ -55,6 +55,16 @@ def test_texts_of_a_figure_do_not_overlap(drawn):
             assert not box_a.overlaps(box_b), f"{a} overlaps {b} in {name}"
 
 
+def test_a_learning_curve_has_one_value_per_number_of_calculations():
+    candidates, hull = made_up(("Mo", "Ta"), 50, n_sites=8)
+    rounds = some_rounds()
+    rounds.append({**rounds[-1], "max_grade": 1.5})  # a last round that asks for nothing
+    (line,) = draw_figures(candidates, hull, rounds)["learning"].axes[3].lines
+    calls, grades = line.get_data()
+    assert (np.diff(calls) > 0).all()
+    assert grades[-1] == 1.5
+
+
 def test_triangle_names_the_stable_compounds():
     candidates, hull = made_up(("Al", "Ni", "Ti"), 100, 3, 8)
     system = make_system(candidates, hull)

@@ -14,7 +14,7 @@ from latticesearch.potential.mtp.basis import MtpBasis
 from latticesearch.search import certify, search
 from latticesearch.search import portfolio as parts
 from latticesearch.search import sweep as sweeps
-from latticesearch.search.guided import guided_search
+from latticesearch.search.annealing.guided import guided_search
 from latticesearch.search.polish import Allowance
 from latticesearch.search.strategies import POLISHES, polish_random
 from latticesearch.search.surrogate import Guides, Normal, columns_within, features

@@ -9,10 +9,8 @@ from latticesearch.enumeration import all_superlattices, superlattices
 from latticesearch.lattice import ParentLattice, Supercell
 from latticesearch.potential.clusters import ClusterBasis, ClusterModel
 from latticesearch.search import search
-from latticesearch.search.guided import guided_search
-from latticesearch.search.polish import Allowance
-from latticesearch.search.surrogate import Guides
-from latticesearch.search.tiling import (
+from latticesearch.search.annealing.guided import guided_search
+from latticesearch.search.annealing.tiling import (
     LARGEST_TILE,
     MOST_PER_SIZE,
     SMALLEST_TILED,
@@ -20,6 +18,8 @@ from latticesearch.search.tiling import (
     nearest_counts,
     tiles_of,
 )
+from latticesearch.search.polish import Allowance
+from latticesearch.search.surrogate import Guides
 from tests.fake_comm import run_ranks
 from tests.reference import search as reference
 

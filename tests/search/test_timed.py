@@ -10,7 +10,8 @@ import pytest
 
 from latticesearch.lattice import ParentLattice, Supercell
 from latticesearch.potential.clusters import ClusterBasis, ClusterModel
-from latticesearch.search import search, timed
+from latticesearch.search import search
+from latticesearch.search.annealing import timed
 from latticesearch.search.polish import Allowance
 
 
@@ -74,7 +75,7 @@ def test_cooling_is_slow_where_the_energy_fluctuates() -> None:
 
 
 def test_what_was_asked_after_the_deadline_is_counted(model: ClusterModel) -> None:
-    from latticesearch.search.walks import Walk, random_state
+    from latticesearch.search.annealing.walks import Walk, random_state
 
     cell = Supercell.from_matrix(model.basis.parent, [2, 2, 2])
     labels = np.repeat(np.array([0, 1], dtype=np.int8), 4)

@@ -7,12 +7,13 @@ import pytest
 
 from latticesearch.lattice import ParentLattice, Supercell
 from latticesearch.potential.mtp.basis import MtpBasis
-from latticesearch.search import _kernels as kernels
-from latticesearch.search import _partner_kernels as partners
 from latticesearch.search import certify
+from latticesearch.search._keeping_kernels import keep_lowest
+from latticesearch.search.annealing import _kernels as kernels
+from latticesearch.search.annealing import _partner_kernels as partners
+from latticesearch.search.annealing.walks import rules_of
 from latticesearch.search.polish import Allowance, swap_pairs
 from latticesearch.search.strategies import POLISHES, polish_random
-from latticesearch.search.walks import rules_of
 from tests.reference import search as reference
 from tests.search.toy_model import toy_model
 
@@ -211,7 +212,7 @@ def test_the_lowest_of_each_composition_are_kept():
     codes = np.unique(weights[labels].sum(axis=1))
     heaps = np.full((len(codes), 4), np.inf)
     kept = [
-        rows[kernels.keep_lowest(labels[rows], energies[rows], weights, codes, heaps)]
+        rows[keep_lowest(labels[rows], energies[rows], weights, codes, heaps)]
         for rows in np.arange(400).reshape(4, 100)
     ]
     kept = set(np.concatenate(kept).tolist())

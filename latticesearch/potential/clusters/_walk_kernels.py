@@ -385,8 +385,8 @@ def _overload_decide(tables: Any, state: Any, site: Any, species: Any) -> Callab
 
 
 @overload(_walk.swap_row, jit_options=INLINE)
-def _overload_row(tables: Any, state: Any, site: Any, changes: Any) -> Callable[..., Any] | None:
-    def carry_out(tables: Any, state: Any, site: Any, changes: Any) -> Any:
-        swap_row(tables, state, site, changes)
+def _overload_row(tables: Any, state: Any, site: Any, least: Any) -> Callable[..., Any] | None:
+    def carry_out(tables: Any, state: Any, site: Any, least: Any) -> Any:
+        swap_row(tables, state, site, least)
 
     return carry_out if _is_ours(tables) else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticesearch.parallel import split
-from latticesearch.search import _kernels as kernels
+from latticesearch.search.screening._ranker_kernels import optimistic
 from latticesearch.search.screening.kernel_ridge import PARTS
 from latticesearch.search.surrogate import features
 
@@ -67,9 +67,7 @@ class Expansion:
     def optimistic(self, parts: Iterator[tuple[Labelings, npt.NDArray[Any]]]) -> list[Floats]:
         """Return predictions for rows of batches, lowered by their standard errors."""
         left_out = self.surrogate.left_out_coefficients()
-        return [
-            kernels.optimistic(rows, self.coefficients, left_out, OPTIMISM) for _, rows in parts
-        ]
+        return [optimistic(rows, self.coefficients, left_out, OPTIMISM) for _, rows in parts]
 
 
 class Sites:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latticesearch.search import _kernels as kernels
-from latticesearch.search import _partner_kernels as partners
+from latticesearch.search.annealing import _kernels as kernels
+from latticesearch.search.annealing import _partner_kernels as partners
 from latticesearch.search.greedy import SearchResult
 from latticesearch.search.partial import UNDECIDED, complete_at_random, fill_forced
 from latticesearch.search.polish import ENERGY_DECIMALS, Allowance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -89,21 +89,24 @@ class Walk:
         return swaps[: len(changes)], changes
 
 
-def result_of(found: Iterable[kernels.Best], allowance: Allowance) -> SearchResult:
+def result_of(found: Sequence[kernels.Best], allowance: Allowance) -> SearchResult:
     """Return the different labelings, lowest first."""
-    distinct = {best.labels.tobytes(): (float(best.energy[0]), best.labels) for best in found}
-    rows = sorted(
-        distinct.values(), key=lambda row: (round(row[0], ENERGY_DECIMALS), row[1].tolist())
-    )
-    labels = np.array([row[1] for row in rows])
-    energies = np.array([row[0] for row in rows]) / labels.shape[1]
-    return SearchResult(labels, energies, allowance.used)
+    labels = np.array([best.labels for best in found])
+    energies = np.array([best.energy[0] for best in found]) / labels.shape[1]
+    return _lowest_first(labels, energies, allowance.used)
 
 
-def joined(results: list[SearchResult], evaluations: int) -> SearchResult:
+def joined(results: Sequence[SearchResult], evaluations: int) -> SearchResult:
     """Return the different labelings of several results, lowest first."""
     labels = np.concatenate([result.labels for result in results])
     energies = np.concatenate([result.energies for result in results])
+    return _lowest_first(labels, energies, evaluations)
+
+
+def _lowest_first(
+    labels: Labels, energies: npt.NDArray[np.float64], evaluations: int
+) -> SearchResult:
+    """Return the different of n labelings, (n, n_sites), with energies, (n,), eV per site."""
     _, first = np.unique(labels, axis=0, return_index=True)
     order = first[np.argsort(np.round(energies[first], ENERGY_DECIMALS), kind="stable")]
     return SearchResult(labels[order], energies[order], evaluations)

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from latticesearch.potential._walk import INLINE, LEAN, accept, swap_change, swap_row
-from latticesearch.search._kernels import (
+from latticesearch.search.annealing._kernels import (
     DRAWS,
     SAME,
     Best,
@@ -34,12 +34,10 @@ from latticesearch.search._kernels import (
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from latticesearch.search._kernels import Model
-
+    from latticesearch.search.annealing._kernels import Model
 
 PATIENCE = 5000
 """Partners that a guide refuses one after the other before a walk counts as frozen."""
-
 
 FEWEST = 8
 """Partners asked in turn at least: a row takes as long as so many single questions."""
@@ -105,6 +103,7 @@ def fill_row(model: Model, rules: Rules, site: int, temperature: float, row: Row
 
 @njit(**INLINE)
 def _test_all(row: Row, beta: float) -> None:
+    """Note which swaps may be accepted; a loop of its own, so that it becomes vector code."""
     for j in range(row.least.size):
         cost = row.least[j] * beta
         row.passes[j] = may_pass(row.units[j], max(cost, 0.0))
@@ -119,7 +118,7 @@ def anneal_rows(
     n_steps: int,
     rng: npt.NDArray[np.uint64],
 ) -> int:
-    """Metropolis swaps while cooling, a site with many partners at a time.
+    """Metropolis swaps while cooling, the partners of one site in turn.
 
     Returns the number of evaluations, which may exceed `n_steps` by those of one site.
     """
@@ -211,7 +210,7 @@ def fluctuation(
         How often the energy is read, and the swaps between. The first quarter of the readings is
         not used.
     by_rows
-        Ask a site with many partners at a time.
+        Ask the partners of one site in turn.
     rng
         State of the random numbers.
 
@@ -264,8 +263,8 @@ def anneal_guided(
     Delayed acceptance (Christen & Fox, J. Comput. Graph. Stat. 14, 795 (2005)): what the guide
     lets through is accepted with the ratio of the two Boltzmann factors, so the model's
     distribution is met whatever the guide is; a good guide saves most of the evaluations. Its
-    temperature is the higher the larger its error. The guide is asked for a site with all partners
-    at a time.
+    temperature is the higher the larger its error. The guide is asked about the partners of
+    one site in turn.
 
     Parameters
     ----------

@@ -16,21 +16,26 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from latticesearch.search import _kernels as kernels
-from latticesearch.search import _partner_kernels as partners
-from latticesearch.search.guided import FREE_SAMPLES, TUNING, GuidedAnnealing, guided_search
+from latticesearch.search.annealing import _kernels as kernels
+from latticesearch.search.annealing import _partner_kernels as partners
+from latticesearch.search.annealing.guided import (
+    FREE_SAMPLES,
+    TUNING,
+    GuidedAnnealing,
+    guided_search,
+)
+from latticesearch.search.annealing.tiling import tiles_of
+from latticesearch.search.annealing.walks import Walk, joined, random_start, random_state, result_of
 from latticesearch.search.polish import ENERGY_DECIMALS, Allowance
 from latticesearch.search.surrogate import Guides
-from latticesearch.search.tiling import tiles_of
-from latticesearch.search.walks import Walk, joined, random_start, random_state, result_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.potential.protocol import LatticeEvaluator
+    from latticesearch.search.annealing.guided import EvaluatorOf
+    from latticesearch.search.annealing.tiling import Tile
     from latticesearch.search.greedy import SearchResult
-    from latticesearch.search.guided import EvaluatorOf
-    from latticesearch.search.tiling import Tile
 
     Labels = npt.NDArray[np.int8]
     Counts = npt.NDArray[np.int64]
@@ -59,7 +64,6 @@ SAMPLES = 400
 
 LEAST = 1e-9
 """Seconds: no shorter time is measured."""
-
 
 MEASURABLE = 2e-4
 """Seconds below which a time says little about the cost of a swap."""
@@ -212,7 +216,7 @@ def timed_search(
 
 @dataclass(eq=False)
 class ClockedAnnealing:
-    """The parts of a search by annealing alone, each of which gets a time.
+    """The parts of a search by annealing, each of which gets a time.
 
     Attributes
     ----------
@@ -223,6 +227,8 @@ class ClockedAnnealing:
     rng : numpy.random.Generator
     pace : Pace
         The cost of swaps when last measured.
+    guides : Guides
+        Surrogates for the long annealing where swaps are worth it; they learn.
     shares : Shares
     found : list of Best
         What the parts found.

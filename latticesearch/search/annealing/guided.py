@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from latticesearch.search import _kernels as kernels
-from latticesearch.search import _partner_kernels as partners
+from latticesearch.search.annealing import _kernels as kernels
+from latticesearch.search.annealing import _partner_kernels as partners
+from latticesearch.search.annealing.tiling import tiles_of
+from latticesearch.search.annealing.walks import Walk, random_start, random_state, result_of
 from latticesearch.search.polish import ENERGY_DECIMALS, Allowance
-from latticesearch.search.tiling import tiles_of
-from latticesearch.search.walks import Walk, random_start, random_state, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from latticesearch.lattice import Supercell
     from latticesearch.potential.clusters import ClusterModel
     from latticesearch.potential.protocol import LatticeEvaluator
+    from latticesearch.search.annealing.tiling import Tile
     from latticesearch.search.greedy import SearchResult
     from latticesearch.search.surrogate import Guides
-    from latticesearch.search.tiling import Tile
 
     Labels = npt.NDArray[np.int8]
     EvaluatorOf = Callable[[Supercell], LatticeEvaluator]
