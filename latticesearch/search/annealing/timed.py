@@ -111,6 +111,11 @@ class Shares:
     pilot: float = 0.35
     slowest: float = 12.0
 
+    @property
+    def hurried(self) -> Shares:
+        """How few swaps share the time: small cells, and little after them."""
+        return replace(self, tiles=0.65, again=0.3, last=0.05, warm=0.15)
+
 
 SHARES = Shares()
 
@@ -133,7 +138,12 @@ HOT = 0.25
 """
 
 ENOUGH = 300
-"""Swaps per site below which there is time for nothing but one annealing."""
+"""Swaps per site below which an annealing of the whole from a random labeling ends far above what
+small cells give.
+"""
+
+ENOUGH_TO_TILE = 50
+"""The same below which there is no time for small cells either."""
 
 ENOUGH_GUIDED = 250
 """The same where swaps may be guided: below, surrogates learn too little to be worth their time."""
@@ -202,6 +212,8 @@ def timed_search(
     if pace.rate * DEAR > 1.0:
         scale = float(np.abs(changes).mean())
         shares = SHARES if evaluator.has_rows else SWAP_SHARES
+        if (allowance.deadline - began) * pace.rate < ENOUGH * len(walk.rules.sites):
+            shares = shares.hurried
         annealer = ClockedAnnealing(walk, scale, rng, pace, Guides(guides.surrogates), shares)
         return annealer.run(counts, evaluator_of, began)
     results = [result_of([walk.here()], allowance)]
@@ -251,7 +263,7 @@ class ClockedAnnealing:
         n_sites = len(self.walk.rules.sites)
         swaps = seconds * self.pace.rate
         is_guided = self.pace.rate * CHEAP < 1.0 and swaps > ENOUGH_GUIDED * n_sites
-        if tiles and swaps > (ENOUGH_FOR_BOTH if is_guided else ENOUGH * n_sites):
+        if tiles and swaps > (ENOUGH_FOR_BOTH if is_guided else ENOUGH_TO_TILE * n_sites):
             end = began + shares.tiles * seconds
             self._tile(tiles, counts, evaluator_of, end)
             if self.found:
