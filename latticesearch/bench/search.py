@@ -256,11 +256,15 @@ def _above_best(contest: Contest, rows: list[Row]) -> list[Row]:
 
 
 def summary(rows: list[Row]) -> list[Row]:
-    """Return per budget what the contest of all large cells says."""
+    """Return per budget what the contest of all large cells says, of runs and of cases.
+
+    A case is a composition of a cell under a model, and counts by its mean over the seeds.
+    """
     result = []
     for budget in sorted({row["budget"] for row in rows}):
         mine = [row for row in rows if row["budget"] == budget]
         ours, theirs = (np.array([row[m] for row in mine]) for m in ("search", "annealing"))
+        means = _mean_differences(mine)
         result.append(
             {
                 "budget": budget,
@@ -273,7 +277,10 @@ def summary(rows: list[Row]) -> list[Row]:
                 "worse": float(np.mean(ours > theirs + 1e-6)),
                 "worse_by_more_than_half": float(np.mean(ours > theirs + 0.5)),
                 "worst": float((ours - theirs).max()),
-                "worst_mean": _worst_mean(mine),
+                "cases": len(means),
+                "cases_better": float(np.mean(means < -1e-6)),
+                "cases_same": float(np.mean(np.abs(means) <= 1e-6)),
+                "worst_case": float(means.max()),
                 "search_seconds": float(np.mean([row["search_seconds"] for row in mine])),
                 "annealing_seconds": float(np.mean([row["annealing_seconds"] for row in mine])),
             }
@@ -281,13 +288,13 @@ def summary(rows: list[Row]) -> list[Row]:
     return result
 
 
-def _worst_mean(rows: list[Row]) -> float:
-    """Return by how much the mean over seeds is worse at most, percent of the depth."""
+def _mean_differences(rows: list[Row]) -> Floats:
+    """Return by how much each case is worse on the mean over its seeds, percent of the depth."""
     groups: dict[tuple[Any, ...], list[float]] = {}
     for row in rows:
         name = (row["model"], row["sites"], row["composition"])
         groups.setdefault(name, []).append(row["search"] - row["annealing"])
-    return max(float(np.mean(values)) for values in groups.values())
+    return np.array([np.mean(values) for values in groups.values()])
 
 
 def throughput(comm: Communicator) -> Row:

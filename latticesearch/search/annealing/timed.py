@@ -86,7 +86,8 @@ class Shares:
     last
         Part at the end for the best of all; what is left between is for the annealing.
     in_small, in_large
-        Swaps per site of a small cell, and of the whole tiled with it, in the first round.
+        Swaps per site of a small cell, and of the whole tiled with it, in the first round; none of
+        the whole where the small cell has exactly its composition.
     fewest
         Part of these below which fewer small cells are tried instead.
     hot, warm, mild, cold
@@ -356,9 +357,8 @@ class ClockedAnnealing:
         self, tiles: list[Tile], counts: Counts, evaluator_of: EvaluatorOf, end: float
     ) -> None:
         """Search small cells and tile with them until a time, s: the better, the longer."""
-        n_sites = self.walk.evaluator.supercell.n_sites
         shares, factor = self.shares, 1.0
-        cost = [shares.in_small * t.cell.n_sites + shares.in_large * n_sites for t in tiles]
+        cost = [shares.in_small * t.cell.n_sites + self._in_large(t, counts) for t in tiles]
         affordable = (end - time.monotonic()) * self.pace.rate / sum(cost)
         if affordable < 1.0:
             factor = max(affordable, shares.fewest)
@@ -378,6 +378,15 @@ class ClockedAnnealing:
             order = [i for _, i in kept]
             factor *= 2.0
 
+    def _in_large(self, tile: Tile, counts: Counts) -> float:
+        """Return the swaps of the whole, tiled with a small cell, in the first round.
+
+        A labeling of the right composition tells by itself what it is worth.
+        """
+        n_sites = self.walk.evaluator.supercell.n_sites
+        is_exact = bool((tile.counts * n_sites == counts * tile.cell.n_sites).all())
+        return 0.0 if is_exact else n_sites * self.shares.in_large
+
     def _tiled(
         self, tile: Tile, counts: Counts, evaluator_of: EvaluatorOf, factor: float
     ) -> kernels.Best | None:
@@ -395,8 +404,9 @@ class ClockedAnnealing:
             return None
         walk.restart(filled)
         best = walk.here()
-        n = int(factor * shares.in_large * len(filled))
-        self._cool(walk, (mild, cold), n, best)
+        n = int(factor * self._in_large(tile, counts))
+        if n:
+            self._cool(walk, (mild, cold), n, best)
         return best
 
     def _cool(
