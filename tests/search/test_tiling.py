@@ -67,12 +67,19 @@ def test_tiles_repeat_the_small_cell_and_keep_the_composition(parent, matrix):
     for tile in tiles:
         labels = rng.permutation(np.repeat(np.arange(parent.n_species, dtype=np.int8), tile.counts))
         plain = labels[tile.sites]
+        assert tile.is_exact == bool((np.bincount(plain, minlength=len(counts)) == counts).all())
         np.testing.assert_array_equal(plain, reference.tiled(tile.cell, labels, cell))
         filled = tile.fill(labels, counts, cell.allowed, rng)
         np.testing.assert_array_equal(np.bincount(filled, minlength=len(counts)), counts)
         # No more sites change than the composition asks for.
         surplus = np.bincount(plain, minlength=len(counts)) - counts
         assert (filled != plain).sum() == np.abs(surplus).sum() // 2
+
+
+def test_a_small_cell_of_the_same_composition_is_exact():
+    tiles = tiles_of(Supercell.from_matrix(BCC, CUBES[64]), np.array([32, 24, 8, 0]))
+    exact = {n: {tile.is_exact for tile in tiles if tile.cell.n_sites == n} for n in (4, 8, 16)}
+    assert exact == {4: {False}, 8: {True}, 16: {True}}
 
 
 def test_a_tiled_cell_has_the_energy_per_site_of_the_small_one():

@@ -28,13 +28,17 @@ def cpu_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("cpu_clock")
-@pytest.mark.parametrize(("cheap", "dear"), [(1.0, 1.0), (0.0, 1.0), (0.0, 0.0)])
+@pytest.mark.parametrize(
+    ("cheap", "dear", "enough"),
+    [(1.0, 1.0, 0.0), (1.0, 1.0, math.inf), (0.0, 1.0, 0.0), (0.0, 0.0, 0.0)],
+)
 def test_a_time_is_a_budget_of_its_own(
-    model: ClusterModel, monkeypatch: pytest.MonkeyPatch, cheap: float, dear: float
+    model: ClusterModel, monkeypatch: pytest.MonkeyPatch, cheap: float, dear: float, enough: float
 ) -> None:
-    """Whatever swaps count as cheap or dear: an annealing is not better, and the time is used."""
+    """Whatever swaps count as cheap, dear or few: annealing is not better; the time is used."""
     monkeypatch.setattr(timed, "CHEAP", cheap)
     monkeypatch.setattr(timed, "DEAR", dear)
+    monkeypatch.setattr(timed, "ENOUGH", enough)
     parent = model.basis.parent
     how = {"supercells": [[3, 3, 4]], "composition": {"Mo": 0.5}}
     other = search(model, parent, **how, mode="polish", polish="annealing", budget=10_000)

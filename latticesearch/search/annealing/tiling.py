@@ -54,11 +54,14 @@ class Tile:
         allows.
     sites : (n_sites,) int
         The site of the small cell that each site of the large one repeats.
+    is_exact : bool
+        The small cell has the composition of the large one, not only nearly.
     """
 
     cell: Supercell
     counts: Counts
     sites: npt.NDArray[np.intp]
+    is_exact: bool
 
     def fill(
         self,
@@ -108,7 +111,9 @@ def tiles_of(cell: Supercell, counts: Counts) -> list[Tile]:
     for small in dividing_cells(cell):
         nearest = nearest_counts(small, counts / cell.n_sites)
         if nearest is not None:
-            tiles.append(Tile(small, nearest, small.site_of(cell.basis_index, vectors)))
+            sites = small.site_of(cell.basis_index, vectors)
+            is_exact = bool((nearest * cell.n_sites == counts * small.n_sites).all())
+            tiles.append(Tile(small, nearest, sites, is_exact))
     return tiles
 
 

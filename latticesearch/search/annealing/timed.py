@@ -358,7 +358,7 @@ class ClockedAnnealing:
     ) -> None:
         """Search small cells and tile with them until a time, s: the better, the longer."""
         shares, factor = self.shares, 1.0
-        cost = [shares.in_small * t.cell.n_sites + self._in_large(t, counts) for t in tiles]
+        cost = [shares.in_small * t.cell.n_sites + self._in_large(t) for t in tiles]
         affordable = (end - time.monotonic()) * self.pace.rate / sum(cost)
         if affordable < 1.0:
             factor = max(affordable, shares.fewest)
@@ -378,14 +378,10 @@ class ClockedAnnealing:
             order = [i for _, i in kept]
             factor *= 2.0
 
-    def _in_large(self, tile: Tile, counts: Counts) -> float:
-        """Return the swaps of the whole, tiled with a small cell, in the first round.
-
-        A labeling of the right composition tells by itself what it is worth.
-        """
-        n_sites = self.walk.evaluator.supercell.n_sites
-        is_exact = bool((tile.counts * n_sites == counts * tile.cell.n_sites).all())
-        return 0.0 if is_exact else n_sites * self.shares.in_large
+    def _in_large(self, tile: Tile) -> float:
+        """Return the swaps of the whole, tiled with a small cell, in the first round."""
+        # A labeling of the right composition tells by itself what it is worth.
+        return 0.0 if tile.is_exact else self.shares.in_large * len(tile.sites)
 
     def _tiled(
         self, tile: Tile, counts: Counts, evaluator_of: EvaluatorOf, factor: float
@@ -404,7 +400,7 @@ class ClockedAnnealing:
             return None
         walk.restart(filled)
         best = walk.here()
-        n = int(factor * self._in_large(tile, counts))
+        n = int(factor * self._in_large(tile))
         if n:
             self._cool(walk, (mild, cold), n, best)
         return best
