@@ -114,8 +114,11 @@ class Shares:
 
     @property
     def hurried(self) -> Shares:
-        """How few swaps share the time: small cells, and little after them."""
-        return replace(self, tiles=0.65, again=0.3, last=0.05, warm=0.15)
+        """How few swaps share the time: small cells, and little after them.
+
+        Where there are none it is one annealing, which has to begin hotter to miss the glass.
+        """
+        return replace(self, tiles=0.65, again=0.3, last=0.05, warm=0.15, hot=0.6, cold=0.04)
 
 
 SHARES = Shares()
@@ -213,8 +216,6 @@ def timed_search(
     if pace.rate * DEAR > 1.0:
         scale = float(np.abs(changes).mean())
         shares = SHARES if evaluator.has_rows else SWAP_SHARES
-        if (allowance.deadline - began) * pace.rate < ENOUGH * len(walk.rules.sites):
-            shares = shares.hurried
         annealer = ClockedAnnealing(walk, scale, rng, pace, Guides(guides.surrogates), shares)
         return annealer.run(counts, evaluator_of, began)
     results = [result_of([walk.here()], allowance)]
@@ -257,13 +258,16 @@ class ClockedAnnealing:
 
     def run(self, counts: Counts, evaluator_of: EvaluatorOf, began: float) -> SearchResult:
         """Search until the deadline; the time counts from `began`, s."""
-        shares, deadline = self.shares, self.walk.allowance.deadline
-        seconds = deadline - began
-        evaluator = self.walk.evaluator
+        deadline, evaluator = self.walk.allowance.deadline, self.walk.evaluator
+        seconds, n_sites = deadline - began, len(self.walk.rules.sites)
         tiles = tiles_of(evaluator.supercell, counts)
-        n_sites = len(self.walk.rules.sites)
         swaps = seconds * self.pace.rate
         is_guided = self.pace.rate * CHEAP < 1.0 and swaps > ENOUGH_GUIDED * n_sites
+        if not is_guided and swaps < ENOUGH * n_sites:
+            self.shares = self.shares.hurried
+            # The others need walks through the whole, for which there is no time.
+            tiles = [tile for tile in tiles if tile.is_exact]
+        shares = self.shares
         if tiles and swaps > (ENOUGH_FOR_BOTH if is_guided else ENOUGH_TO_TILE * n_sites):
             end = began + shares.tiles * seconds
             self._tile(tiles, counts, evaluator_of, end)
