@@ -33,6 +33,10 @@ DRAWS = 1000
 """Pairs drawn in vain before a labeling counts as one with nothing to swap."""
 
 
+STRIDE = np.uint64(0x9E3779B97F4A7C15)
+"""From one state of the generator of random numbers to the next."""
+
+
 class Rules(NamedTuple):
     """Which swaps a cell allows.
 
@@ -81,13 +85,24 @@ class Best(NamedTuple):
 
 
 @njit(**INLINE)
-def random_bits(rng: npt.NDArray[np.uint64]) -> int:
+def random_bits(rng: npt.NDArray[np.uint64]) -> np.uint64:
     """Return 64 random bits (SplitMix64; Steele, Lea & Flood, OOPSLA (2014))."""
-    rng[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = rng[0]
+    rng[0] += STRIDE
+    return mixed(rng[0])  # type: ignore[no-any-return]
+
+
+@njit(**INLINE)
+def mixed(z: np.uint64) -> np.uint64:
+    """Return the random bits of one state of the generator."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))  # type: ignore[no-any-return]
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(**INLINE)
+def unit_of(bits: np.uint64) -> float:
+    """Return random bits as a number in [0, 1)."""
+    return float(bits >> np.uint64(11)) * 2.0**-53
 
 
 @njit(**INLINE)
@@ -99,7 +114,7 @@ def random_below(rng: npt.NDArray[np.uint64], n: int) -> int:
 @njit(**INLINE)
 def random_unit(rng: npt.NDArray[np.uint64]) -> float:
     """Return a random number in [0, 1)."""
-    return float(random_bits(rng) >> np.uint64(11)) * 2.0**-53
+    return unit_of(random_bits(rng))  # type: ignore[no-any-return]
 
 
 @njit(**INLINE)

@@ -19,6 +19,7 @@ from latticesearch.potential._walk import INLINE, LEAN, accept, swap_change, swa
 from latticesearch.search.annealing._kernels import (
     DRAWS,
     SAME,
+    STRIDE,
     Best,
     Cooling,
     Rules,
@@ -27,8 +28,10 @@ from latticesearch.search.annealing._kernels import (
     is_swap,
     keep_best,
     may_pass,
+    mixed,
     random_below,
     random_unit,
+    unit_of,
 )
 
 if TYPE_CHECKING:
@@ -80,12 +83,8 @@ def _draw_all(row: Row, rng: npt.NDArray[np.uint64]) -> None:
     """Draw a random number for each site, the same as one `random_unit` after the other gives."""
     seed = rng[0]
     for j in range(row.units.size):
-        z = seed + np.uint64(j + 1) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-        row.units[j] = float(z >> np.uint64(11)) * 2.0**-53
-    rng[0] = seed + np.uint64(row.units.size) * np.uint64(0x9E3779B97F4A7C15)
+        row.units[j] = unit_of(mixed(seed + np.uint64(j + 1) * STRIDE))
+    rng[0] = seed + np.uint64(row.units.size) * STRIDE
 
 
 @njit(**INLINE)

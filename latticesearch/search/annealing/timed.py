@@ -147,10 +147,11 @@ small cells give.
 """
 
 ENOUGH_TO_TILE = 50
-"""The same below which there is no time for small cells either."""
+"""Swaps per site below which there is no time for small cells either."""
 
 ENOUGH_GUIDED = 250
-"""The same where swaps may be guided: below, surrogates learn too little to be worth their time."""
+"""Swaps per site below which none are guided: surrogates learn too little to be worth their time.
+"""
 
 ENOUGH_FOR_BOTH = 35_000
 """Swaps below which a guided search has no time for small cells before the surrogates know them."""
