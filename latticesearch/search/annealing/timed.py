@@ -105,7 +105,7 @@ class Shares:
     in_small: float = 30.0
     in_large: float = 5.0
     fewest: float = 0.3
-    hot: float = 0.3
+    hot: float = 0.4
     warm: float = 0.2
     mild: float = 0.12
     cold: float = 0.05
@@ -123,7 +123,7 @@ class Shares:
 
 SHARES = Shares()
 
-SWAP_SHARES = Shares(again=0.2, last=0.1, hot=0.4, mild=0.15, cold=0.03, pilot=0.1, slowest=6.0)
+SWAP_SHARES = Shares(again=0.2, last=0.1, mild=0.15, cold=0.03, pilot=0.1, slowest=6.0)
 
 ROUNDS = 8
 """Rounds through the small cells at most; each keeps the better half and doubles the swaps."""
