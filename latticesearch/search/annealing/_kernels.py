@@ -32,7 +32,6 @@ SAME = 1e-10
 DRAWS = 1000
 """Pairs drawn in vain before a labeling counts as one with nothing to swap."""
 
-
 STRIDE = np.uint64(0x9E3779B97F4A7C15)
 """From one state of the generator of random numbers to the next."""
 

@@ -261,15 +261,17 @@ class ClockedAnnealing:
         """Search until the deadline; the time counts from `began`, s."""
         deadline, evaluator = self.walk.allowance.deadline, self.walk.evaluator
         seconds, n_sites = deadline - began, len(self.walk.rules.sites)
-        tiles = tiles_of(evaluator.supercell, counts)
         swaps = seconds * self.pace.rate
         is_guided = self.pace.rate * CHEAP < 1.0 and swaps > ENOUGH_GUIDED * n_sites
-        if not is_guided and swaps < ENOUGH * n_sites:
+        is_hurried = not is_guided and swaps < ENOUGH * n_sites
+        if is_hurried:
             self.shares = self.shares.hurried
-            # The others need walks through the whole, for which there is no time.
-            tiles = [tile for tile in tiles if tile.is_exact]
-        shares = self.shares
-        if tiles and swaps > (ENOUGH_FOR_BOTH if is_guided else ENOUGH_TO_TILE * n_sites):
+        shares, tiles = self.shares, []
+        if swaps > (ENOUGH_FOR_BOTH if is_guided else ENOUGH_TO_TILE * n_sites):
+            # Those not exact need walks through the whole: in a hurry there is no time for them.
+            every = tiles_of(evaluator.supercell, counts)
+            tiles = [tile for tile in every if tile.is_exact or not is_hurried]
+        if tiles:
             end = began + shares.tiles * seconds
             self._tile(tiles, counts, evaluator_of, end)
             if self.found:
