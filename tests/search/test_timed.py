@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 
@@ -67,6 +68,38 @@ def test_many_compositions_share_the_time(model: ClusterModel) -> None:
             for p in (pool, without)
         )
         assert ours < theirs + 5e-3
+
+
+@pytest.mark.usefixtures("cpu_clock")
+@pytest.mark.parametrize(("restart", "expected"), [(1e-3, timed.MOST), (math.inf, 1)])
+def test_time_for_several_annealings_is_shared_among_them(
+    model: ClusterModel, restart: float, expected: int
+) -> None:
+    """Each begins elsewhere and takes its part; only the first needs a pilot."""
+    from latticesearch.search.annealing.walks import Walk, random_start, random_state
+    from latticesearch.search.surrogate import Guides
+
+    cell = Supercell.from_matrix(model.basis.parent, [3, 3, 4])
+    counts, rng = np.array([18, 18]), np.random.default_rng(0)
+    evaluator = model.evaluator(cell)
+    start = random_start(evaluator, counts, rng)
+    walk = Walk(evaluator, start, Allowance(math.inf, 0, math.inf), random_state(rng))
+    shares = dataclasses.replace(timed.SHARES, restart=restart)
+    pace = timed.Pace(100, 1e-6)
+    annealer = timed.ClockedAnnealing(walk, 0.1, rng, pace, Guides([]), shares)
+    pilots = []
+    pilot_of = annealer._pilot
+    annealer._pilot = lambda *a: pilots.append(a) or pilot_of(*a)  # type: ignore[method-assign]
+    annealer.anneal_often(time.monotonic() + 0.05, start, counts)  # compiles
+    began = time.monotonic()
+    annealer.found.clear()
+    pilots.clear()
+    annealer.anneal_often(began + 0.32, start, counts)
+    assert 0.25 < time.monotonic() - began < 0.5
+    assert len(annealer.found) == expected
+    assert len(pilots) == 1
+    for best in annealer.found:
+        assert (np.bincount(best.labels) == counts).all()
 
 
 def test_cooling_is_slow_where_the_energy_fluctuates() -> None:

@@ -2,8 +2,10 @@
 
 A second is many swaps of a fast potential and few of a slow one, so the cost of a swap is measured.
 Where swaps are dear this is a guided search. Where they are not, the time goes to small cells that
-tile the one searched, to the best of the labelings they give, and to one annealing from a random
-labeling; unless swaps are as cheap as those under a surrogate, this one is guided, too.
+tile the one searched, to the best of the labelings they give, and to annealings from random
+labelings. Unless swaps are as cheap as those under a surrogate there is one of these, and it is
+guided, too. Otherwise there are several where there is time: one alone may end in a glass however
+slowly it cools.
 """
 
 from __future__ import annotations
@@ -84,7 +86,9 @@ class Shares:
     again
         Part for the best of these.
     last
-        Part at the end for the best of all; what is left between is for the annealing.
+        Part at the end for the best of all; what is left between is for the annealings.
+    restart
+        Swaps per site of each of these at least, where there are several.
     in_small, in_large
         Swaps per site of a small cell, and of the whole tiled with it, in the first round; none of
         the whole where the small cell has exactly its composition.
@@ -102,6 +106,7 @@ class Shares:
     tiles: float = 0.35
     again: float = 0.12
     last: float = 0.06
+    restart: float = 24_000.0
     in_small: float = 30.0
     in_large: float = 5.0
     fewest: float = 0.3
@@ -123,7 +128,9 @@ class Shares:
 
 SHARES = Shares()
 
-SWAP_SHARES = Shares(again=0.2, last=0.1, mild=0.15, cold=0.03, pilot=0.1, slowest=6.0)
+SWAP_SHARES = Shares(
+    again=0.2, last=0.1, restart=500.0, mild=0.15, cold=0.03, pilot=0.1, slowest=6.0
+)
 
 ROUNDS = 8
 """Rounds through the small cells at most; each keeps the better half and doubles the swaps."""
@@ -156,8 +163,26 @@ ENOUGH_GUIDED = 250
 ENOUGH_FOR_BOTH = 35_000
 """Swaps below which a guided search has no time for small cells before the surrogates know them."""
 
+MOST = 16
+"""Annealings from random labelings at most; where there is time for more they get longer."""
+
 QUENCH = 4
 """Swaps per site from one temperature to the next at least, even after the deadline."""
+
+
+class Schedule(NamedTuple):
+    """How an annealing cools.
+
+    Attributes
+    ----------
+    parts
+        (n,) of the time between neighbouring temperatures.
+    rates
+        (n,) swaps per second there; 0 where that is not known.
+    """
+
+    parts: Floats
+    rates: Floats
 
 
 class Pace(NamedTuple):
@@ -281,40 +306,66 @@ class ClockedAnnealing:
         if is_guided:
             self._guide(end, start, counts, evaluator_of)
         else:
-            self.anneal(end, shares.hot, start)
+            self.anneal_often(end, start, counts)
         self.anneal(deadline, shares.mild, self._lowest())
         return result_of(self.found, self.walk.allowance)
 
-    def anneal(self, end: float, first: float, start: Labels) -> None:
+    def anneal_often(self, end: float, start: Labels, counts: Counts) -> None:
+        """Cool from a labeling, (n_sites,), and from random ones, until a time, s."""
+        n_sites = len(self.walk.rules.sites)
+        swaps = (end - time.monotonic()) * self.pace.rate
+        number = int(np.clip(swaps / (self.shares.restart * n_sites), 1, MOST))
+        schedule = None
+        for left in range(number, 0, -1):
+            now = time.monotonic()
+            schedule = self.anneal(now + (end - now) / left, self.shares.hot, start, schedule)
+            start = random_start(self.walk.evaluator, counts, self.rng)
+
+    def anneal(
+        self, end: float, first: float, start: Labels, schedule: Schedule | None = None
+    ) -> Schedule | None:
         """Cool from a labeling, (n_sites,), until a time, s, from a temperature `first`.
 
-        Slowly where the energy fluctuates, if there is time to see where that is.
+        Slowly where the energy fluctuates, as a schedule tells or, without one, if there is time
+        to see where that is. Returns the schedule with the pace met.
         """
         walk = self.walk
         left = end - time.monotonic()
         if self.found and left <= 0.0:
-            return
+            return schedule
         walk.restart(start)
         best = walk.here()
-        n_sites = len(walk.rules.sites)
-        fewest = QUENCH * n_sites
+        fewest = QUENCH * len(walk.rules.sites)
         rate = self.pace.rate * (HOT if walk.evaluator.has_rows else 1.0)
         pieces = int(np.clip(left * rate / fewest, 1, PIECES))
         temperatures = self.scale * np.geomspace(first, self.shares.cold, pieces + 1)
-        parts, rates = np.full(pieces, 1.0 / pieces), np.zeros(pieces)
-        pilot = self.shares.pilot * left
-        if pilot * rate > pieces * READINGS * n_sites / 4:
-            spreads, rates = self._pilot(temperatures, pilot, rate, best)
-            parts = cooling_shares(spreads / temperatures, self.shares.slowest)
-            walk.restart(start)
+        if schedule is None or len(schedule.parts) != pieces:
+            schedule = self._schedule(temperatures, self.shares.pilot * left, rate, best)
+        parts, rates = schedule
         for piece, part in enumerate(parts.tolist()):
             # Out of time it still cools, but fast: nothing is worth less than a hot labeling.
             seconds = (end - time.monotonic()) * part / float(parts[piece:].sum())
             n = max(int(seconds * (rates[piece] or rate)), fewest)
             hot, cold = temperatures[piece : piece + 2].tolist()
             self._cool(walk, (hot, cold), n, best)
-            rate = self.pace.rate
+            rates[piece] = rate = self.pace.rate
         self.found.append(best)
+        return schedule
+
+    def _schedule(
+        self, temperatures: Floats, seconds: float, rate: float, best: kernels.Best
+    ) -> Schedule:
+        """Return how to cool between temperatures, (n + 1,) eV; equally, without time to see how.
+
+        A pilot may take a time, s; `rate` is the pace expected at the first, 1/s.
+        """
+        pieces, n_sites = len(temperatures) - 1, len(self.walk.rules.sites)
+        if seconds * rate <= pieces * READINGS * n_sites / 4:
+            return Schedule(np.full(pieces, 1.0 / pieces), np.zeros(pieces))
+        start = self.walk.labels.copy()
+        spreads, rates = self._pilot(temperatures, seconds, rate, best)
+        self.walk.restart(start)
+        return Schedule(cooling_shares(spreads / temperatures, self.shares.slowest), rates[:-1])
 
     def _pilot(
         self, temperatures: Floats, seconds: float, rate: float, best: kernels.Best
