@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.potential.protocol import LatticeEvaluator
-    from latticesearch.search.annealing.guided import EvaluatorOf
+    from latticesearch.search.annealing.guided import EvaluatorOf, Tuning
     from latticesearch.search.annealing.tiling import Tile
     from latticesearch.search.greedy import SearchResult
 
@@ -52,11 +52,15 @@ DEAR = 20e-6
 GUIDING, GUIDING_WIDE = 2.5e-6, 40e-6
 """Seconds that a guided evaluation costs besides the model, without and with a wide surrogate."""
 
-QUICK = replace(TUNING, pieces=12, free_steps=250, free_first=0.5)
-"""How swaps are guided that are neither cheap nor dear."""
+QUICK = replace(TUNING, long=0.65, pieces=12, free_steps=250, free_first=0.5)
+"""How swaps are guided that are neither cheap nor dear; what the long walk leaves is for small
+cells.
+"""
 
-LONG_PART = 0.65
-"""Part of these for the long walk; what is left is for small cells."""
+HASTY = replace(QUICK, long=0.95, first=0.6, last=0.08)
+"""The same where they are few. A walk that cools so fast ends in a glass unless it spends the time
+where it is hot; descending from its end takes few swaps.
+"""
 
 IN_CYCLE = 1000
 """Evaluations of one cycle through small cells."""
@@ -156,9 +160,12 @@ small cells give.
 ENOUGH_TO_TILE = 50
 """Swaps per site below which there is no time for small cells either."""
 
-ENOUGH_GUIDED = 250
+ENOUGH_GUIDED = 150
 """Swaps per site below which none are guided: surrogates learn too little to be worth their time.
 """
+
+ENOUGH_TO_FREEZE = 600
+"""Swaps per site below which a guided walk is hasty."""
 
 ENOUGH_FOR_BOTH = 35_000
 """Swaps below which a guided search has no time for small cells before the surrogates know them."""
@@ -285,17 +292,9 @@ class ClockedAnnealing:
     def run(self, counts: Counts, evaluator_of: EvaluatorOf, began: float) -> SearchResult:
         """Search until the deadline; the time counts from `began`, s."""
         deadline, evaluator = self.walk.allowance.deadline, self.walk.evaluator
-        seconds, n_sites = deadline - began, len(self.walk.rules.sites)
-        swaps = seconds * self.pace.rate
-        is_guided = self.pace.rate * CHEAP < 1.0 and swaps > ENOUGH_GUIDED * n_sites
-        is_hurried = not is_guided and swaps < ENOUGH * n_sites
-        if is_hurried:
-            self.shares = self.shares.hurried
-        shares, tiles = self.shares, []
-        if swaps > (ENOUGH_FOR_BOTH if is_guided else ENOUGH_TO_TILE * n_sites):
-            # Those not exact need walks through the whole: in a hurry there is no time for them.
-            every = tiles_of(evaluator.supercell, counts)
-            tiles = [tile for tile in every if tile.is_exact or not is_hurried]
+        seconds = deadline - began
+        tiles, guiding = self._choose(seconds * self.pace.rate, counts)
+        shares = self.shares
         if tiles:
             end = began + shares.tiles * seconds
             self._tile(tiles, counts, evaluator_of, end)
@@ -303,12 +302,32 @@ class ClockedAnnealing:
                 self.anneal(end + shares.again * seconds, shares.warm, self._lowest())
         start = random_start(evaluator, counts, self.rng)
         end = deadline - (shares.last * seconds if self.found else 0.0)
-        if is_guided:
-            self._guide(end, start, counts, evaluator_of)
-        else:
+        if guiding is None:
             self.anneal_often(end, start, counts)
+        else:
+            self._guide(end, start, counts, evaluator_of, guiding)
         self.anneal(deadline, shares.mild, self._lowest())
         return result_of(self.found, self.walk.allowance)
+
+    def _choose(self, swaps: float, counts: Counts) -> tuple[list[Tile], Tuning | None]:
+        """Return the small cells to begin with, and how the rest is guided if it is.
+
+        That depends on how many swaps there is time for; few get shares of their own.
+        """
+        per_site = swaps / len(self.walk.rules.sites)
+        is_hurried, tiles = per_site < ENOUGH, []
+        is_guided = self.pace.rate * CHEAP < 1.0 and per_site > ENOUGH_GUIDED
+        if per_site > ENOUGH_TO_TILE and (is_hurried or not is_guided or swaps > ENOUGH_FOR_BOTH):
+            tiles = tiles_of(self.walk.evaluator.supercell, counts)
+        if is_hurried:
+            # Those not exact need walks through the whole: in a hurry there is no time for them.
+            tiles = [tile for tile in tiles if tile.is_exact]
+            if tiles or not is_guided:
+                self.shares = self.shares.hurried
+                return tiles, None
+        if not is_guided:
+            return tiles, None
+        return tiles, HASTY if per_site < ENOUGH_TO_FREEZE else QUICK
 
     def anneal_often(self, end: float, start: Labels, counts: Counts) -> None:
         """Cool from a labeling, (n_sites,), and from random ones, until a time, s."""
@@ -386,7 +405,14 @@ class ClockedAnnealing:
             rates[k] = rate = Pace(used, time.monotonic() - began).rate
         return spreads, rates
 
-    def _guide(self, end: float, start: Labels, counts: Counts, evaluator_of: EvaluatorOf) -> None:
+    def _guide(
+        self,
+        end: float,
+        start: Labels,
+        counts: Counts,
+        evaluator_of: EvaluatorOf,
+        tuning: Tuning,
+    ) -> None:
         """Cool from a labeling, (n_sites,), until a time, s, guided by surrogates.
 
         Then search small cells, for these are what the surrogates have become good at.
@@ -399,8 +425,8 @@ class ClockedAnnealing:
         walk = Walk(self.walk.evaluator, start, part, self.walk.rng)
         swaps, changes = walk.sample(min(SAMPLES, n // 4))
         self.guides.learn_swaps(walk.evaluator.supercell, start, swaps, changes)
-        guided = GuidedAnnealing(walk, self.guides, self.scale, QUICK, self.rng)
-        self.found.append(guided.long_walk(int(LONG_PART * part.left)))
+        guided = GuidedAnnealing(walk, self.guides, self.scale, tuning, self.rng)
+        self.found.append(guided.long_walk(int(tuning.long * part.left)))
         tilings, number = guided.tilings(counts, evaluator_of), 0
         while tilings and guided.can_tile():
             self.found += guided.tiled_cycles(tilings, counts, number, IN_CYCLE)
