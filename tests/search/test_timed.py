@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,36 +71,65 @@ def test_many_compositions_share_the_time(model: ClusterModel) -> None:
         assert ours < theirs + 5e-3
 
 
+def annealer_of(model: ClusterModel, counts: list[int], pace: timed.Pace) -> Any:
+    """Return a search of 36 sites with a seed of its own, (annealer, counts)."""
+    from latticesearch.search.annealing.walks import Walk, random_start, random_state
+    from latticesearch.search.surrogate import Guides
+
+    evaluator = model.evaluator(Supercell.from_matrix(model.basis.parent, [3, 3, 4]))
+    atoms, rng = np.array(counts), np.random.default_rng(0)
+    start = random_start(evaluator, atoms, rng)
+    walk = Walk(evaluator, start, Allowance(math.inf, 0, math.inf), random_state(rng))
+    return timed.ClockedAnnealing(walk, 0.1, rng, pace, Guides([]), timed.SHARES), atoms
+
+
 @pytest.mark.usefixtures("cpu_clock")
 @pytest.mark.parametrize(("restart", "expected"), [(1e-3, timed.MOST), (math.inf, 1)])
 def test_time_for_several_annealings_is_shared_among_them(
     model: ClusterModel, restart: float, expected: int
 ) -> None:
     """Each begins elsewhere and takes its part; only the first needs a pilot."""
-    from latticesearch.search.annealing.walks import Walk, random_start, random_state
-    from latticesearch.search.surrogate import Guides
-
-    cell = Supercell.from_matrix(model.basis.parent, [3, 3, 4])
-    counts, rng = np.array([18, 18]), np.random.default_rng(0)
-    evaluator = model.evaluator(cell)
-    start = random_start(evaluator, counts, rng)
-    walk = Walk(evaluator, start, Allowance(math.inf, 0, math.inf), random_state(rng))
-    shares = dataclasses.replace(timed.SHARES, restart=restart)
-    pace = timed.Pace(100, 1e-6)
-    annealer = timed.ClockedAnnealing(walk, 0.1, rng, pace, Guides([]), shares)
+    annealer, counts = annealer_of(model, [18, 18], timed.Pace(100, 1e-6))
+    annealer.shares = dataclasses.replace(timed.SHARES, restart=restart)
+    start = annealer.walk.labels.copy()
     pilots = []
     pilot_of = annealer._pilot
-    annealer._pilot = lambda *a: pilots.append(a) or pilot_of(*a)  # type: ignore[method-assign]
+    annealer._pilot = lambda *a: pilots.append(a) or pilot_of(*a)
     annealer.anneal_often(time.monotonic() + 0.05, start, counts)  # compiles
-    began = time.monotonic()
     annealer.found.clear()
     pilots.clear()
+    began = time.monotonic()
     annealer.anneal_often(began + 0.32, start, counts)
     assert 0.25 < time.monotonic() - began < 0.5
     assert len(annealer.found) == expected
     assert len(pilots) == 1
     for best in annealer.found:
         assert (np.bincount(best.labels) == counts).all()
+
+
+@pytest.mark.parametrize(
+    ("counts", "per_site", "tiles", "guiding"),
+    [
+        ([18, 18], 20, False, None),
+        ([18, 18], 200, True, None),  # small cells with exactly the composition
+        ([17, 19], 100, False, None),
+        ([17, 19], 200, False, timed.HASTY),
+        ([18, 18], 400, False, timed.HASTY),
+        ([18, 18], 700, False, timed.QUICK),
+        ([17, 19], 2000, True, timed.QUICK),
+    ],
+)
+def test_the_number_of_swaps_chooses_what_they_are_for(
+    model: ClusterModel, counts: list[int], per_site: int, tiles: bool, guiding: Any
+) -> None:
+    """Of 10 µs each, which are neither cheap nor dear."""
+    annealer, atoms = annealer_of(model, counts, timed.Pace(100_000, 1.0))
+    found, tuning = annealer._choose(36.0 * per_site, atoms)
+    assert bool(found) is tiles
+    assert tuning is guiding
+    assert (annealer.shares != timed.SHARES) is (guiding is None)
+    annealer.pace = timed.Pace(100_000_000, 1.0)
+    assert annealer._choose(36.0 * per_site, atoms)[1] is None  # cheap ones are never guided
 
 
 def test_cooling_is_slow_where_the_energy_fluctuates() -> None:
