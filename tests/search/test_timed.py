@@ -72,7 +72,7 @@ def test_many_compositions_share_the_time(model: ClusterModel) -> None:
 
 
 def annealer_of(model: ClusterModel, counts: list[int], pace: timed.Pace) -> Any:
-    """Return a search of 36 sites with a seed of its own, (annealer, counts)."""
+    """Return a search of 36 sites that has not begun, and the atoms as an array."""
     from latticesearch.search.annealing.walks import Walk, random_start, random_state
     from latticesearch.search.surrogate import Guides
 
@@ -91,15 +91,14 @@ def test_time_for_several_annealings_is_shared_among_them(
     """Each begins elsewhere and takes its part; only the first needs a pilot."""
     annealer, counts = annealer_of(model, [18, 18], timed.Pace(100, 1e-6))
     annealer.shares = dataclasses.replace(timed.SHARES, restart=restart)
-    start = annealer.walk.labels.copy()
     pilots = []
     pilot_of = annealer._pilot
     annealer._pilot = lambda *a: pilots.append(a) or pilot_of(*a)
-    annealer.anneal_often(time.monotonic() + 0.05, start, counts)  # compiles
+    annealer.anneal_often(time.monotonic() + 0.05, counts)  # compiles
     annealer.found.clear()
     pilots.clear()
     began = time.monotonic()
-    annealer.anneal_often(began + 0.32, start, counts)
+    annealer.anneal_often(began + 0.32, counts)
     assert 0.25 < time.monotonic() - began < 0.5
     assert len(annealer.found) == expected
     assert len(pilots) == 1

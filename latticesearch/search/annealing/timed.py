@@ -291,7 +291,7 @@ class ClockedAnnealing:
 
     def run(self, counts: Counts, evaluator_of: EvaluatorOf, began: float) -> SearchResult:
         """Search until the deadline; the time counts from `began`, s."""
-        deadline, evaluator = self.walk.allowance.deadline, self.walk.evaluator
+        deadline = self.walk.allowance.deadline
         seconds = deadline - began
         tiles, guiding = self._choose(seconds * self.pace.rate, counts)
         shares = self.shares
@@ -300,12 +300,11 @@ class ClockedAnnealing:
             self._tile(tiles, counts, evaluator_of, end)
             if self.found:
                 self.anneal(end + shares.again * seconds, shares.warm, self._lowest())
-        start = random_start(evaluator, counts, self.rng)
         end = deadline - (shares.last * seconds if self.found else 0.0)
         if guiding is None:
-            self.anneal_often(end, start, counts)
+            self.anneal_often(end, counts)
         else:
-            self._guide(end, start, counts, evaluator_of, guiding)
+            self._guide(end, counts, evaluator_of, guiding)
         self.anneal(deadline, shares.mild, self._lowest())
         return result_of(self.found, self.walk.allowance)
 
@@ -329,16 +328,16 @@ class ClockedAnnealing:
             return tiles, None
         return tiles, HASTY if per_site < ENOUGH_TO_FREEZE else QUICK
 
-    def anneal_often(self, end: float, start: Labels, counts: Counts) -> None:
-        """Cool from a labeling, (n_sites,), and from random ones, until a time, s."""
+    def anneal_often(self, end: float, counts: Counts) -> None:
+        """Cool from random labelings, one after the other, until a time, s."""
         n_sites = len(self.walk.rules.sites)
         swaps = (end - time.monotonic()) * self.pace.rate
         number = int(np.clip(swaps / (self.shares.restart * n_sites), 1, MOST))
         schedule = None
         for left in range(number, 0, -1):
+            start = random_start(self.walk.evaluator, counts, self.rng)
             now = time.monotonic()
             schedule = self.anneal(now + (end - now) / left, self.shares.hot, start, schedule)
-            start = random_start(self.walk.evaluator, counts, self.rng)
 
     def anneal(
         self, end: float, first: float, start: Labels, schedule: Schedule | None = None
@@ -405,18 +404,12 @@ class ClockedAnnealing:
             rates[k] = rate = Pace(used, time.monotonic() - began).rate
         return spreads, rates
 
-    def _guide(
-        self,
-        end: float,
-        start: Labels,
-        counts: Counts,
-        evaluator_of: EvaluatorOf,
-        tuning: Tuning,
-    ) -> None:
-        """Cool from a labeling, (n_sites,), until a time, s, guided by surrogates.
+    def _guide(self, end: float, counts: Counts, evaluator_of: EvaluatorOf, tuning: Tuning) -> None:
+        """Cool from a random labeling until a time, s, guided by surrogates.
 
         Then search small cells, for these are what the surrogates have become good at.
         """
+        start = random_start(self.walk.evaluator, counts, self.rng)
         n = int((end - time.monotonic()) / (1.0 / self.pace.rate + GUIDING))
         if n < QUENCH * len(start):
             self.anneal(end, self.shares.hot, start)
