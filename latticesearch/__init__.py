@@ -18,7 +18,9 @@ def _numba_cache_dir() -> str:
     Numba compiles a kernel anew when its own file changes, but not when the file of a kernel that
     it calls does. So the folder's name depends on the text of all of them.
     """
-    kernels = sorted(Path(__file__).parent.rglob("_[a-z]*.py"))
+    package = Path(__file__).parent
+    kernels = sorted(package.rglob("_[a-z]*.py"))
+    kernels += [package / "vectors.py", package / "potential" / "walk.py"]
     text = zlib.crc32(b"".join(path.read_bytes() for path in kernels))
     python = f"py{sys.version_info[0]}{sys.version_info[1]}"
     name = f"{__version__}-{python}-{platform.machine()}-{text:08x}"

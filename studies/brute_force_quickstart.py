@@ -16,10 +16,10 @@ import sys
 import time
 from pathlib import Path
 
-from latticesearch import build
+from latticesearch.campaign import factories
+from latticesearch.campaign.settings import read_settings
 from latticesearch.enumeration import enumerate_labelings
 from latticesearch.oracles import OracleJob, still_on_lattice
-from latticesearch.settings import read_settings
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -34,7 +34,7 @@ def main() -> None:
     settings = read_settings(
         REPOSITORY / "configs" / "quickstart.toml", [f"oracle.workers={options.workers}"]
     )
-    parent = build.parent_lattice(settings)
+    parent = factories.parent_lattice(settings)
     known = read_table(options.table)
     jobs = [
         OracleJob(configuration.key, configuration.to_atoms())
@@ -43,7 +43,7 @@ def main() -> None:
         if configuration.key not in known
     ]
     print(f"{len(known)} known, {len(jobs)} to compute")
-    compute(jobs, build.oracle(settings, parent, options.workers), parent, options.table)
+    compute(jobs, factories.oracle(settings, parent, options.workers), parent, options.table)
 
 
 def read_table(path: Path) -> dict[str, str]:

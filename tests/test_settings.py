@@ -5,8 +5,8 @@ import copy
 import pytest
 import tomli_w
 
+from latticesearch.campaign.settings import differences, parse_settings, read_settings
 from latticesearch.errors import InputError
-from latticesearch.settings import differences, parse_settings, read_settings
 
 GOOD = {
     "lattice": {"prototype": "fcc", "a": 3.8, "species": ["Cu", "Pd"]},

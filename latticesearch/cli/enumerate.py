@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
+    from latticesearch.campaign.settings import Settings
     from latticesearch.lattice import Labelings
     from latticesearch.parallel import Communicator
-    from latticesearch.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +49,12 @@ def add_verbs(verbs: Any) -> None:
 
 def write_all(options: argparse.Namespace, comm: Communicator) -> int:
     """Write the structures; each rank its share, compared with the exact number at the end."""
-    from latticesearch import build
-    from latticesearch.settings import read_settings
+    from latticesearch.campaign import factories
+    from latticesearch.campaign.settings import read_settings
 
     settings = read_settings(Path(options.config), options.overrides, needs_oracle=False)
-    parent = build.parent_lattice(settings)
-    plan = build.candidate_plan(settings, parent)
+    parent = factories.parent_lattice(settings)
+    plan = factories.candidate_plan(settings, parent)
     expected = plan.n_possible
     target = _target(options, settings)
     on_root(comm, _make_room, target)

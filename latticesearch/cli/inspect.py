@@ -140,7 +140,7 @@ def _export(options: argparse.Namespace) -> None:
 def predict(options: argparse.Namespace, comm: Communicator) -> int:
     """Print what the run's potential says of structures."""
     if comm.rank == 0:
-        from latticesearch.prediction import predict as predict_frames
+        from latticesearch.campaign.prediction import predict as predict_frames
 
         directory = _directory(options)
         frames = [frame for name in options.files for frame in _read_frames(Path(name))]

@@ -48,15 +48,15 @@ def check(options: argparse.Namespace, comm: Communicator) -> int:
     """Build everything a run would need, and say what it would do."""
     if comm.rank != 0:
         return 0
-    from latticesearch import build
-    from latticesearch.settings import read_settings
+    from latticesearch.campaign import factories
+    from latticesearch.campaign.settings import read_settings
 
     settings = read_settings(Path(options.config), options.overrides)
-    parent = build.parent_lattice(settings)
-    basis = build.mtp_basis(settings, parent)
-    plan = build.candidate_plan(settings, parent)
-    build.require_searchable(plan)
-    build.oracle(settings, parent, 1).close()
+    parent = factories.parent_lattice(settings)
+    basis = factories.mtp_basis(settings, parent)
+    plan = factories.candidate_plan(settings, parent)
+    factories.require_searchable(plan)
+    factories.oracle(settings, parent, 1).close()
     answer = {
         "system": "-".join(parent.species),
         "sites_of_parent_cell": parent.n_basis,
@@ -75,12 +75,12 @@ def count(options: argparse.Namespace, comm: Communicator) -> int:
     """Print the exact number of structures of each size; nothing is enumerated."""
     if comm.rank != 0:
         return 0
-    from latticesearch import build
-    from latticesearch.settings import read_settings
+    from latticesearch.campaign import factories
+    from latticesearch.campaign.settings import read_settings
 
     settings = read_settings(Path(options.config), options.overrides, needs_oracle=False)
-    parent = build.parent_lattice(settings)
-    plan = build.candidate_plan(settings, parent)
+    parent = factories.parent_lattice(settings)
+    plan = factories.candidate_plan(settings, parent)
     counts = {**plan.exhaustive, **plan.greedy}
     answer = {f"{n * parent.n_basis} sites": counts[n] for n in sorted(counts)}
     _print({**answer, "total": sum(counts.values())}, as_json=options.json)

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latticesearch.campaign.settings import read_settings
 from latticesearch.progress import NoProgress, StreamProgress
-from latticesearch.settings import read_settings
 
 if TYPE_CHECKING:
     import argparse

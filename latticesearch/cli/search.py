@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latticesearch.campaign.settings import parse_settings, read_settings
 from latticesearch.cli.run import add_overrides
 from latticesearch.errors import InputError
 from latticesearch.progress import NoProgress, StreamProgress
-from latticesearch.settings import parse_settings, read_settings
 
 if TYPE_CHECKING:
     import argparse
@@ -109,7 +109,7 @@ def _given(
     options: argparse.Namespace,
 ) -> tuple[ParentLattice, MtpPotential, dict[str, Any]]:
     """Return the lattice, the potential and the campaign's defaults."""
-    from latticesearch import build
+    from latticesearch.campaign import factories
     from latticesearch.potential import parse_mtp, read_mtp
     from latticesearch.storage import RunDirectory, is_run_directory
 
@@ -120,7 +120,7 @@ def _given(
         settings, text = parse_settings(record, base=run.path), run.read_potential()
     else:
         settings = read_settings(source, options.overrides)
-    parent = build.parent_lattice(settings)
+    parent = factories.parent_lattice(settings)
     file = options.potential or settings.potential.file
     if file is not None:
         potential = read_mtp(file, parent.species)
@@ -138,7 +138,7 @@ def _given(
         {
             "seed": settings.campaign.seed if options.seed is None else options.seed,
             "max_sites": candidates.max_sites,
-            "supercell": build.search_matrix(settings, parent),
+            "supercell": factories.search_matrix(settings, parent),
             "composition": candidates.composition or None,
             "keep": settings.search.keep,
             "window": candidates.near_hull,

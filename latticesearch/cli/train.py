@@ -8,20 +8,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latticesearch.campaign.settings import parse_settings, read_settings
 from latticesearch.cli.run import add_overrides
 from latticesearch.errors import InputError
-from latticesearch.settings import parse_settings, read_settings
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from latticesearch.campaign.known import KnownEnergies
+    from latticesearch.campaign.settings import Settings
     from latticesearch.lattice import ParentLattice
     from latticesearch.parallel import Communicator
     from latticesearch.potential import FitReport, MtpBasis, MtpPotential
-    from latticesearch.settings import Settings
     from latticesearch.storage import RunDirectory
-    from latticesearch.training import KnownEnergies
 
 POTENTIAL = "potential.mtp"
 
@@ -60,15 +60,15 @@ def add_verbs(verbs: Any) -> None:
 
 def train(options: argparse.Namespace, comm: Communicator) -> int:
     """Train, write the potential, print how well it fits."""
-    from latticesearch import build
+    from latticesearch.campaign import factories
+    from latticesearch.campaign.known import training_set
     from latticesearch.parallel import kept_on_root, on_root
     from latticesearch.potential import fit, near_hull_weights, read_mtp
-    from latticesearch.training import training_set
 
     run = kept_on_root(comm, _run_directory, options)
     try:
         settings = on_root(comm, _settings, options, run)
-        parent = build.parent_lattice(settings)
+        parent = factories.parent_lattice(settings)
         known = on_root(comm, _known_energies, options, settings, run)
         training = training_set(known, parent)
         basis = _basis(options, settings, parent)
@@ -118,10 +118,10 @@ def _known_energies(
     options: argparse.Namespace, settings: Settings, run: RunDirectory | None
 ) -> KnownEnergies:
     """Return the energies to train on."""
-    from latticesearch import build
-    from latticesearch.training import energies_of_files, energies_of_run, with_references
+    from latticesearch.campaign import factories
+    from latticesearch.campaign.known import energies_of_files, energies_of_run, with_references
 
-    parent = build.parent_lattice(settings)
+    parent = factories.parent_lattice(settings)
     table = settings.oracle
     if options.data:
         known = energies_of_files(options.data, parent)
@@ -139,13 +139,13 @@ def _known_energies(
 
 def _basis(options: argparse.Namespace, settings: Settings, parent: ParentLattice) -> MtpBasis:
     """Return the campaign's basis with what the command line changes."""
-    from latticesearch import build
+    from latticesearch.campaign import factories
 
     given = {"level": options.level, "cutoff": options.cutoff}
     potential = settings.potential.model_copy(
         update={name: value for name, value in given.items() if value is not None}
     )
-    return build.mtp_basis(settings.model_copy(update={"potential": potential}), parent)
+    return factories.mtp_basis(settings.model_copy(update={"potential": potential}), parent)
 
 
 def _write(options: argparse.Namespace, potential: MtpPotential) -> Path:

@@ -35,7 +35,7 @@ class LatticeEvaluator(Protocol):
 
     @property
     def walk_tables(self) -> Any:
-        """What the compiled functions of `latticesearch.potential._walk` need of the supercell."""
+        """What the compiled functions of `latticesearch.potential.walk` need of the supercell."""
 
     @property
     def has_rows(self) -> bool:

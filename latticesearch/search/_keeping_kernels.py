@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from latticesearch.potential._walk import LEAN
+from latticesearch.potential.walk import LEAN
 from latticesearch.search.annealing._kernels import SAME
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 import latticesearch as ls
-from latticesearch import build
+from latticesearch.campaign import factories
+from latticesearch.campaign.settings import read_settings
 from latticesearch.hull import Hull
 from latticesearch.oracles import OracleJob
-from latticesearch.settings import read_settings
 from tests.campaign.runs import latticesearch
 from tests.conftest import REPOSITORY
 
@@ -35,7 +35,7 @@ def fractions(parent, keys):
 @pytest.fixture(scope="module")
 def brute_force():
     """Every structure up to eight sites, relaxed: (parent lattice, table with fractions)."""
-    parent = build.parent_lattice(read_settings(QUICKSTART))
+    parent = factories.parent_lattice(read_settings(QUICKSTART))
     return parent, pd.read_csv(TABLE).dropna().set_index("key").energy
 
 
@@ -47,7 +47,7 @@ def test_the_table_is_every_structure_and_says_the_truth(brute_force):
     assert keys == {configuration.key for batch in batches for configuration in batch}
     sample = np.random.default_rng(5).choice(sorted(keys & set(brute_force[1].index)), 40)
     jobs = [OracleJob(k, ls.Configuration.from_key(parent, k).to_atoms()) for k in set(sample)]
-    oracle = build.oracle(settings, parent, 2)
+    oracle = factories.oracle(settings, parent, 2)
     for result in oracle.run(jobs):
         energy = result.energy / len(result.atoms)
         assert energy == pytest.approx(brute_force[1][result.key], abs=1e-5)

@@ -7,14 +7,14 @@ import pytest
 from ase.io import read
 
 import latticesearch as ls
-from latticesearch import build
+from latticesearch.campaign import factories
+from latticesearch.campaign.settings import read_settings
 from latticesearch.cli import enumerate as verb
 from latticesearch.cli import prepare
 from latticesearch.cli.prepare import TEMPLATE
 from latticesearch.enumeration import count_labelings
 from latticesearch.lattice import Configuration
 from latticesearch.parallel import SerialComm
-from latticesearch.settings import read_settings
 from tests.campaign.runs import latticesearch
 from tests.fake_comm import run_ranks
 
@@ -222,17 +222,17 @@ SEARCHED = {
 def test_restrictions_without_sense_in_a_campaign_are_refused(tmp_path, line):
     config = _config(tmp_path, SALT, ["max_sites = 6", "exhaustive_limit = 20", line])
     loaded = read_settings(config, needs_oracle=False)
-    plan = build.candidate_plan(loaded, build.parent_lattice(loaded))
+    plan = factories.candidate_plan(loaded, factories.parent_lattice(loaded))
     with pytest.raises(ls.InputError, match=SEARCHED[line]):
-        build.require_searchable(plan)
+        factories.require_searchable(plan)
 
 
 def test_a_complete_campaign_that_is_enumerated_is_searchable(tmp_path):
     config = _config(tmp_path, SALT, ["max_sites = 4", "complete = true", "layer_axis = 0"])
     loaded = read_settings(config, needs_oracle=False)
-    parent = build.parent_lattice(loaded)
-    plan = build.candidate_plan(loaded, parent)
-    build.require_searchable(plan)
-    candidates = build.candidate_set(parent, plan)
+    parent = factories.parent_lattice(loaded)
+    plan = factories.candidate_plan(loaded, parent)
+    factories.require_searchable(plan)
+    candidates = factories.candidate_set(parent, plan)
     # The end members, which the hull needs, come on top.
     assert len(candidates) == plan.n_enumerated + 4

@@ -8,7 +8,7 @@ from numba import njit
 
 from latticesearch.errors import InputError
 from latticesearch.lattice import Labelings, ParentLattice, Supercell
-from latticesearch.potential import _walk
+from latticesearch.potential import walk
 from latticesearch.potential.clusters import ClusterBasis, ClusterModel, geometry
 from tests.reference import clusters as reference
 
@@ -222,17 +222,17 @@ def test_mean_field_is_the_average_over_independent_sites():
 
 
 @njit
-def walk(tables, state, moves):
+def follow(tables, state, moves):
     """Ask for flips and swaps, carry out every second one; return the changes asked for."""
     changes = np.empty(len(moves))
     for n in range(len(moves)):
         one, other, species = moves[n]
         if other < 0:
-            changes[n] = _walk.flip_change(tables, state, one, species)
+            changes[n] = walk.flip_change(tables, state, one, species)
         else:
-            changes[n] = _walk.swap_change(tables, state, one, other)
+            changes[n] = walk.swap_change(tables, state, one, other)
         if n % 2:
-            _walk.accept(tables, state)
+            walk.accept(tables, state)
     return changes
 
 
@@ -248,7 +248,7 @@ def test_a_compiled_walk_keeps_the_energy(model, matrix):
     state = evaluator.walk_state(labels)
     start = state.energy[0]
     assert start == pytest.approx(evaluator.energies(labels[None])[0] * cell.n_sites, abs=1e-12)
-    changes = walk(evaluator.walk_tables, state, moves)
+    changes = follow(evaluator.walk_tables, state, moves)
     end = evaluator.energies(state.labels[None])[0] * cell.n_sites
     assert state.energy[0] == pytest.approx(end, abs=1e-11)
     assert start + changes[1::2].sum() == pytest.approx(end, abs=1e-11)
@@ -257,7 +257,7 @@ def test_a_compiled_walk_keeps_the_energy(model, matrix):
 
 @njit
 def row_of(tables, state, site, least):
-    _walk.swap_row(tables, state, site, least)
+    walk.swap_row(tables, state, site, least)
 
 
 @pytest.mark.parametrize(("model", "matrix"), CASES)
@@ -330,8 +330,8 @@ def decide_all(tables, state, order, species):
     """Decide site after site; return the changes announced."""
     changes = np.empty(len(order))
     for n in range(len(order)):
-        changes[n] = _walk.decide_change(tables, state, order[n], species[order[n]])
-        _walk.decide(tables, state, order[n], species[order[n]])
+        changes[n] = walk.decide_change(tables, state, order[n], species[order[n]])
+        walk.decide(tables, state, order[n], species[order[n]])
     return changes
 
 

@@ -11,7 +11,9 @@ from numba import njit
 from latticesearch.errors import InputError
 from latticesearch.lattice import ParentLattice, Supercell
 from latticesearch.potential.mtp import _contraction as kernels
-from latticesearch.potential.mtp._lanes import (
+from latticesearch.potential.mtp.basis import MtpBasis
+from latticesearch.potential.mtp.products import energy_contraction, full_contraction
+from latticesearch.vectors import (
     LANES,
     SQUARE,
     load,
@@ -24,8 +26,6 @@ from latticesearch.potential.mtp._lanes import (
     total,
     transpose,
 )
-from latticesearch.potential.mtp.basis import MtpBasis
-from latticesearch.potential.mtp.products import energy_contraction, full_contraction
 from tests.reference import mtp as reference
 
 

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from numba import njit
 
-from latticesearch.potential import _walk
+from latticesearch.potential import walk
 
 
 @njit(cache=True)
 def ask_and_flip(tables, state, sites, species, answers):
     """Ask about every flip, carry out every second one."""
     for n in range(sites.size):
-        answers[n] = _walk.flip_change(tables, state, sites[n], species[n])
+        answers[n] = walk.flip_change(tables, state, sites[n], species[n])
         if n % 2 == 0:
-            _walk.accept(tables, state)
+            walk.accept(tables, state)
 
 
 @njit(cache=True)
 def ask_and_swap(tables, state, pairs, answers):
     """Ask about every swap, carry out every second one."""
     for n in range(len(pairs)):
-        answers[n] = _walk.swap_change(tables, state, pairs[n, 0], pairs[n, 1])
+        answers[n] = walk.swap_change(tables, state, pairs[n, 0], pairs[n, 1])
         if n % 2 == 0:
-            _walk.accept(tables, state)
+            walk.accept(tables, state)
 
 
 @njit(cache=True)
 def flip_all(tables, state, sites, species):
     """Carry out every flip."""
     for n in range(sites.size):
-        _walk.flip_change(tables, state, sites[n], species[n])
-        _walk.accept(tables, state)
+        walk.flip_change(tables, state, sites[n], species[n])
+        walk.accept(tables, state)
 
 
 @njit(cache=True)
@@ -38,17 +38,17 @@ def ask_and_decide(tables, state, sites, species, answers):
     """Ask about each site as every species, then decide it."""
     for n in range(sites.size):
         for z in range(answers.shape[1]):
-            answers[n, z] = _walk.decide_change(tables, state, sites[n], z)
-        _walk.decide(tables, state, sites[n], species[n])
+            answers[n, z] = walk.decide_change(tables, state, sites[n], z)
+        walk.decide(tables, state, sites[n], species[n])
 
 
 @njit(cache=True)
 def begin(tables, state):
     """Work out a state anew."""
-    _walk.begin(tables, state)
+    walk.begin(tables, state)
 
 
 @njit(cache=True)
 def begin_partial(tables, state):
     """Work out a partial state anew."""
-    _walk.begin_partial(tables, state)
+    walk.begin_partial(tables, state)

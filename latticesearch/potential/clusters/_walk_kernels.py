@@ -1,6 +1,6 @@
 """Changes of single sites of a labeling or of a partial cell, under a cluster expansion.
 
-The functions that search kernels see, in `latticesearch.potential._walk`, are registered below.
+The functions that search kernels see, in `latticesearch.potential.walk`, are registered below.
 What every site would cost as every species is kept up to date, so a question is a look-up and
 only carrying out a change touches the neighbours.
 """
@@ -13,10 +13,10 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-from latticesearch.potential import _walk
-from latticesearch.potential._walk import INLINE, LEAN
+from latticesearch.potential import walk
 from latticesearch.potential.clusters._blocks import BLOCK, item, load, plus_difference, store
 from latticesearch.potential.clusters._kernels import ClusterTables, field_of, mean_field_energy
+from latticesearch.potential.walk import INLINE, LEAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +133,7 @@ def _common(tables: ClusterTables, labels: npt.NDArray[np.int8], i: int, j: int)
 
 @njit(**LEAN)
 def begin(tables: ClusterTables, state: ClusterState) -> None:
-    """Work out a state from its labels; see `latticesearch.potential._walk.begin`."""
+    """Work out a state from its labels; see `latticesearch.potential.walk.begin`."""
     labels, field = state.labels, state.field
     for i in range(labels.size):
         for z in range(field.shape[1]):
@@ -200,7 +200,7 @@ def _own(field: npt.NDArray[np.float64], labels: npt.NDArray[np.int8]) -> float:
 def swap_row(
     tables: ClusterTables, state: ClusterState, site: int, least: npt.NDArray[np.float64]
 ) -> None:
-    """Find out what the swaps of a site cost; see `latticesearch.potential._walk.swap_row`.
+    """Find out what the swaps of a site cost; see `latticesearch.potential.walk.swap_row`.
 
     The third sites of triplets are not looked at: what they can spare is taken off.
     """
@@ -234,7 +234,7 @@ def _accept(tables: ClusterTables, state: ClusterState) -> None:
 
 @njit(cache=True)
 def begin_partial(tables: ClusterTables, state: ClusterPartialState) -> None:
-    """Work out a partial state; see `latticesearch.potential._walk.begin_partial`."""
+    """Work out a partial state; see `latticesearch.potential.walk.begin_partial`."""
     n_sites, n_species = state.field.shape
     state.energy[0] = 0.0
     for i in range(n_sites):
@@ -326,7 +326,7 @@ def _is_ours(tables: Any) -> bool:
 # the arguments with those of the implementation, so all of them stand there.
 
 
-@overload(_walk.begin, jit_options=LEAN)
+@overload(walk.begin, jit_options=LEAN)
 def _overload_begin(tables: Any, state: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any) -> Any:
         begin(tables, state)
@@ -334,7 +334,7 @@ def _overload_begin(tables: Any, state: Any) -> Callable[..., Any] | None:
     return carry_out if _is_ours(tables) else None
 
 
-@overload(_walk.accept, jit_options=INLINE)
+@overload(walk.accept, jit_options=INLINE)
 def _overload_accept(tables: Any, state: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any) -> Any:
         _accept(tables, state)
@@ -342,7 +342,7 @@ def _overload_accept(tables: Any, state: Any) -> Callable[..., Any] | None:
     return carry_out if _is_ours(tables) else None
 
 
-@overload(_walk.begin_partial)
+@overload(walk.begin_partial)
 def _overload_begin_partial(tables: Any, state: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any) -> Any:
         begin_partial(tables, state)
@@ -350,7 +350,7 @@ def _overload_begin_partial(tables: Any, state: Any) -> Callable[..., Any] | Non
     return carry_out if _is_ours(tables) else None
 
 
-@overload(_walk.flip_change, jit_options=INLINE)
+@overload(walk.flip_change, jit_options=INLINE)
 def _overload_flip(tables: Any, state: Any, site: Any, species: Any) -> Callable[..., Any] | None:
     def ask(tables: Any, state: Any, site: Any, species: Any) -> Any:
         return _flip_change(tables, state, site, species)
@@ -358,7 +358,7 @@ def _overload_flip(tables: Any, state: Any, site: Any, species: Any) -> Callable
     return ask if _is_ours(tables) else None
 
 
-@overload(_walk.swap_change, jit_options=INLINE)
+@overload(walk.swap_change, jit_options=INLINE)
 def _overload_swap(tables: Any, state: Any, one: Any, other: Any) -> Callable[..., Any] | None:
     def ask(tables: Any, state: Any, one: Any, other: Any) -> Any:
         return _swap_change(tables, state, one, other)
@@ -366,7 +366,7 @@ def _overload_swap(tables: Any, state: Any, one: Any, other: Any) -> Callable[..
     return ask if _is_ours(tables) else None
 
 
-@overload(_walk.decide_change)
+@overload(walk.decide_change)
 def _overload_decide_change(
     tables: Any, state: Any, site: Any, species: Any
 ) -> Callable[..., Any] | None:
@@ -376,7 +376,7 @@ def _overload_decide_change(
     return ask if _is_ours(tables) else None
 
 
-@overload(_walk.decide)
+@overload(walk.decide)
 def _overload_decide(tables: Any, state: Any, site: Any, species: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any, site: Any, species: Any) -> Any:
         _decide(tables, state, site, species)
@@ -384,7 +384,7 @@ def _overload_decide(tables: Any, state: Any, site: Any, species: Any) -> Callab
     return carry_out if _is_ours(tables) else None
 
 
-@overload(_walk.swap_row, jit_options=INLINE)
+@overload(walk.swap_row, jit_options=INLINE)
 def _overload_row(tables: Any, state: Any, site: Any, least: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any, site: Any, least: Any) -> Any:
         swap_row(tables, state, site, least)

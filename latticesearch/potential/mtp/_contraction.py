@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numba import njit
 
-from latticesearch.potential._walk import LEAN
-from latticesearch.potential.mtp._lanes import (
+from latticesearch.potential.walk import LEAN
+from latticesearch.vectors import (
     LANES,
     SQUARE,
     load,
@@ -33,7 +33,7 @@ from latticesearch.potential.mtp._lanes import (
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from latticesearch.potential.mtp._lanes import Lanes
+    from latticesearch.vectors import Lanes
 
 
 class Contraction(NamedTuple):

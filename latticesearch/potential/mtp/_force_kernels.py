@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numba import njit
 
-from latticesearch.potential._walk import LEAN
 from latticesearch.potential.mtp._contraction import (
     Contraction,
     aligned,
@@ -23,7 +22,8 @@ from latticesearch.potential.mtp._contraction import (
     multiply,
     space,
 )
-from latticesearch.potential.mtp._lanes import (
+from latticesearch.potential.walk import LEAN
+from latticesearch.vectors import (
     LANES,
     load,
     minus,

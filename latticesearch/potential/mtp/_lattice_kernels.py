@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numba import njit
 
-from latticesearch.potential._walk import LEAN
 from latticesearch.potential.mtp._contraction import (
     Contraction,
     aligned,
@@ -17,7 +16,8 @@ from latticesearch.potential.mtp._contraction import (
     multiply,
     space,
 )
-from latticesearch.potential.mtp._lanes import LANES, load, plus, splat, store, times_plus
+from latticesearch.potential.walk import LEAN
+from latticesearch.vectors import LANES, load, plus, splat, store, times_plus
 
 if TYPE_CHECKING:
     import numpy.typing as npt

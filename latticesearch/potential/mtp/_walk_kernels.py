@@ -1,6 +1,6 @@
 """Changes of single sites of a labeling or of a partial cell, with incremental moments.
 
-The functions that search kernels see, in `latticesearch.potential._walk`, are registered below.
+The functions that search kernels see, in `latticesearch.potential.walk`, are registered below.
 A change touches the sites that see a changed site, nothing else: their moments are moved by the
 difference of two table rows and contracted again. What a question works out stays in the state,
 so that carrying it out copies only.
@@ -14,15 +14,15 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-from latticesearch.potential import _walk
-from latticesearch.potential._walk import LEAN
+from latticesearch.potential import walk
 from latticesearch.potential.mtp._contraction import contract_rows
-from latticesearch.potential.mtp._lanes import LANES, load, minus, plus, splat, store, times_plus
 from latticesearch.potential.mtp._lattice_kernels import (
     LatticeTables,
     mean_rows,
     sum_rows,
 )
+from latticesearch.potential.walk import LEAN
+from latticesearch.vectors import LANES, load, minus, plus, splat, store, times_plus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -410,13 +410,13 @@ def swap_changes(
 
 @njit(**LEAN)
 def begin(tables: LatticeTables, state: WalkState) -> None:
-    """Work out a state from its labels; see `latticesearch.potential._walk.begin`."""
+    """Work out a state from its labels; see `latticesearch.potential.walk.begin`."""
     _begin(tables, state)
 
 
 @njit(**LEAN)
 def begin_partial(tables: LatticeTables, state: PartialState) -> None:
-    """Work out a partial state; see `latticesearch.potential._walk.begin_partial`."""
+    """Work out a partial state; see `latticesearch.potential.walk.begin_partial`."""
     _begin_partial(tables, state)
 
 
@@ -428,7 +428,7 @@ def _is_ours(tables: Any) -> bool:
 # the arguments with those of the implementation, so all of them stand there.
 
 
-@overload(_walk.begin, jit_options=LEAN)
+@overload(walk.begin, jit_options=LEAN)
 def _overload_begin(tables: Any, state: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any) -> Any:
         _begin(tables, state)
@@ -436,7 +436,7 @@ def _overload_begin(tables: Any, state: Any) -> Callable[..., Any] | None:
     return carry_out if _is_ours(tables) else None
 
 
-@overload(_walk.accept, jit_options=LEAN)
+@overload(walk.accept, jit_options=LEAN)
 def _overload_accept(tables: Any, state: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any) -> Any:
         _accept(tables, state)
@@ -444,7 +444,7 @@ def _overload_accept(tables: Any, state: Any) -> Callable[..., Any] | None:
     return carry_out if _is_ours(tables) else None
 
 
-@overload(_walk.begin_partial, jit_options=LEAN)
+@overload(walk.begin_partial, jit_options=LEAN)
 def _overload_begin_partial(tables: Any, state: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any) -> Any:
         _begin_partial(tables, state)
@@ -452,7 +452,7 @@ def _overload_begin_partial(tables: Any, state: Any) -> Callable[..., Any] | Non
     return carry_out if _is_ours(tables) else None
 
 
-@overload(_walk.flip_change, jit_options=LEAN)
+@overload(walk.flip_change, jit_options=LEAN)
 def _overload_flip(tables: Any, state: Any, site: Any, species: Any) -> Callable[..., Any] | None:
     def ask(tables: Any, state: Any, site: Any, species: Any) -> Any:
         return _flip_change(tables, state, site, species)
@@ -460,7 +460,7 @@ def _overload_flip(tables: Any, state: Any, site: Any, species: Any) -> Callable
     return ask if _is_ours(tables) else None
 
 
-@overload(_walk.swap_change, jit_options=LEAN)
+@overload(walk.swap_change, jit_options=LEAN)
 def _overload_swap(tables: Any, state: Any, one: Any, other: Any) -> Callable[..., Any] | None:
     def ask(tables: Any, state: Any, one: Any, other: Any) -> Any:
         return _swap_change(tables, state, one, other)
@@ -468,7 +468,7 @@ def _overload_swap(tables: Any, state: Any, one: Any, other: Any) -> Callable[..
     return ask if _is_ours(tables) else None
 
 
-@overload(_walk.swap_row, jit_options=LEAN)
+@overload(walk.swap_row, jit_options=LEAN)
 def _overload_row(tables: Any, state: Any, site: Any, least: Any) -> Callable[..., Any] | None:
     def ask(tables: Any, state: Any, site: Any, least: Any) -> Any:
         for j in range(least.size):
@@ -479,7 +479,7 @@ def _overload_row(tables: Any, state: Any, site: Any, least: Any) -> Callable[..
     return ask if _is_ours(tables) else None
 
 
-@overload(_walk.decide_change, jit_options=LEAN)
+@overload(walk.decide_change, jit_options=LEAN)
 def _overload_decide_change(
     tables: Any, state: Any, site: Any, species: Any
 ) -> Callable[..., Any] | None:
@@ -489,7 +489,7 @@ def _overload_decide_change(
     return ask if _is_ours(tables) else None
 
 
-@overload(_walk.decide, jit_options=LEAN)
+@overload(walk.decide, jit_options=LEAN)
 def _overload_decide(tables: Any, state: Any, site: Any, species: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any, site: Any, species: Any) -> Any:
         _decide(tables, state, site, species)

@@ -12,9 +12,9 @@ from latticesearch.errors import InputError
 from latticesearch.potential.mtp import _lattice_kernels as kernels
 from latticesearch.potential.mtp import _walk_kernels as walk_kernels
 from latticesearch.potential.mtp._contraction import aligned, space
-from latticesearch.potential.mtp._lanes import LANES
 from latticesearch.potential.mtp.products import energy_contraction, full_contraction
 from latticesearch.potential.mtp.tables import PADDING, RadialInterval, lattice_geometry
+from latticesearch.vectors import LANES
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -135,7 +135,7 @@ class MtpLatticeEvaluator:
 
     @property
     def walk_tables(self) -> kernels.LatticeTables:
-        """The tables that the compiled functions of `latticesearch.potential._walk` take."""
+        """The tables that the compiled functions of `latticesearch.potential.walk` take."""
         return self._tables
 
     @property

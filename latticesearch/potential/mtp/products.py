@@ -9,7 +9,7 @@ import numpy as np
 
 from latticesearch.errors import InputError
 from latticesearch.potential.mtp._contraction import Contraction
-from latticesearch.potential.mtp._lanes import LANES
+from latticesearch.vectors import LANES
 
 if TYPE_CHECKING:
     import numpy.typing as npt

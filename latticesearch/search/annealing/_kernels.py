@@ -1,6 +1,6 @@
 """Compiled walks over labelings of fixed composition, for any model.
 
-A model is a pair (tables, state) behind the names of `latticesearch.potential._walk`; nothing
+A model is a pair (tables, state) behind the names of `latticesearch.potential.walk`; nothing
 here knows what stands behind them. One asked swap is one evaluation.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from latticesearch.potential._walk import (
+from latticesearch.potential.walk import (
     INLINE,
     LEAN,
     accept,

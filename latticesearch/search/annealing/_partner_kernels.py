@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numba import njit
 
-from latticesearch.potential._walk import INLINE, LEAN, accept, swap_change, swap_row
+from latticesearch.potential.walk import INLINE, LEAN, accept, swap_change, swap_row
 from latticesearch.search.annealing._kernels import (
     DRAWS,
     SAME,

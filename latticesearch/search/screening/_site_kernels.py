@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numba import njit
 
-from latticesearch.potential.mtp._lanes import LANES, load, splat, store, times_plus
+from latticesearch.vectors import LANES, load, splat, store, times_plus
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from latticesearch import build
+from latticesearch.campaign import factories
+from latticesearch.campaign.settings import parse_settings
 from latticesearch.errors import InputError
 from latticesearch.hull import Hull
 from latticesearch.lattice import Configuration, map_to_lattice
@@ -15,7 +16,6 @@ from latticesearch.learning import CandidateSet
 from latticesearch.learning.acquisition import training_grades
 from latticesearch.learning.candidates import by_supercell
 from latticesearch.potential.mtp.files import parse_mtp
-from latticesearch.settings import parse_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def predict(run: RunDirectory, frames: Sequence[Atoms]) -> pd.DataFrame:
     if text is None or table is None:
         raise InputError(f"{run.path} has no potential yet; see latticesearch status {run.path}")
     record = {k: v for k, v in run.read_settings().items() if k != "environment"}
-    parent = build.parent_lattice(parse_settings(record, base=run.path))
+    parent = factories.parent_lattice(parse_settings(record, base=run.path))
     found = [
         (i, match.configuration)
         for i, frame in enumerate(frames)

@@ -20,8 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latticesearch import __version__, build
-from latticesearch.keeper import Keeper
+from latticesearch import __version__
+from latticesearch.campaign import factories
+from latticesearch.campaign.keeper import Keeper
+from latticesearch.campaign.settings import Settings, read_settings
+from latticesearch.campaign.tables import describe_round, round_row, summarise
 from latticesearch.learning import Fitted, learn
 from latticesearch.learning.acquisition import END_MEMBER
 from latticesearch.learning.candidates import by_supercell
@@ -29,9 +32,7 @@ from latticesearch.parallel import SerialComm, first_on_root, kept_on_root, on_r
 from latticesearch.potential.mtp.files import format_mtp, parse_mtp
 from latticesearch.potential.mtp.training import LabelledBatch, TrainingSet, fit
 from latticesearch.progress import NoProgress
-from latticesearch.results import describe_round, round_row, summarise
 from latticesearch.search import search
-from latticesearch.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from latticesearch.build import CandidatePlan
+    from latticesearch.campaign.factories import CandidatePlan
+    from latticesearch.campaign.tables import Tables
     from latticesearch.lattice import Labelings, ParentLattice
     from latticesearch.learning import CandidateSet, Choice, Round
     from latticesearch.learning.acquisition import State
@@ -47,7 +49,6 @@ if TYPE_CHECKING:
     from latticesearch.parallel import Communicator
     from latticesearch.potential import LatticeModel, MtpBasis, MtpPotential
     from latticesearch.progress import Progress
-    from latticesearch.results import Tables
 
 log = logging.getLogger(__name__)
 
@@ -139,18 +140,18 @@ class Campaign:
         began = time.monotonic()
         if comm.rank == 0 and not _kernels_are_compiled():
             log.info("compiling, as the first run on a machine has to")
-        parent = build.parent_lattice(self.settings)
-        basis = build.mtp_basis(self.settings, parent)
-        plan = build.candidate_plan(self.settings, parent)
-        build.require_searchable(plan)
-        start = build.start_potential(self.settings, basis)
+        parent = factories.parent_lattice(self.settings)
+        basis = factories.mtp_basis(self.settings, parent)
+        plan = factories.candidate_plan(self.settings, parent)
+        factories.require_searchable(plan)
+        start = factories.start_potential(self.settings, basis)
         keeper = kept_on_root(
             comm, self._open, parent, comm.size, resume=resume, progress=progress or NoProgress()
         )
         try:
             # One process fills the compiler's disk cache; many at once would get in their way.
-            first_on_root(comm, lambda: build.warm_up(parent, basis, plan))
-            candidates = build.candidate_set(parent, plan, comm, progress)
+            first_on_root(comm, lambda: factories.warm_up(parent, basis, plan))
+            candidates = factories.candidate_set(parent, plan, comm, progress)
             if comm.rank == 0:
                 log.info("%s", _announcement(candidates, plan))
             given = start if self.settings.potential.file else None
@@ -164,8 +165,8 @@ class Campaign:
         self, parent: ParentLattice, n_ranks: int, *, resume: bool, progress: Progress
     ) -> Keeper:
         """Make the oracle, then the run directory: what can be refused is refused first."""
-        oracle = build.oracle(self.settings, parent, n_ranks)
-        options = build.labelling_options(self.settings)
+        oracle = factories.oracle(self.settings, parent, n_ranks)
+        options = factories.labelling_options(self.settings)
         return Keeper.open(
             self.path, self._record(n_ranks), oracle, options, progress, resume=resume
         )
@@ -225,7 +226,7 @@ class _Steps:
 
     def run(self, began: float) -> CampaignResult:
         """Run the loop to its end; return what was found."""
-        options = build.learning_options(self.settings)
+        options = factories.learning_options(self.settings)
         for outcome in learn(self.candidates, self, self.start, options, self.comm):
             self.rounds.append(outcome)
             on_root(self.comm, self._report_round, outcome)
@@ -288,7 +289,7 @@ class _Steps:
         hull, usable = state.mixed_hull()
         stable = [self.candidates.configuration(int(i)).supercell for i in usable[hull.vertices]]
         parent = self.candidates.parent
-        cells = build.search_supercells(self.plan, parent, options.supercells, stable)
+        cells = factories.search_supercells(self.plan, parent, options.supercells, stable)
         if not cells:
             return
         pool = search(
@@ -304,7 +305,7 @@ class _Steps:
             seed=self.settings.campaign.seed + number,
             comm=self.comm,
         )
-        near = build.near_hull(pool, hull, self.settings.candidates.near_hull)
+        near = factories.near_hull(pool, hull, self.settings.candidates.near_hull)
         new = sum(self.candidates.add(batch, "greedy", number) for batch in by_supercell(near))
         if self.comm.rank == 0:
             log.info(

@@ -6,11 +6,11 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from latticesearch.campaign.answers import Labeller, LabellingOptions
+from latticesearch.campaign.settings import Settings, differences
+from latticesearch.campaign.tables import Tables, make_tables
 from latticesearch.errors import InputError
-from latticesearch.labelling import Labeller, LabellingOptions
 from latticesearch.report import write_report
-from latticesearch.results import Tables, make_tables
-from latticesearch.settings import Settings, differences
 from latticesearch.storage import RunDirectory, is_run_directory
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latticesearch.campaign.answers import LabellingOptions
 from latticesearch.enumeration import (
     LARGEST_INDEX,
     Restrictions,
@@ -17,7 +18,6 @@ from latticesearch.enumeration import (
     superlattices,
 )
 from latticesearch.errors import InputError
-from latticesearch.labelling import LabellingOptions
 from latticesearch.lattice import Labelings, ParentLattice, Supercell
 from latticesearch.lattice.parent import VACANCY
 from latticesearch.learning import CandidateSet, LearningOptions
@@ -30,6 +30,7 @@ from latticesearch.search.shapes import choose_shapes
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from latticesearch.campaign.settings import Settings
     from latticesearch.hull import Hull
     from latticesearch.lattice import Configuration
     from latticesearch.oracles import Oracle
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from latticesearch.potential import MtpPotential
     from latticesearch.progress import Progress
     from latticesearch.search import CandidatePool
-    from latticesearch.settings import Settings
 
 MIN_DIST_SHARE = 0.9
 """Default min_dist as a share of the shortest distance of the parent lattice."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch import build
+from latticesearch.campaign import factories
 from latticesearch.errors import InputError
 from latticesearch.lattice import Configuration, Labelings
 from latticesearch.lattice.parent import VACANCY
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from latticesearch.campaign.settings import Settings
     from latticesearch.lattice import ParentLattice
-    from latticesearch.settings import Settings
     from latticesearch.storage import RunDirectory
 
 
@@ -88,7 +88,7 @@ def with_references(
 ) -> KnownEnergies:
     """Return the energies with the campaign's given ones of the pure elements, which win."""
     energies = dict(known.per_atom)
-    for configuration in build.end_members(parent):
+    for configuration in factories.end_members(parent):
         symbols = {parent.species[k] for k in np.flatnonzero(configuration.counts)} - {VACANCY}
         if len(symbols) == 1 and (symbol := symbols.pop()) in settings.oracle.references:
             energies[configuration.key] = settings.oracle.references[symbol]
