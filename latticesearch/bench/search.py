@@ -12,11 +12,11 @@ from latticesearch.bench.models import SPECIES, Case, case_of, parent_of
 from latticesearch.enumeration import enumerate_labelings
 from latticesearch.hull import Hull
 from latticesearch.lattice import Supercell
-from latticesearch.parallel import SerialComm
-from latticesearch.search import search
-from latticesearch.search.annealing.walks import random_start
-from latticesearch.search.exhaustive import search_all
-from latticesearch.search.pool import CandidatePool
+from latticesearch.search import Budget, CandidatePool, Problem, search
+from latticesearch.search.annealing import anneal_plainly
+from latticesearch.search.blocks import blocks_of_sizes
+from latticesearch.search.enumerate import enumerate_all
+from latticesearch.search.partial import random_labeling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from latticesearch.lattice import ParentLattice
     from latticesearch.parallel import Communicator
+    from latticesearch.potential.protocol import Potential
 
     Floats = npt.NDArray[np.float64]
     Row = dict[str, Any]
@@ -135,7 +136,7 @@ class Contest:
 
     def anneal(self, budget: int, seed: int) -> tuple[float, float]:
         """Return the same of one annealing."""
-        return self._timed(lambda: self._run(budget, seed, mode="polish", polish="annealing"))
+        return self._timed(lambda: self._anneal(budget, seed))
 
     def search_for(self, seconds: float, seed: int) -> tuple[float, float]:
         """Return the same of a search for a time, s."""
@@ -149,13 +150,26 @@ class Contest:
             steps = max(int(rate * seconds), 1)
         return rate
 
+    def _anneal(self, budget: int, seed: int) -> float:
+        evaluator, rng = self.case.model.evaluator(self.cell), np.random.default_rng(seed)
+        start = random_labeling(self.cell.allowed, self.counts, rng)
+        best = anneal_plainly(evaluator, start, Budget(budget), rng)
+        return float(best.energy[0]) / self.cell.n_sites
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Atoms of each species in the cell, (n_species,)."""
+        fractions = np.array(list(self.composition.values()))
+        counts: npt.NDArray[np.int64] = np.rint(fractions * self.cell.n_sites).astype(np.int64)
+        return counts
+
     def _run(self, budget: int | None, seed: int, **how: Any) -> float:
         pool = search(
             self.case.model,
             self.case.parent,
             supercells=[self.cell],
             composition=self.composition,
-            exhaustive_up_to=0,
+            method="annealing",
             budget=budget,
             seed=seed,
             **how,
@@ -172,9 +186,8 @@ class Contest:
     def random_mean(self) -> float:
         """Return the mean energy of random labelings, eV per site."""
         evaluator, rng = self.case.model.evaluator(self.cell), np.random.default_rng(0)
-        fractions = np.array(list(self.composition.values()))
-        counts = np.rint(fractions * self.cell.n_sites).astype(np.int64)
-        rows = np.array([random_start(evaluator, counts, rng) for _ in range(RANDOM)])
+        allowed, counts = self.cell.allowed, self.counts
+        rows = np.array([random_labeling(allowed, counts, rng) for _ in range(RANDOM)])
         return float(evaluator.energies(rows).mean())
 
 
@@ -304,9 +317,9 @@ def throughput(comm: Communicator) -> Row:
     parent = parent_of("bcc", SPECIES)
     model = MtpBasis(level=12, species=SPECIES, cutoff=5.0).potential(seed=1)
     case = Case("random level 12", parent, model)
-    arguments: Row = {"max_sites": 12, "mode": "polish", "polish": "annealing"}
-    arguments |= {"exhaustive_up_to": 8, "shapes": 4, "composition": {"Nb": 0.25}}
-    search(case.model, case.parent, **arguments | {"max_sites": 9}, budget=2000, comm=comm)
+    arguments: Row = {"min_sites": 9, "max_sites": 12, "method": "annealing"}
+    arguments |= {"shapes": 4, "composition": {"Nb": 0.25}}
+    search(case.model, case.parent, **arguments, budget=2000, comm=comm)
     comm.barrier()
     began = time.perf_counter()
     pool = search(case.model, case.parent, **arguments, budget=12_000_000, comm=comm)
@@ -319,6 +332,12 @@ def throughput(comm: Communicator) -> Row:
         "candidates_per_second_per_core": len(pool) / seconds / comm.size,
         "evaluations_per_second_per_core": pool.evaluations / seconds / comm.size,
     }
+
+
+def _enumerated(potential: Potential, parent: ParentLattice, sizes: range) -> CandidatePool:
+    """Return the lowest labelings of all cells with so many sites."""
+    blocks = blocks_of_sizes(parent, sizes[0], sizes[-1], None)
+    return enumerate_all(Problem(potential, parent), blocks)
 
 
 def screening(n_species: int, sizes: range, lattice: str = "bcc", repeats: int = 5) -> Row:
@@ -346,11 +365,11 @@ def screening(n_species: int, sizes: range, lattice: str = "bcc", repeats: int =
     parent: ParentLattice = case_of("frustrated-1", lattice, n_species).parent
     potential = MtpBasis(level=8, species=parent.species, cutoff=5.0).potential(seed=1)
     compiled = case_of("frustrated-1", lattice, n_species).parent
-    search_all(potential, compiled, indices=[2], comm=SerialComm())
+    _enumerated(potential, compiled, range(2, 3))
     seconds, pool = [], CandidatePool.empty(parent, 16)
     for _ in range(1 + repeats):
         began = time.process_time()
-        pool = search_all(potential, parent, indices=sizes, comm=SerialComm())
+        pool = _enumerated(potential, parent, sizes)
         seconds.append(time.process_time() - began)
     best = min(seconds[1:])
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from latticesearch.lattice._kernels import smallest_images
 from latticesearch.lattice.labelings import Configuration, Labelings
 from latticesearch.lattice.matching import LatticeMatch, map_to_lattice
 from latticesearch.lattice.parent import ParentLattice
@@ -14,4 +15,5 @@ __all__ = [
     "ParentLattice",
     "Supercell",
     "map_to_lattice",
+    "smallest_images",
 ]

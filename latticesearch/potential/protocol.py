@@ -33,6 +33,11 @@ class LatticeEvaluator(Protocol):
     def n_parameters(self) -> int:
         """Number of parameters of the model, the width of a gradient row."""
 
+    is_compiled: bool
+    """Walks call no Python."""
+    has_site_energies: bool
+    mean_field_cost: int
+
     @property
     def walk_tables(self) -> Any:
         """What the compiled functions of `latticesearch.potential.walk` need of the supercell."""
@@ -117,3 +122,12 @@ def energies_per_atom(model: LatticeModel, batch: Labelings) -> npt.NDArray[np.f
         return per_site
     n_atoms = batch.supercell.n_sites - batch.counts[:, species.index(VACANCY)]
     return per_site * batch.supercell.n_sites / np.maximum(n_atoms, 1)
+
+
+Evaluator = LatticeEvaluator
+Potential = LatticeModel
+
+
+def evaluator_of(model: LatticeModel, supercell: Supercell) -> LatticeEvaluator:
+    """Return the evaluator of a model for a supercell."""
+    return model.evaluator(supercell)

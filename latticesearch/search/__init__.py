@@ -1,4 +1,4 @@
-"""Search of low-energy structures under a potential: pools, enumeration, atom addition, polish."""
+"""Search of low-energy structures under a potential: the policy and its methods."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from latticesearch.search.certificate import Certificate, certify
 from latticesearch.search.driver import search
-from latticesearch.search.greedy import SearchResult, greedy_search
-from latticesearch.search.pool import Candidate, CandidatePool
+from latticesearch.search.pool import CandidatePool
+from latticesearch.search.prove import Certificate, certify
+from latticesearch.search.types import Budget, Candidate, Problem, SearchResult
 
 __all__ = [
+    "Budget",
     "Candidate",
     "CandidatePool",
     "Certificate",
+    "Problem",
     "SearchResult",
     "certify",
-    "greedy_search",
     "search",
 ]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from latticesearch.potential.walk import LEAN
-from latticesearch.search.annealing._kernels import SAME
+from latticesearch.search._walk_kernels import SAME
 
 if TYPE_CHECKING:
     import numpy.typing as npt

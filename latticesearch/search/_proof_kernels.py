@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from latticesearch.search.annealing._kernels import Best
+    from latticesearch.search._walk_kernels import Best
 
 
 class Bounds(NamedTuple):

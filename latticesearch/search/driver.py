@@ -1,64 +1,71 @@
-"""Search of all compositions of many supercells: what is enumerated and what is searched."""
+"""The one search: of campaigns, of the command line, and of Python."""
 
 from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, Any
 
-from latticesearch.enumeration import superlattices
 from latticesearch.enumeration.composition import require_possible
 from latticesearch.errors import InputError
-from latticesearch.lattice import Supercell
 from latticesearch.parallel import SerialComm, collective_errors
 from latticesearch.progress import NoProgress
-from latticesearch.search.exhaustive import search_all
-from latticesearch.search.plan import Block, feasible_counts
-from latticesearch.search.polish import Allowance
-from latticesearch.search.portfolio import Job, run_items, run_portfolio
-from latticesearch.search.proofs import certify_vertices
-from latticesearch.search.strategies import POLISHES
+from latticesearch.search.blocks import blocks_of_cells, blocks_of_sizes, tasks_of
+from latticesearch.search.enumerate import enumerate_all
+from latticesearch.search.guides import Guides
+from latticesearch.search.policy import METHODS, make_plan
+from latticesearch.search.prove import certify_vertices
+from latticesearch.search.screening.screen import screen_blocks
+from latticesearch.search.types import Budget, Problem
+from latticesearch.search.waves import Waves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
-    from latticesearch.lattice import ParentLattice
+    from latticesearch.hull import Hull
+    from latticesearch.lattice import ParentLattice, Supercell
     from latticesearch.parallel import Communicator
-    from latticesearch.potential.protocol import LatticeModel
+    from latticesearch.potential.protocol import Potential
     from latticesearch.progress import Progress
+    from latticesearch.search.blocks import Block
+    from latticesearch.search.policy import Plan
     from latticesearch.search.pool import CandidatePool
 
-    Composition = Mapping[str, float | tuple[float, float]] | None
+OLD_MODES = {
+    "portfolio": "auto",
+    "exhaustive": "enumerate",
+    "target": "addition",
+    "sweep": "addition",
+    "polish": "annealing",
+}
+"""Methods by the names they had as `mode`."""
 
-EXHAUSTIVE_LIMIT = 20_000
-"""Labelings that are enumerated rather than searched when nothing else is asked for."""
-
-EXHAUSTIVE_SHARE = 0.2
-"""Largest part of a budget that enumeration may take when nothing else is asked for. Measured on
-the hulls of binaries to 12, ternaries to 9 and quaternaries to 8 sites."""
+DECIDED = ("polish", "beam_width", "exhaustive_up_to")
+"""Keywords of old that the policy decides now."""
 
 
 def search(  # noqa: PLR0913 - the one call users make; all but two are keywords with defaults
-    potential: LatticeModel,
+    potential: Potential,
     parent: ParentLattice,
     *,
     max_sites: int | None = None,
+    min_sites: int = 1,
     supercells: Sequence[Supercell | npt.ArrayLike] | None = None,
     composition: Mapping[str, float | tuple[float, float]] | None = None,
-    mode: str = "portfolio",
-    polish: str = "guided",
-    beam_width: int = 8,
-    max_per_composition: int = 16,
-    shapes: int | None = None,
+    method: str = "auto",
     budget: int | None = None,
     seconds: float | None = None,
-    exhaustive_up_to: int | None = None,
+    max_per_composition: int = 16,
+    shapes: int | None = None,
+    near: tuple[Hull, float] | None = None,
     certify: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     comm: Communicator | None = None,
+    **old: Any,
 ) -> CandidatePool:
     """Search the lowest-energy structures of every composition.
 
@@ -70,40 +77,32 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
         Model of the energies.
     parent
         Parent lattice.
-    max_sites
-        Largest cells: all superlattices with up to so many sites. Give this or `supercells`.
+    max_sites, min_sites
+        All superlattices with so many sites. Give this or `supercells`.
     supercells
         Supercells, or integer matrices (rows in units of the parent's lattice vectors).
     composition
         Fraction of all sites, or (lowest, highest) fraction, per element; others are free.
-    mode
-        "portfolio": small cells are enumerated; where that is too much but the labelings can be
-        listed, surrogates rank them and the promising ones are evaluated; larger cells are
-        annealed with the help of surrogates. "exhaustive": everything is enumerated. "target":
-        atom addition at each composition. "sweep": atom addition through all compositions.
-        "polish": random labelings, improved.
-    polish
-        How complete labelings are improved in the modes "target", "sweep" and "polish":
-        "guided" annealing, "annealing", parallel "tempering", "recreate" (a cluster of sites is
-        cleared and filled again), or "descent".
-    beam_width
-        Partial cells kept per level of an atom addition; narrower where the budget asks for it.
+    method
+        "auto": `latticesearch.search.policy` decides for each size. "enumerate": everything is
+        evaluated. "screening": surrogates rank all labelings and the promising ones are
+        evaluated. "addition": atoms are added one by one at each composition. "annealing":
+        guided annealing of each composition.
+    budget
+        Most energy evaluations, of labelings, partial cells, flips and swaps together. When
+        neither this nor `seconds` is given, every part of the search ends by itself.
+    seconds
+        Wall time after which what was found is returned. Larger cells are searched in rounds
+        that grow until then, and the result depends on how fast the machine is.
     max_per_composition
         Candidates kept of each composition.
     shapes
         Supercells per size among those that are not enumerated: a quarter of them the least
         skewed, the others those that can hold most of the structures that enumeration found on
         the hull; all when not given.
-    budget
-        Most energy evaluations, of labelings, partial cells, flips and swaps together. When
-        neither this nor `seconds` is given, every part of the search ends by itself.
-    seconds
-        Wall time after which what was found is returned. Without a `budget` it is one of its
-        own: larger cells are searched until then, in a way that suits the measured cost of a
-        swap, and the result depends on how fast the machine is.
-    exhaustive_up_to
-        Cells with up to so many sites are enumerated. When not given, as many as hold 20 000
-        labelings together and at most a fifth of the budget.
+    near
+        A hull over atomic fractions, eV/atom, and a height: whatever is enumerated so close to
+        this hull is kept as well.
     certify
         Cells with up to so many sites, of all shapes, are searched by branch and bound for
         anything lower at the compositions of the vertices of the pool's hull. What is found
@@ -116,6 +115,9 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
         Receives how far the search is.
     comm
         Ranks that share the work; serial when not given.
+    **old
+        Keywords of earlier versions: `mode` names a method; `polish`, `beam_width` and
+        `exhaustive_up_to` are decided by the policy now. All give a FutureWarning.
 
     Returns
     -------
@@ -127,66 +129,80 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
     InputError
         Contradictory arguments, or a composition that no cell can have.
     """
-    comm = comm or SerialComm()
-    _check(max_sites, supercells)
-    _check_numbers(
-        beam_width=beam_width,
-        max_per_composition=max_per_composition,
-        budget=budget,
-        shapes=shapes,
-        certify=certify,
-    )
-    if seconds is not None and not seconds > 0.0:
-        raise InputError(f"seconds is {seconds:g}; it must be above zero")
-    _check_names(mode, polish)
-    deadline = math.inf if seconds is None else time.monotonic() + seconds
-    allowance = Allowance(math.inf if budget is None else budget, deadline=deadline)
-    with collective_errors(comm):
-        blocks = _blocks(parent, max_sites, supercells, composition)
-        if not any(len(block.counts) for block in blocks):
-            require_possible(parent, sorted({block.n_cells for block in blocks}), composition)
-        largest = math.inf if mode == "exhaustive" else exhaustive_up_to
-        small, large = _split(blocks, composition, largest, allowance.limit)
-        pool = search_all(
-            potential,
-            parent,
-            indices=[block.n_cells for block in small if not block.is_given],
-            supercells=[cell for block in small if block.is_given for cell in block.supercells],
-            composition=composition,
-            max_per_composition=max_per_composition,
-            comm=comm,
-        )
-    pool = pool.reduce(comm)
-    allowance.used = pool.evaluations
-    job = Job(
-        potential, parent, composition, polish, beam_width, max_per_composition, seed,
-        comm, progress or NoProgress(),
-    )  # fmt: skip
-    stable = [] if shapes is None else pool.stable_cells
-    chosen = [block.limited_to(shapes, stable) for block in large]
-    if mode == "portfolio":
-        pool = run_portfolio(job, small, chosen, allowance, pool)
-    else:
-        pool = run_items(job, mode, chosen, allowance, pool)
-    if certify is None:
-        return pool
-    return certify_vertices(pool, potential, large, certify, comm, job.progress)
-
-
-MODES = ("portfolio", "exhaustive", "target", "sweep", "polish")
-
-
-def _check_names(mode: str, polish: str) -> None:
-    """Refuse unknown modes."""
-    for name, value, known in (("mode", mode, MODES), ("polish", polish, tuple(POLISHES))):
-        if value not in known:
-            raise InputError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
-
-
-def _check(max_sites: int | None, supercells: Sequence[Supercell | npt.ArrayLike] | None) -> None:
-    """Refuse a search without, or with two kinds of, cells."""
+    method = _method_of(method, old)
     if (max_sites is None) == (supercells is None):
         raise InputError("give either max_sites or supercells, and not both")
+    _check_numbers(
+        min_sites=min_sites, max_per_composition=max_per_composition, budget=budget,
+        shapes=shapes, certify=certify,
+    )  # fmt: skip
+    if seconds is not None and not seconds > 0.0:
+        raise InputError(f"seconds is {seconds:g}; it must be above zero")
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
+    limit = Budget(math.inf if budget is None else budget, deadline=deadline)
+    problem = Problem(
+        potential, parent, composition, max_per_composition, near, seed,
+        comm or SerialComm(), progress or NoProgress(),
+    )  # fmt: skip
+    if supercells is None:
+        assert max_sites is not None
+        blocks = blocks_of_sizes(parent, min_sites, max_sites, composition)
+    else:
+        blocks = blocks_of_cells(parent, supercells, composition)
+    pool, plan = _search(problem, _possible(problem, blocks), limit, method, shapes)
+    if certify is None:
+        return pool
+    return certify_vertices(problem, pool, plan.screened + plan.walked, certify)
+
+
+def _search(
+    problem: Problem, blocks: list[Block], budget: Budget, method: str, shapes: int | None
+) -> tuple[CandidatePool, Plan]:
+    """Carry out a plan; return what was found, and the plan."""
+    with collective_errors(problem.comm):
+        plan = make_plan(problem, blocks, budget, method)
+        pool = enumerate_all(problem, plan.enumerated)
+    pool = pool.reduce(problem.comm)
+    budget.used = pool.evaluations
+    stable = [] if shapes is None else pool.stable_cells
+    if plan.screened:
+        chosen = [block.limited_to(shapes, stable) for block in plan.screened]
+        pool = screen_blocks(problem, plan.enumerated, chosen, budget, pool)
+    if plan.walked:
+        chosen = [block.limited_to(shapes, stable) for block in plan.walked]
+        guides = None
+        if plan.is_guided and method != "addition":
+            guides = Guides.of_large_cells(problem.parent)
+            guides.learn_blocks(problem, plan.enumerated)
+        pool = Waves(problem, plan, guides, budget, pool).run(tasks_of(chosen))
+    return pool, plan
+
+
+def _possible(problem: Problem, blocks: list[Block]) -> list[Block]:
+    """Return the blocks that can have the composition; one at least can."""
+    possible = [block for block in blocks if len(block.counts)]
+    if not possible:
+        sizes = sorted({block.n_cells for block in blocks})
+        require_possible(problem.parent, sizes, problem.composition)
+    return possible
+
+
+def _method_of(method: str, old: Mapping[str, Any]) -> str:
+    """Return the method that is asked for, also by the keywords of earlier versions."""
+    for name, value in old.items():
+        if name == "mode":
+            if value not in OLD_MODES:
+                raise InputError(f"mode is {value!r}; it must be one of {', '.join(OLD_MODES)}")
+            method = OLD_MODES[value]
+            message = f'mode="{value}" is called method="{method}" now'
+        elif name in DECIDED:
+            message = f"{name} is decided by the search itself now; leave it out"
+        else:
+            raise TypeError(f"search() got an unexpected keyword argument {name!r}")
+        warnings.warn(message, FutureWarning, stacklevel=3)
+    if method not in METHODS:
+        raise InputError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
+    return method
 
 
 def _check_numbers(**numbers: int | None) -> None:
@@ -194,63 +210,3 @@ def _check_numbers(**numbers: int | None) -> None:
     for name, value in numbers.items():
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}; it must be at least 1")
-
-
-def _blocks(
-    parent: ParentLattice,
-    max_sites: int | None,
-    supercells: Sequence[Supercell | npt.ArrayLike] | None,
-    composition: Composition,
-) -> list[Block]:
-    """Return the cells of a search, smallest first."""
-    if supercells is not None:
-        cells = {
-            cell.hnf.tobytes(): cell for cell in (_as_supercell(parent, s) for s in supercells)
-        }
-        groups = [[cells[name]] for name in sorted(cells, key=lambda n: (cells[n].n_sites, n))]
-    else:
-        largest = (max_sites or 0) // parent.n_basis
-        groups = [
-            [Supercell.from_matrix(parent, hnf) for hnf in superlattices(parent, index)]
-            for index in range(1, largest + 1)
-        ]
-    if not groups:
-        raise InputError(
-            f"nothing to search: max_sites is {max_sites}, the primitive cell has {parent.n_basis} "
-            "sites"
-            if supercells is None
-            else "nothing to search: supercells is empty"
-        )
-    return [
-        Block(cells, feasible_counts(cells[0], composition), supercells is not None)
-        for cells in groups
-    ]
-
-
-def _as_supercell(parent: ParentLattice, cell: Supercell | npt.ArrayLike) -> Supercell:
-    # Supercells are shared per parent, and with them their evaluators.
-    matrix = cell.hnf if isinstance(cell, Supercell) else cell
-    return Supercell.from_matrix(parent, matrix)
-
-
-def _split(
-    blocks: list[Block], composition: Composition, exhaustive_up_to: float | None, budget: float
-) -> tuple[list[Block], list[Block]]:
-    """Return the blocks to enumerate and those to search."""
-    limit = budget
-    if exhaustive_up_to is None:
-        limit = min(EXHAUSTIVE_LIMIT, EXHAUSTIVE_SHARE * budget)
-    small: list[Block] = []
-    large: list[Block] = []
-    total: float = 0
-    for block in blocks:
-        if len(block.counts) == 0:
-            continue
-        is_small = exhaustive_up_to is None or block.n_sites <= exhaustive_up_to
-        n = block.n_labelings(composition) if is_small else 0.0
-        if is_small and total + n <= limit:
-            total += n
-            small.append(block)
-        else:
-            large.append(block)
-    return small, large

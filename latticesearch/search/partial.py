@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.lattice._kernels import smallest_images
+from latticesearch.errors import InputError
+from latticesearch.lattice import smallest_images
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -269,3 +270,42 @@ def complete_at_random(
         weights = remaining[options] * fits
         result = trials[[rng.choice(len(options), p=weights / weights.sum())]]
     return np.asarray(result[0])
+
+
+def random_labeling(
+    allowed: npt.NDArray[np.bool_], counts: npt.NDArray[np.int64], rng: np.random.Generator
+) -> npt.NDArray[np.int8]:
+    """Return a random complete labeling, (n_sites,), with these counts.
+
+    Parameters
+    ----------
+    allowed
+        (n_sites, n_species).
+    counts
+        (n_species,); feasible.
+    rng
+        Source of the choice.
+    """
+    if allowed.all():
+        return rng.permutation(np.repeat(np.arange(len(counts), dtype=np.int8), counts))
+    empty = fill_forced(undecided_cell(counts, allowed), counts, allowed)
+    return complete_at_random(empty[0], counts, allowed, rng)
+
+
+def undecided_cell(
+    counts: npt.NDArray[np.int64], allowed: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int8]:
+    """Return one partial cell, (1, n_sites), without any decision.
+
+    Raises
+    ------
+    InputError
+        No labeling has these counts.
+    """
+    cell = np.full((1, len(allowed)), UNDECIDED, dtype=np.int8)
+    if not is_feasible(cell, counts, allowed)[0]:
+        raise InputError(
+            f"no labeling of this cell of {len(allowed)} sites has the species counts "
+            f"{tuple(int(n) for n in counts)}: give counts that its sites allow"
+        )
+    return cell

@@ -11,17 +11,18 @@ import numpy as np
 
 from latticesearch.errors import InputError
 from latticesearch.hull import Hull
-from latticesearch.lattice import Configuration
+from latticesearch.lattice import Configuration, Labelings
 from latticesearch.lattice.parent import VACANCY
-from latticesearch.search.polish import ENERGY_DECIMALS
+from latticesearch.search.types import ENERGY_DECIMALS, Candidate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     import numpy.typing as npt
 
-    from latticesearch.lattice import Labelings, ParentLattice, Supercell
+    from latticesearch.lattice import ParentLattice, Supercell
     from latticesearch.parallel import Communicator
+    from latticesearch.search.types import SearchResult, Task
 
 Ratio = tuple[int, ...]
 """Counts of the species divided by their greatest common divisor: the name of a composition."""
@@ -45,49 +46,8 @@ class Entry(NamedTuple):
     """Nine entries of the supercell it was found in, row by row."""
     evaluations: int
     """Energies spent on the piece of work that found it."""
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A structure that a search found.
-
-    Attributes
-    ----------
-    configuration
-        The labeling, in its primitive canonical supercell.
-    energy
-        eV per site, vacancies included.
-    source
-        What found it: "exhaustive", "screened", "guided", "greedy", "sweep", "annealing", ...
-    key
-        Canonical key.
-    found_in
-        (3, 3) Hermite normal form of the supercell it was found in.
-    evaluations
-        Energies spent on the piece of work that found it.
-    """
-
-    configuration: Configuration
-    energy: float
-    source: str
-    key: str
-    found_in: npt.NDArray[np.int64]
-    evaluations: int
-
-    @property
-    def supercell(self) -> Supercell:
-        """Primitive canonical supercell."""
-        return self.configuration.supercell
-
-    @property
-    def labels(self) -> npt.NDArray[np.int8]:
-        """Canonical labels, (n_sites,)."""
-        return self.configuration.labels
-
-    @property
-    def energy_per_atom(self) -> float:
-        """Energy, eV per atom; per site for a lattice of vacancies alone."""
-        return self.energy * self.supercell.n_sites / max(self.configuration.n_atoms, 1)
+    is_near: bool = False
+    """Kept whatever the number of lower ones: it is near a hull that was asked about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +123,7 @@ class CandidatePool:
         source: str,
         evaluations: int,
         spent: int = 1,
+        is_near: bool = False,
     ) -> CandidatePool:
         """Return the best candidates of this pool and of batches; see `from_labelings`.
 
@@ -172,6 +133,8 @@ class CandidatePool:
             Labelings with their energies, (n,), eV per site.
         source, evaluations, spent
             As in `from_labelings`.
+        is_near
+            All of them are kept, whatever the number of lower ones.
         """
         found: dict[Ratio, list[Entry]] = {}
         names: dict[tuple[int, ...], Ratio] = {}
@@ -184,7 +147,9 @@ class CandidatePool:
             hnf = tuple(batch.supercell.hnf.ravel().tolist())
             rows = zip(batch.counts.tolist(), batch.keys(), energies.tolist(), strict=True)
             for counts, key, energy in rows:
-                entry = Entry(round(energy, ENERGY_DECIMALS), key, source, energy, hnf, spent)
+                entry = Entry(
+                    round(energy, ENERGY_DECIMALS), key, source, energy, hnf, spent, is_near
+                )
                 exact = tuple(counts)
                 if exact not in names:
                     names[exact] = ratio_of(counts)
@@ -195,13 +160,49 @@ class CandidatePool:
         total = self.evaluations + evaluations
         return CandidatePool(self.parent, self.max_per_composition, entries, total)
 
+    def with_results(
+        self, found: Iterable[tuple[Task, SearchResult]], source: str, keep: int
+    ) -> CandidatePool:
+        """Return the best candidates of this pool and of what tasks gave.
+
+        Parameters
+        ----------
+        found
+            Tasks with their results, energies in eV per site.
+        source
+            Name of the method that found them.
+        keep
+            Candidates kept of each composition.
+        """
+        pool = self
+        for task, result in found:
+            part = CandidatePool.from_labelings(
+                Labelings(task.cell, result.labels),
+                result.energies,
+                source=source,
+                max_per_composition=keep,
+                evaluations=result.evaluations,
+                spent=result.evaluations,
+            )
+            pool = pool.merge(part)
+        return pool
+
+    @property
+    def per_site(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Fractions of all sites, (n, n_species), of each kept entry and energies, (n,), eV."""
+        ratios = [ratio for ratio, items in self.entries.items() for _ in items]
+        x = np.array(ratios, dtype=np.float64).reshape(-1, self.parent.n_species)
+        energies = [entry.energy for items in self.entries.values() for entry in items]
+        return x / x.sum(axis=1, keepdims=True), np.array(energies)
+
     def merge(self, other: CandidatePool) -> CandidatePool:
         """Return the best candidates of both; evaluations add up."""
         limit = min(self.max_per_composition, other.max_per_composition)
-        entries = {ratio: items[:limit] for ratio, items in self.entries.items()}
+        entries = dict(self.entries)
+        if limit < self.max_per_composition:
+            entries = {ratio: _best(items, limit) for ratio, items in entries.items()}
         for ratio, items in other.entries.items():
-            mine = entries.get(ratio)
-            entries[ratio] = items[:limit] if mine is None else _best([*mine, *items], limit)
+            entries[ratio] = _best([*entries.get(ratio, ()), *items], limit)
         return CandidatePool(self.parent, limit, entries, self.evaluations + other.evaluations)
 
     def reduce(self, comm: Communicator) -> CandidatePool:
@@ -217,7 +218,8 @@ class CandidatePool:
     def highest_kept(self, counts: Iterable[int]) -> float:
         """Return the rounded energy above which a candidate with these counts is not kept, eV."""
         kept = self.entries.get(ratio_of(counts), ())
-        return kept[-1].rounded if len(kept) == self.max_per_composition else np.inf
+        n = self.max_per_composition
+        return kept[n - 1].rounded if len(kept) >= n else np.inf
 
     def __len__(self) -> int:
         """Return the number of candidates."""
@@ -311,9 +313,12 @@ def ratio_of(counts: Iterable[int]) -> Ratio:
     return tuple(n // divisor for n in counts)
 
 
-def _best(items: list[Entry], limit: int) -> tuple[Entry, ...]:
-    """Return the `limit` lowest entries with different keys, in order."""
+def _best(items: Iterable[Entry], limit: int) -> tuple[Entry, ...]:
+    """Return the `limit` lowest entries with different keys, and those near a hull, in order."""
     kept: dict[str, Entry] = {}
     for entry in sorted(items):
-        kept.setdefault(entry.key, entry)
-    return tuple(kept.values())[:limit]
+        known = kept.setdefault(entry.key, entry)
+        if entry.is_near and not known.is_near:
+            kept[entry.key] = known._replace(is_near=True)
+    ordered = tuple(kept.values())
+    return ordered[:limit] + tuple(entry for entry in ordered[limit:] if entry.is_near)

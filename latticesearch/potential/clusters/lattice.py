@@ -42,6 +42,10 @@ class ClusterLatticeEvaluator:
         The supercell is one of another parent lattice.
     """
 
+    is_compiled = True
+    has_site_energies = True
+    mean_field_cost = 1
+
     def __init__(self, model: ClusterModel, supercell: Supercell) -> None:
         parent = model.basis.parent
         if supercell.parent is not parent and not (

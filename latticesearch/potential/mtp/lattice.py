@@ -43,6 +43,10 @@ class MtpLatticeEvaluator:
         The parent lattice has a species that the potential does not know.
     """
 
+    is_compiled = True
+    has_site_energies = True
+    mean_field_cost = 1
+
     def __init__(self, potential: MtpPotential, supercell: Supercell) -> None:
         self._supercell = supercell
         self._n_parameters = potential.n_parameters

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticesearch.parallel import split
+from latticesearch.search.guides import features
 from latticesearch.search.screening._ranker_kernels import optimistic
 from latticesearch.search.screening.kernel_ridge import PARTS
-from latticesearch.search.surrogate import features
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from latticesearch.lattice import Labelings
     from latticesearch.parallel import Communicator
+    from latticesearch.search.guides import Surrogate
     from latticesearch.search.screening.kernel_ridge import SiteSurrogate
     from latticesearch.search.screening.sites import SiteTable
-    from latticesearch.search.surrogate import Surrogate
 
     Floats = npt.NDArray[np.float64]
 

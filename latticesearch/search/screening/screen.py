@@ -17,6 +17,8 @@ from latticesearch.errors import InputError
 from latticesearch.hull import Hull
 from latticesearch.lattice import Labelings
 from latticesearch.parallel import gather_blocks, split
+from latticesearch.search.enumerate import labelings_of
+from latticesearch.search.guides import SCREEN_REACHES, Guides, taught_labelings
 from latticesearch.search.screening.kernel_ridge import RIDGES, SiteSurrogate
 from latticesearch.search.screening.rankers import Expansion, Sites, best_shares
 from latticesearch.search.screening.sites import SiteTable
@@ -28,40 +30,34 @@ if TYPE_CHECKING:
 
     from latticesearch.lattice import ParentLattice, Supercell
     from latticesearch.parallel import Communicator
-    from latticesearch.potential.protocol import LatticeModel
-    from latticesearch.search.polish import Allowance
+    from latticesearch.search.blocks import Block
+    from latticesearch.search.pool import CandidatePool
     from latticesearch.search.screening.rankers import Ranker
-    from latticesearch.search.surrogate import Guides
+    from latticesearch.search.types import Budget, Problem
 
     Floats = npt.NDArray[np.float64]
 
 log = logging.getLogger(__name__)
 
-CONFIDENCE = (2.5, 4.0, 6.0)
-"""Errors of the surrogate within which a prediction may still turn out to be on the hull: when the
-first finds nothing more, what is left of a budget goes to the next."""
+SOURCE = "screened"
+
+CONFIDENCE = 2.5
+"""Errors of the surrogate within which a prediction may still turn out to be on the hull; where
+these find nothing more and there is budget left, 1.6 and 2.6 times as many."""
 
 ROUNDS = 30
-"""Rounds that share a budget; the more the better the surrogate knows before it chooses."""
-
-SMALLEST_ROUND = 24
-"""Energies per round at least; a fit costs more than an energy."""
+"""Rounds that share a budget, and energies per round at least: the more rounds, the better the
+surrogate knows before it chooses, but a fit costs more than an energy."""
 
 PER_COMPOSITION = 0.15
 """Largest part of a round for one composition."""
 
 HIGH = 0.02
-"""eV per site above the hull from which energies count less for the surrogates."""
-
-FIRST_ROUND = 60
-"""Random labelings evaluated when nothing is known."""
+"""eV per site above the hull from which energies count less for the surrogates: they are needed
+near it, and 20 meV is what alloys order by."""
 
 MEMORY = 1_000_000_000
 """Bytes up to which rows are kept from round to round."""
-
-DOUBTED = 5.0
-"""Errors of the surrogate above the promising predictions, up to which each prediction's own
-standard error is worked out."""
 
 LEAST_ERROR = 1e-6
 """eV per site: a surrogate that is exact need not be doubted more."""
@@ -82,7 +78,9 @@ class Screen:
 
     Attributes
     ----------
-    parent : ParentLattice
+    problem : Problem
+    guides : Guides
+        Expansions of the total energy; they learn.
     batches : list of Labelings
         This rank's share of what may be evaluated.
     is_known : list of (n,) bool
@@ -99,15 +97,15 @@ class Screen:
         Predictions of each ranker less the energies of the last round, eV per site.
     kinds : list of ((m, n_species), (n,))
         The compositions of each batch, and which of them each labeling has.
-    sites : SiteSurrogate
-        Learns the energies of sites.
+    sites : SiteSurrogate or None
+        Learns the energies of sites, where the potential gives them.
     table : SiteTable or None
         The distinct sites of this rank's labelings, once they are asked for.
     rankers : list
         Everything that ranks labelings, fitted to all that is known; empty until asked for.
     """
 
-    parent: ParentLattice
+    problem: Problem
     batches: list[Labelings] = field(default_factory=list)
     is_known: list[npt.NDArray[np.bool_]] = field(default_factory=list)
     compositions: list[Floats] = field(default_factory=list)
@@ -117,12 +115,13 @@ class Screen:
     largest: int = 1
     misses: dict[int, Floats] = field(default_factory=dict)
     kinds: list[tuple[Floats, npt.NDArray[np.intp]]] = field(default_factory=list)
-    sites: SiteSurrogate = field(init=False)
+    guides: Guides = field(init=False)
+    sites: SiteSurrogate | None = None
     table: SiteTable | None = None
     rankers: list[Ranker] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.sites = SiteSurrogate.of(self.parent)
+        self.guides = Guides.of(self.problem.parent, SCREEN_REACHES)
 
     def add(self, batches: Iterable[Labelings]) -> None:
         """Take labelings into the competition."""
@@ -132,8 +131,16 @@ class Screen:
             self.kinds.append(_kinds(batch.compositions))
         self.table = None
 
-    def learn(self, results: list[tuple[Labelings, Floats]], guides: Guides) -> None:
-        """Take note of true energies of sites, (n, n_sites), eV, in the same order on all ranks.
+    def ask(self, batch: Labelings) -> Floats:
+        """Return true energies of the sites, (n, n_sites), eV, or those per site, (n, 1)."""
+        evaluator = self.problem.evaluator(batch.supercell)
+        if not evaluator.has_site_energies:
+            return evaluator.energies(batch.labels)[:, None]
+        self.sites = self.sites or SiteSurrogate.of(self.problem.parent)
+        return evaluator.site_energies(batch.labels)
+
+    def learn(self, results: list[tuple[Labelings, Floats]]) -> None:
+        """Take note of true energies as `ask` gives them, in the same order on all ranks.
 
         What lies high above the hull counts less: the surrogates are needed near it.
         """
@@ -144,23 +151,25 @@ class Screen:
             self.compositions.append(batch.compositions)
             self.energies.append(part)
             self.largest = max(self.largest, batch.supercell.n_sites)
-            guides.learn_energies(batch, part, weight)
-        self.sites.learn(results, weights)
+            self.guides.learn_energies(batch, part, weight)
+        if self.sites is not None:
+            self.sites.learn(results, weights)
         self.rankers.clear()
 
-    def _ranked(self, guides: Guides, comm: Communicator) -> list[Ranker]:
+    def _ranked(self) -> list[Ranker]:
         """Return rankers that have learnt all that is known; each fit is one rank's work."""
         if not self.rankers:
-            self.rankers += [Expansion(s, self.largest) for s in guides.surrogates]
-            forms = split(len(RIDGES), lambda i: self.sites.fit(RIDGES[i]), comm)
-            self.rankers += [Sites(self.sites, *fit) for fit in zip(RIDGES, forms, strict=True)]
+            self.rankers += [Expansion(s, self.largest) for s in self.guides.surrogates]
+            if (sites := self.sites) is not None:
+                forms = split(len(RIDGES), lambda i: sites.fit(RIDGES[i]), self.problem.comm)
+                self.rankers += [Sites(sites, *fit) for fit in zip(RIDGES, forms, strict=True)]
         return self.rankers
 
     def _part(self, ranker: Ranker) -> list[Floats]:
         """Return what one ranker predicts for every batch."""
         if isinstance(ranker, Sites):
             if self.table is None:
-                self.table = SiteTable.of(self.sites.basis, self.batches)
+                self.table = SiteTable.of(ranker.surrogate.basis, self.batches)
             return ranker.energies(self.table)
         return ranker.optimistic(self._rows(ranker))
 
@@ -180,15 +189,15 @@ class Screen:
                 kept.append(rows)
             yield batch, rows
 
-    def _best(self, guides: Guides, comm: Communicator) -> tuple[list[tuple[float, Ranker]], float]:
+    def _best(self) -> tuple[list[tuple[float, Ranker]], float]:
         """Return the rankers to believe with their shares, and the error of their mean.
 
         They are the expansion and the fit of site energies that did best on the last round,
         shared so that the error of the mean would have been least there: their errors have
         little in common.
         """
-        rankers = self._ranked(guides, comm)
-        n = len(guides.surrogates)
+        rankers = self._ranked()
+        n = len(self.guides.surrogates)
         errors = np.array([self.errors.get(i, ranker.error) for i, ranker in enumerate(rankers)])
         errors = np.round(errors, 12)
         one = int(np.argmin(errors[:n]))
@@ -209,28 +218,26 @@ class Screen:
             for row in zip(*parts, strict=True)
         ]
 
-    def choose(
-        self, guides: Guides, n: int, comm: Communicator, confidence: float = CONFIDENCE[0]
-    ) -> list[Pick]:
+    def choose(self, n: int, confidence: float = CONFIDENCE) -> list[Pick]:
         """Return at most `n` labelings to evaluate next, the same on all ranks.
 
         A labeling is promising if its prediction is within `confidence` errors of the hull or of
         the best of its composition.
         """
-        chosen, error = self._best(guides, comm)
+        chosen, error = self._best()
         predictions = self._predictions(chosen)
         margin, limit = confidence * error, max(2, int(PER_COMPOSITION * n))
         hull, lowest = self._references()
-        references = hull, self._first_of_new(predictions, comm) | lowest
-        self._doubt(chosen, predictions, references, margin + DOUBTED * error, comm)
-        references = hull, self._first_of_new(predictions, comm) | lowest
+        references = hull, self._first_of_new(predictions) | lowest
+        self._doubt(chosen, predictions, references, margin + 2.0 * CONFIDENCE * error)
+        references = hull, self._first_of_new(predictions) | lowest
         mine = _Shortlist(limit)
         everything = zip(self.batches, self.kinds, self.is_known, predictions, strict=True)
         for batch, kinds, known, predicted in everything:
             heights = self._heights(kinds, predicted, references, margin)
             heights[known] = np.inf
             mine.add(batch, kinds, np.round(heights, 10))
-        return _spread(sorted(gather_blocks(mine.picks(), comm)), n, limit)
+        return _spread(sorted(gather_blocks(mine.picks(), self.problem.comm)), n, limit)
 
     def _doubt(
         self,
@@ -238,7 +245,6 @@ class Screen:
         predictions: list[Floats],
         references: tuple[Hull | None, dict[tuple[float, ...], float]],
         margin: float,
-        comm: Communicator,
     ) -> None:
         """Lower the predictions within a margin by the standard errors of site energies."""
         pairs = zip(self.kinds, predictions, strict=True)
@@ -246,7 +252,7 @@ class Screen:
         rows = [np.flatnonzero(np.isfinite(part)) for part in heights]
         for share, ranker in chosen:
             if isinstance(ranker, Sites) and self.table is not None:
-                doubts = ranker.doubts(self.table.part(rows), comm)
+                doubts = ranker.doubts(self.table.part(rows), self.problem.comm)
                 for predicted, mine, doubt in zip(predictions, rows, doubts, strict=True):
                     predicted[mine] -= share * doubt
 
@@ -260,9 +266,7 @@ class Screen:
                 return [np.asarray(hull.energy_above_hull(x, e)) for x, e in pairs]
         return [np.zeros(len(part)) for part in energies]
 
-    def _first_of_new(
-        self, predictions: list[Floats], comm: Communicator
-    ) -> dict[tuple[float, ...], float]:
+    def _first_of_new(self, predictions: list[Floats]) -> dict[tuple[float, ...], float]:
         """Return the lowest prediction of each composition, on all ranks the same.
 
         It stands for the best of compositions that have no energy yet.
@@ -273,7 +277,7 @@ class Screen:
             np.minimum.at(first, kind, predicted)
             for row, energy in zip(kinds.tolist(), first.tolist(), strict=True):
                 mine[tuple(row)] = min(energy, mine.get(tuple(row), np.inf))
-        parts = comm.allgather(mine)
+        parts = self.problem.comm.allgather(mine)
         names = {name for part in parts for name in part}
         return {name: min(part.get(name, np.inf) for part in parts) for name in names}
 
@@ -312,36 +316,32 @@ class Screen:
             return heights
         return np.where(above < margin, above, heights)
 
-    def evaluate(
-        self, picks: list[Pick], potential: LatticeModel, guides: Guides, comm: Communicator
-    ) -> list[tuple[Labelings, Floats]]:
+    def evaluate(self, picks: list[Pick]) -> list[tuple[Labelings, Floats]]:
         """Return batches of the picks with their true energies, and learn them, on all ranks."""
         groups: dict[tuple[int, ...], list[bytes]] = {}
         for pick in sorted(picks, key=lambda p: (p.hnf, p.labels)):
             groups.setdefault(pick.hnf, []).append(pick.labels)
         batches = [
-            Labelings(_supercell(self.parent, hnf), _rows(rows)) for hnf, rows in groups.items()
+            Labelings(_supercell(self.problem.parent, hnf), _rows(rows))
+            for hnf, rows in groups.items()
         ]
 
-        def energies(i: int) -> Floats:
-            batch = batches[i]
-            return potential.evaluator(batch.supercell).site_energies(batch.labels)
-
-        result = list(zip(batches, split(len(batches), energies, comm), strict=True))
-        self._judge(result, guides, comm)
-        self.learn(result, guides)
+        comm = self.problem.comm
+        answers = split(len(batches), lambda i: self.ask(batches[i]), comm)
+        result = list(zip(batches, answers, strict=True))
+        self._judge(result)
+        self.learn(result)
         self._mark(groups)
         return [(batch, values.mean(axis=1)) for batch, values in result]
 
-    def _judge(
-        self, result: list[tuple[Labelings, Floats]], guides: Guides, comm: Communicator
-    ) -> None:
+    def _judge(self, result: list[tuple[Labelings, Floats]]) -> None:
         """Measure the surrogates on energies they have not learnt."""
         batches = [batch for batch, _ in result]
-        table = SiteTable.of(self.sites.basis, batches)
+        table = None if self.sites is None else SiteTable.of(self.sites.basis, batches)
         truth = np.concatenate([values.mean(axis=1) for _, values in result])
-        for i, ranker in enumerate(self._ranked(guides, comm)):
+        for i, ranker in enumerate(self._ranked()):
             if isinstance(ranker, Sites):
+                assert table is not None
                 parts = ranker.energies(table)
             else:
                 parts = [ranker.energies(batch) for batch in batches]
@@ -425,7 +425,7 @@ def _rows(rows: list[bytes]) -> npt.NDArray[np.int8]:
     return np.frombuffer(b"".join(rows), dtype=np.int8).reshape(len(rows), -1)
 
 
-def first_picks(screen: Screen, allowance: Allowance, seed: int, comm: Communicator) -> list[Pick]:
+def first_picks(screen: Screen, budget: Budget, seed: int, comm: Communicator) -> list[Pick]:
     """Return what to evaluate when nothing is known: pure labelings, and random ones.
 
     A labeling's place in the random order depends on the labeling and the seed alone, so the
@@ -441,53 +441,63 @@ def first_picks(screen: Screen, allowance: Allowance, seed: int, comm: Communica
         places = codes.astype(np.float64) / 2.0**64
         places[(batch.labels == batch.labels[:, :1]).all(axis=1)] = -1.0
         name = tuple(batch.supercell.hnf.ravel().tolist())
-        rows = np.argsort(places, kind="stable")[: 2 * FIRST_ROUND]
+        rows = np.argsort(places, kind="stable")[: 2 * (2 * ROUNDS)]
         mine += [Pick(float(places[r]), name, batch.labels[r].tobytes()) for r in rows]
-    picks = sorted(gather_blocks(sorted(mine)[: 2 * FIRST_ROUND], comm))
-    left = min(comm.allgather(allowance.left))
+    picks = sorted(gather_blocks(sorted(mine)[: 2 * (2 * ROUNDS)], comm))
+    left = min(comm.allgather(budget.left))
     n_pure = sum(pick.height < 0.0 for pick in picks)
-    return picks[: int(min(n_pure + FIRST_ROUND, left, len(picks)))]
+    return picks[: int(min(n_pure + (2 * ROUNDS), left, len(picks)))]
 
 
-def screen_all(
-    screen: Screen,
-    potential: LatticeModel,
-    guides: Guides,
-    allowance: Allowance,
-    comm: Communicator,
-) -> list[tuple[Labelings, Floats]]:
-    """Evaluate round after round what the surrogates promise, until that is nothing.
+def screen_blocks(
+    problem: Problem, known: list[Block], listed: list[Block], budget: Budget, pool: CandidatePool
+) -> CandidatePool:
+    """Return the pool with the promising labelings of blocks.
 
     Parameters
     ----------
-    screen
-        The labelings; some energies are known.
-    potential
-        The true energies.
-    guides
-        Surrogates; they learn.
-    allowance
-        Evaluations that may be used.
-    comm
-        Ranks that share the work.
-
-    Returns
-    -------
-    list of (Labelings, (n,) float)
-        Everything evaluated, with energies in eV per site; the same on all ranks.
+    problem
+        What is searched, by whom.
+    known
+        Blocks whose energies are paid for: the surrogates learn from them.
+    listed
+        Blocks whose labelings are ranked.
+    budget
+        Energies that may be asked for.
+    pool
+        What is known.
     """
+    screen = Screen(problem)
+    for block in listed:
+        screen.add(labelings_of(problem, block, problem.comm))
+    for batch in taught_labelings(problem, known):
+        screen.learn([(batch, screen.ask(batch))])
     found = []
-    limit = min(
-        allowance.limit - allowance.used, sum(comm.allgather(sum(map(len, screen.batches))))
-    )
-    per_round = max(SMALLEST_ROUND, int(limit) // ROUNDS)
-    doubts = list(CONFIDENCE) if np.isfinite(allowance.limit) else [CONFIDENCE[0]]
-    while doubts and (left := min(comm.allgather(allowance.left))) >= 1:
-        picks = screen.choose(guides, int(min(per_round, left)), comm, doubts[0])
-        if not picks:
-            doubts.pop(0)
-            continue
-        found += screen.evaluate(picks, potential, guides, comm)
-        allowance.take(len(picks))
-    log.debug("screening: %d energies, errors %s eV per site", allowance.used, screen.errors)
+    if not screen.energies:
+        picks = first_picks(screen, budget, problem.seed, problem.comm)
+        found += screen.evaluate(picks)
+        budget.take(len(picks))
+    found += _rounds(screen, budget)
+    return pool.with_batches(found, source=SOURCE, evaluations=sum(len(b) for b, _ in found))
+
+
+def _rounds(screen: Screen, budget: Budget) -> list[tuple[Labelings, Floats]]:
+    """Evaluate round after round what the surrogates promise, until that is nothing.
+
+    Returns everything evaluated, with energies in eV per site; the same on all ranks.
+    """
+    comm, found = screen.problem.comm, []
+    n_labelings = sum(comm.allgather(sum(map(len, screen.batches))))
+    per_round = max(ROUNDS, int(min(budget.limit - budget.used, n_labelings)) // ROUNDS)
+    confidence = CONFIDENCE
+    while (left := min(comm.allgather(budget.left))) >= 1:
+        picks = screen.choose(int(min(per_round, left)), confidence)
+        if picks:
+            found += screen.evaluate(picks)
+            budget.take(len(picks))
+        elif not np.isfinite(budget.limit) or confidence > 2 * CONFIDENCE:
+            break
+        else:
+            confidence *= 1.6  # what is left of a budget goes to what is less likely
+    log.debug("screening: %d energies, errors %s eV per site", budget.used, screen.errors)
     return found

@@ -20,8 +20,8 @@ from numpy.polynomial.legendre import legvander
 
 from latticesearch.potential.clusters.functions import site_functions
 from latticesearch.potential.mtp.tables import parent_neighbours
+from latticesearch.search.guides import nearest_distance
 from latticesearch.search.screening import _site_kernels as kernels
-from latticesearch.search.surrogate import nearest_distance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -221,14 +221,12 @@ class SiteTable:
             yield kernels.means(values, index)
 
 
+@lru_cache(maxsize=16)  # a dozen parent lattices at a time is more than anybody has
 def site_basis(parent: ParentLattice) -> SiteBasis:
     """Return the descriptors of a parent lattice, made once."""
-    if "_site_basis" not in parent.__dict__:
-        made = (SiteBasis.of(parent, reach) for reach in REACHES)
-        short = (basis for basis in made if basis.width <= WIDEST)
-        parent.__dict__["_site_basis"] = next(short, None) or SiteBasis.of(parent, 0.0)
-    found: SiteBasis = parent.__dict__["_site_basis"]
-    return found
+    made = (SiteBasis.of(parent, reach) for reach in REACHES)
+    short = (basis for basis in made if basis.width <= WIDEST)
+    return next(short, None) or SiteBasis.of(parent, 0.0)
 
 
 @lru_cache(maxsize=1024)

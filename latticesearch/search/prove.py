@@ -3,28 +3,49 @@
 For every site the least energy it can have, whatever its undecided neighbours become, is read from
 a table of all its environments; the sum over the sites bounds the cell from below. It is exact
 where all sites are decided, so the search ends with the ground state, or with a proven gap.
+
+The composition of a vertex of a hull may be had in many supercells. What was enumerated is proven;
+in the others anything lower is looked for. A cell of twice the size holds all that a cell holds,
+so only sizes are looked at of which the search has no multiple.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from latticesearch.errors import InputError
+from latticesearch.lattice import Labelings
+from latticesearch.parallel import deal_out
 from latticesearch.search import _proof_kernels as kernels
-from latticesearch.search.annealing._kernels import Best
-from latticesearch.search.annealing.walks import random_start
+from latticesearch.search._walk_kernels import Best
+from latticesearch.search.partial import random_labeling
+from latticesearch.search.pool import CandidatePool, ratio_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import numpy.typing as npt
 
-    from latticesearch.potential.protocol import LatticeEvaluator
+    from latticesearch.lattice import Supercell
+    from latticesearch.potential.protocol import Evaluator
+    from latticesearch.search.blocks import Block
+    from latticesearch.search.pool import Ratio
+    from latticesearch.search.types import Problem
 
     Labels = npt.NDArray[np.int8]
     Floats = npt.NDArray[np.float64]
+
+log = logging.getLogger(__name__)
+
+SOURCE = "certificate"
+
+MAX_NODES = 2_000_000
+"""Partial cells looked at per composition and supercell, some seconds."""
 
 LARGEST_TABLE = 50_000_000
 """Entries of a table of environments, 400 MB; two species on 16 sites need 43 million."""
@@ -67,7 +88,7 @@ class Certificate:
 
 
 def certify(
-    evaluator: LatticeEvaluator,
+    evaluator: Evaluator,
     counts: npt.NDArray[np.int64],
     *,
     labels: Labels | None = None,
@@ -115,7 +136,7 @@ class Prover:
         The sites see too many others for a table of all environments.
     """
 
-    def __init__(self, evaluator: LatticeEvaluator) -> None:
+    def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator = evaluator
         self._tables, self.evaluations = _bounds(evaluator)
 
@@ -143,7 +164,7 @@ class Prover:
         """
         evaluator, counts = self.evaluator, np.asarray(counts, dtype=np.int64)
         if labels is None:
-            labels = random_start(evaluator, counts, np.random.default_rng(0))
+            labels = random_labeling(evaluator.supercell.allowed, counts, np.random.default_rng(0))
         n_sites, n_species = evaluator.supercell.allowed.shape
         tree = kernels.Tree(
             np.full(n_sites, -1, dtype=np.int8),
@@ -160,7 +181,7 @@ class Prover:
         return Certificate(best.labels, found, bound / n_sites, int(nodes), 2)
 
 
-def _bounds(evaluator: LatticeEvaluator) -> tuple[kernels.Bounds, int]:
+def _bounds(evaluator: Evaluator) -> tuple[kernels.Bounds, int]:
     """Return the bounds of a supercell and the labelings evaluated for them."""
     supercell = evaluator.supercell
     n_sites, n_cells = supercell.n_sites, supercell.n_cells
@@ -192,7 +213,7 @@ def _bounds(evaluator: LatticeEvaluator) -> tuple[kernels.Bounds, int]:
     return kernels.Bounds(padded, basis_of, place, _order(place)), evaluations
 
 
-def _seen_sites(evaluator: LatticeEvaluator, site: int) -> npt.NDArray[np.intp]:
+def _seen_sites(evaluator: Evaluator, site: int) -> npt.NDArray[np.intp]:
     """Return the sites that the energy of a site depends on, itself first."""
     tables, n_sites = evaluator.walk_tables, evaluator.supercell.n_sites
     seen = set(tables.neighbours[site].tolist())
@@ -202,7 +223,7 @@ def _seen_sites(evaluator: LatticeEvaluator, site: int) -> npt.NDArray[np.intp]:
     return np.array([site, *sorted(int(j) for j in seen if j >= 0 and j != site)], dtype=np.intp)
 
 
-def _table(evaluator: LatticeEvaluator, site: int, seen: npt.NDArray[np.intp]) -> Floats:
+def _table(evaluator: Evaluator, site: int, seen: npt.NDArray[np.intp]) -> Floats:
     """Return the least energies of a site, one axis per seen site: its species, or undecided."""
     allowed = evaluator.supercell.allowed
     n_species, shape = allowed.shape[1], (allowed.shape[1],) * len(seen)
@@ -234,3 +255,135 @@ def _order(place: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         rest = [i for i in range(len(place)) if i not in order]
         order.append(max(rest, key=lambda i: (int(sees[i, order].sum()), -i)))
     return np.array(order, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is asked about one supercell.
+
+    Attributes
+    ----------
+    supercell
+    counts
+        (n_species,) atoms of each species, per composition.
+    energies
+        The lowest known of these compositions, eV per site.
+    """
+
+    supercell: Supercell
+    counts: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    energies: list[float] = field(default_factory=list)
+
+
+def certify_vertices(
+    problem: Problem, pool: CandidatePool, blocks: Sequence[Block], max_sites: int
+) -> CandidatePool:
+    """Return the pool with proven bounds at the compositions of the vertices of its hull.
+
+    Parameters
+    ----------
+    problem
+        What is searched, by whom; the result does not depend on the number of ranks.
+    pool
+        Result of a search, the same on all ranks.
+    blocks
+        All supercells of the search that were not enumerated.
+    max_sites
+        Cells with up to so many sites are looked at.
+
+    Returns
+    -------
+    CandidatePool
+        With `bounds`, and with lower labelings where there are any.
+    """
+    wanted = _lowest_vertices(pool, max_sites)
+    questions = _questions(wanted, [b for b in blocks if b.n_sites <= max_sites])
+    problem.progress.start("proving", len(questions))
+
+    def one(i: int) -> list[Certificate] | str:
+        problem.progress.advance(i)
+        return _answer(problem, questions[i])
+
+    answers = deal_out(len(questions), one, problem.comm)
+    problem.progress.finish()
+    bounds = dict(wanted)
+    for question, answer in zip(questions, answers, strict=True):
+        for i, counts in enumerate(question.counts):
+            ratio = ratio_of(counts)
+            if isinstance(answer, str):
+                bounds.pop(ratio, None)
+            elif ratio in bounds:
+                bounds[ratio] = min(bounds[ratio], answer[i].bound)
+        if not isinstance(answer, str):
+            pool = pool.merge(_found(pool, question, answer))
+    failed = [answer for answer in answers if isinstance(answer, str)]
+    if failed and problem.comm.rank == 0:
+        log.warning("%d supercells are without certificate: %s", len(failed), failed[0])
+    return replace(pool, bounds=bounds)
+
+
+def _lowest_vertices(pool: CandidatePool, max_sites: int) -> dict[Ratio, float]:
+    """Return the compositions of stable candidates of up to so many sites, with their energies."""
+    wanted: dict[Ratio, float] = {}
+    for i in np.flatnonzero(pool.is_stable).tolist():
+        candidate = pool.candidates[i]
+        if candidate.supercell.n_sites <= max_sites:
+            wanted.setdefault(ratio_of(candidate.configuration.counts), candidate.energy)
+    return wanted
+
+
+def _questions(wanted: dict[Ratio, float], blocks: list[Block]) -> list[Question]:
+    """Return what to ask about every supercell, largest cells first."""
+    questions: dict[Supercell, Question] = {}
+    for ratio, energy in wanted.items():
+        if np.count_nonzero(ratio) == 1:
+            continue  # one species alone has one labeling
+        for block, counts in _necessary(ratio, blocks):
+            for cell in block.supercells:
+                question = questions.setdefault(cell, Question(cell))
+                question.counts.append(counts)
+                question.energies.append(energy)
+    order = sorted(questions, key=lambda cell: (-cell.n_sites, cell.hnf.ravel().tolist()))
+    return [questions[cell] for cell in order]
+
+
+def _necessary(ratio: Ratio, blocks: list[Block]) -> Iterator[tuple[Block, npt.NDArray[np.int64]]]:
+    """Yield the blocks that can have a composition, with their counts of it."""
+    n_formula = sum(ratio)
+    fitting = []
+    for block in blocks:
+        counts = np.array(ratio, dtype=np.int64) * (block.n_sites // n_formula)
+        if block.n_sites % n_formula == 0 and (block.counts == counts).all(axis=1).any():
+            fitting.append((block, counts))
+    sizes = [block.n_cells for block, _ in fitting]
+    for block, counts in fitting:
+        if block.is_given or not any(n > block.n_cells and n % block.n_cells == 0 for n in sizes):
+            yield block, counts
+
+
+def _answer(problem: Problem, question: Question) -> list[Certificate] | str:
+    """Return the certificates of one supercell, or why there are none."""
+    try:
+        prover = Prover(problem.evaluator(question.supercell))
+    except InputError as error:
+        return str(error)
+    proofs = [
+        prover.certify(counts, below=energy, max_nodes=MAX_NODES)
+        for counts, energy in zip(question.counts, question.energies, strict=True)
+    ]
+    proofs[0] = replace(proofs[0], evaluations=proofs[0].evaluations + prover.evaluations)
+    return proofs
+
+
+def _found(pool: CandidatePool, question: Question, proofs: list[Certificate]) -> CandidatePool:
+    """Return the pool of labelings that are lower than what was known, with the costs of all."""
+    lower = [p for p, known in zip(proofs, question.energies, strict=True) if p.energy < known]
+    labels = np.array([p.labels for p in lower], dtype=np.int8)
+    return CandidatePool.from_labelings(
+        Labelings(question.supercell, labels.reshape(len(lower), question.supercell.n_sites)),
+        np.array([p.energy for p in lower]),
+        source=SOURCE,
+        max_per_composition=pool.max_per_composition,
+        evaluations=sum(p.evaluations for p in proofs),
+        spent=sum(p.evaluations for p in proofs),
+    )

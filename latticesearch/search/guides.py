@@ -20,14 +20,18 @@ from latticesearch.potential.clusters import (
     ClusterLatticeEvaluator,
     ClusterModel,
 )
+from latticesearch.search.enumerate import labelings_of
+from latticesearch.search.policy import TAUGHT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
     from latticesearch.lattice import Labelings, ParentLattice, Supercell
     from latticesearch.potential.clusters.basis import Clusters
+    from latticesearch.search.blocks import Block
+    from latticesearch.search.types import Problem
 
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
@@ -267,6 +271,12 @@ class Guides:
         for surrogate, mine in zip(self.surrogates, rows, strict=True):
             surrogate.learn_energies(mine, energies, factors)
 
+    def learn_blocks(self, problem: Problem, blocks: list[Block]) -> None:
+        """Learn energies of enumerated labelings, smallest cells first; they are paid for."""
+        for batch in taught_labelings(problem, blocks):
+            evaluator = problem.evaluator(batch.supercell)
+            self.learn_energies(batch, evaluator.energies(batch.labels))
+
     def learn_swaps(
         self,
         supercell: Supercell,
@@ -293,13 +303,11 @@ class Guides:
         ]
 
 
+@lru_cache(maxsize=64)  # five reaches; a dozen parent lattices at a time is more than anybody has
 def _basis_of(parent: ParentLattice, reach: tuple[float, float]) -> ClusterBasis:
     """Return the basis of a reach, longest pair and triplet; made once per parent lattice."""
-    kept: dict[tuple[float, float], ClusterBasis] = parent.__dict__.setdefault("_guide_bases", {})
-    if reach not in kept:
-        length = nearest_distance(parent)
-        kept[reach] = ClusterBasis.of(parent, reach[0] * length, reach[1] * length)
-    return kept[reach]
+    length = nearest_distance(parent)
+    return ClusterBasis.of(parent, reach[0] * length, reach[1] * length)
 
 
 def _rows(surrogates: Sequence[Surrogate], make: Callable[[ClusterBasis], Floats]) -> list[Floats]:
@@ -362,6 +370,17 @@ def _names(clusters: Clusters) -> list[tuple[int, bytes, bytes]]:
     """Return what tells clusters from each other: their vertices."""
     rows = zip(clusters.centre.tolist(), clusters.basis, clusters.cells, strict=True)
     return [(centre, sites.tobytes(), cells.tobytes()) for centre, sites, cells in rows]
+
+
+def taught_labelings(problem: Problem, blocks: list[Block]) -> Iterator[Labelings]:
+    """Yield enumerated labelings, smallest cells first, as many as surrogates are taught."""
+    taught = 0
+    for block in blocks:
+        for batch in labelings_of(problem, block):
+            taught += len(batch)
+            if taught > TAUGHT:
+                return
+            yield batch
 
 
 def nearest_distance(parent: ParentLattice) -> float:

@@ -9,6 +9,7 @@ in the wrong place.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
     Labels = npt.NDArray[np.int8]
     Counts = npt.NDArray[np.int64]
-
-SMALLEST_TILED = 24
-"""Sites below which a cell is not tiled: a walk through it is short anyhow."""
 
 LARGEST_TILE = 32
 """Sites of a small cell at most; larger ones are searched hardly faster than the whole."""
@@ -117,21 +115,16 @@ def tiles_of(cell: Supercell, counts: Counts) -> list[Tile]:
     return tiles
 
 
-def dividing_cells(cell: Supercell) -> list[Supercell]:
+@lru_cache(maxsize=256)  # a search works with one cell at a time, a run with some dozens
+def dividing_cells(cell: Supercell) -> tuple[Supercell, ...]:
     """Return the cells of up to `LARGEST_TILE` sites that divide a supercell, smallest first.
 
     Of those that the parent's symmetry carries into each other one stands for all: whatever their
     orientation, a labeling fills the supercell with the same energy per site.
     """
-    if cell.n_sites < SMALLEST_TILED:
-        return []
-    kept: list[Supercell] | None = cell.__dict__.get("_dividing_cells")
-    if kept is None:
-        largest = min(LARGEST_TILE // cell.parent.n_basis, cell.n_cells // 2)
-        indices = [n for n in range(2, largest + 1) if cell.n_cells % n == 0]
-        kept = [small for index in indices for small in _dividing(cell, index)]
-        cell.__dict__["_dividing_cells"] = kept
-    return kept
+    largest = min(LARGEST_TILE // cell.parent.n_basis, cell.n_cells // 2)
+    indices = [n for n in range(2, largest + 1) if cell.n_cells % n == 0]
+    return tuple(small for index in indices for small in _dividing(cell, index))
 
 
 def _dividing(cell: Supercell, index: int) -> list[Supercell]:

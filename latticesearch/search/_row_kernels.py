@@ -16,14 +16,13 @@ import numpy as np
 from numba import njit
 
 from latticesearch.potential.walk import INLINE, LEAN, accept, swap_change, swap_row
-from latticesearch.search.annealing._kernels import (
+from latticesearch.search._walk_kernels import (
     DRAWS,
     SAME,
     STRIDE,
     Best,
     Cooling,
     Rules,
-    anneal,
     is_accepted,
     is_swap,
     keep_best,
@@ -37,7 +36,7 @@ from latticesearch.search.annealing._kernels import (
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from latticesearch.search.annealing._kernels import Model
+    from latticesearch.search._walk_kernels import Model
 
 PATIENCE = 5000
 """Partners that a guide refuses one after the other before a walk counts as frozen."""
@@ -183,52 +182,6 @@ def _ask_row(
             swapped += 1
             fill_row(model, rules, site, temperature, row)
     return asked, swapped
-
-
-@njit(cache=True)
-def fluctuation(
-    model: Model,
-    rules: Rules,
-    temperature: float,
-    best: Best,
-    readings: tuple[int, int],
-    by_rows: bool,
-    rng: npt.NDArray[np.uint64],
-) -> tuple[float, int]:
-    """Anneal at one temperature; return how far the energy varies, and the evaluations.
-
-    Parameters
-    ----------
-    model, rules
-        Of the cell.
-    temperature
-        eV.
-    best
-        Brought up to date.
-    readings
-        How often the energy is read, and the swaps between. The first quarter of the readings is
-        not used.
-    by_rows
-        Ask the partners of one site in turn.
-    rng
-        State of the random numbers.
-
-    Returns
-    -------
-    spread : float
-        Standard deviation, eV.
-    asked : int
-    """
-    number, n_steps = readings
-    energies, asked = np.zeros(number), 0
-    still = Cooling(temperature, temperature, 0.0, 1.0)
-    for reading in range(number):
-        if by_rows:
-            asked += anneal_rows(model, rules, still, best, n_steps, rng)
-        else:
-            asked += anneal(model, rules, still, best, n_steps, rng)
-        energies[reading] = model[1].energy[0]
-    return energies[number // 4 :].std(), asked
 
 
 class Log(NamedTuple):

@@ -1,1 +1,0 @@
-"""Walks through the labelings of one composition of one supercell: plain, guided, by the clock."""

@@ -1,0 +1,175 @@
+"""Which method for which cell: the one page that decides how a search goes about its work.
+
+Small cells are enumerated with all energies, which proves what is lowest. Where energies are dear
+or counted, labelings that can still be listed are screened: surrogates rank them, and only the
+promising ones are paid for. Everything larger is annealed composition by composition, guided by
+surrogates where that pays; atom addition and small cells that tile give annealings their starts.
+
+What decides is the exact number of labelings, the limit, and the cost of an energy. It is measured
+only where it matters: where the limit is a time, whose result depends on the machine anyhow, and
+under models without compiled walks, whose energies are dear beyond doubt or cheap beyond doubt. So
+the same search gives the same result whatever else the machine does.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latticesearch.parallel import on_root
+from latticesearch.search.partial import random_labeling
+from latticesearch.search.types import Budget
+from latticesearch.search.walk import SAMPLES, Walk
+
+if TYPE_CHECKING:
+    from latticesearch.search.blocks import Block
+    from latticesearch.search.types import Problem, Task
+
+METHODS = ("auto", "enumerate", "screening", "addition", "annealing")
+
+ENUMERABLE = 10**7
+"""Labelings that are enumerated without a limit: some seconds under a compiled potential, and
+less than annealing takes that visits all of their compositions."""
+
+ENUMERATION_SHARE = 0.2
+"""Part of a limit that enumeration may take. Measured on the hulls of binaries to 12, ternaries to
+9 and quaternaries to 8 sites: a third leaves too little for what is not enumerated."""
+
+DEAR = 5e-4
+"""Seconds per energy from which screening costs less than it saves: its fits and predictions take
+1 to 34 s where enumeration takes 0.1 to 0.6 s at a microsecond per energy."""
+
+TAUGHT = 3000
+"""Enumerated labelings that surrogates learn before they rank others."""
+
+LISTED = 300_000
+"""Labelings that surrogates rank one by one; their rows take a gigabyte."""
+
+GUIDED_FROM = 1.5e-6
+"""Seconds per swap from which a guide pays where time is the limit: a guided swap costs as much
+besides the model."""
+
+PER_SITE = 100
+"""Guided energies per site of a cell without a limit; at 5000 energies guided walks end where plain
+ones do with ten times as many, which a model has that is worth no guide."""
+
+UNGUIDED = 10
+"""How many times as many these are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Which blocks are searched how.
+
+    Attributes
+    ----------
+    enumerated, screened, walked : list of Block
+        Walks go through `walked` by annealing or, where `method` says so, by atom addition.
+    method : str
+    is_guided : bool
+        Surrogates guide the annealings.
+    """
+
+    enumerated: list[Block]
+    screened: list[Block]
+    walked: list[Block]
+    method: str
+    is_guided: bool
+
+    def default_energies(self, task: Task) -> int:
+        """Return the energies for a task when there is no limit."""
+        return PER_SITE * max(task.n_open, 1) * (1 if self.is_guided else UNGUIDED)
+
+
+def make_plan(problem: Problem, blocks: list[Block], budget: Budget, method: str) -> Plan:
+    """Decide how each block is searched.
+
+    Parameters
+    ----------
+    problem
+        What is searched.
+    blocks
+        Supercells by size, smallest first, each with a composition at least.
+    budget
+        The limit.
+    method
+        One of `METHODS`; all but "auto" leave nothing to decide.
+    """
+    plan: dict[str, list[Block]] = {"enumerate": [], "screening": [], "walk": []}
+    is_counted, is_timed = math.isfinite(budget.limit), math.isfinite(budget.deadline)
+    cost = seconds_per_energy(problem, blocks, is_timed=is_timed)
+    limit: float = TAUGHT if cost > DEAR or method == "screening" else ENUMERABLE
+    if is_counted:
+        limit = ENUMERATION_SHARE * budget.limit
+    elif is_timed:
+        seconds = max(budget.deadline - time.monotonic(), 0.0) * problem.comm.size
+        limit = min(limit, problem.comm.bcast(ENUMERATION_SHARE * seconds / max(cost, 1e-9)))
+    is_listed = is_counted or cost > DEAR or method == "screening"
+    totals = {"enumerate": 0.0, "screening": 0.0}
+    for block in blocks:
+        n = block.n_labelings(problem.composition)
+        if method == "enumerate":
+            kind = "enumerate"
+        elif method in ("addition", "annealing"):
+            kind = "walk"
+        elif totals["enumerate"] + n <= limit:
+            kind = "enumerate"
+        elif is_listed and totals["screening"] + n <= LISTED:
+            kind = "screening"
+        else:
+            kind = "walk"
+        plan[kind].append(block)
+        totals[kind] = totals.get(kind, 0.0) + n
+    is_guided = _pays_to_guide(problem, plan["walk"], is_counted=is_counted, is_timed=is_timed)
+    return Plan(plan["enumerate"], plan["screening"], plan["walk"], method, is_guided)
+
+
+def seconds_per_energy(problem: Problem, blocks: list[Block], *, is_timed: bool) -> float:
+    """Return what one of many energies of the largest cell costs, s; 0 where it need not be known.
+
+    The same on all ranks.
+    """
+    evaluator = problem.evaluator(blocks[-1].supercells[0])
+    if evaluator.is_compiled and not is_timed:
+        return 0.0
+
+    def measure() -> float:
+        rng = np.random.default_rng(0)
+        cell, counts = evaluator.supercell, blocks[-1].counts[0]
+        rows = np.array([random_labeling(cell.allowed, counts, rng) for _ in range(8)])
+        return _seconds(lambda: evaluator.energies(rows)) / len(rows)
+
+    return on_root(problem.comm, measure)
+
+
+def _pays_to_guide(
+    problem: Problem, blocks: list[Block], *, is_counted: bool, is_timed: bool
+) -> bool:
+    """Tell whether swaps are worth a guide: counted, not compiled, or too slow for the time."""
+    if not blocks or is_counted:
+        return is_counted
+    evaluator = problem.evaluator(blocks[0].supercells[0])
+    if not is_timed:
+        return not evaluator.is_compiled
+
+    def measure() -> bool:
+        rng = np.random.default_rng(0)
+        start = random_labeling(evaluator.supercell.allowed, blocks[0].counts[-1], rng)
+        walk = Walk(evaluator, start, Budget(), rng.integers(2**63, size=1, dtype=np.uint64))
+        n = SAMPLES if evaluator.is_compiled else 1
+        return _seconds(lambda: walk.sample(n)) / n > GUIDED_FROM
+
+    return on_root(problem.comm, measure)
+
+
+def _seconds(function: object) -> float:
+    """Return the time of a second call, s: the first loads what is compiled."""
+    assert callable(function)
+    function()
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began

@@ -1,0 +1,188 @@
+"""Waves of walks: a first look at every composition of every cell, then where it pays."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latticesearch.errors import InputError
+from latticesearch.hull import Hull
+from latticesearch.lattice import Labelings
+from latticesearch.search.addition import search_by_addition
+from latticesearch.search.annealing import anneal
+from latticesearch.search.blocks import in_random_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy.typing as npt
+
+    from latticesearch.search.guides import Guides
+    from latticesearch.search.policy import Plan
+    from latticesearch.search.pool import CandidatePool
+    from latticesearch.search.types import Budget, Problem, SearchResult, Task
+
+FIRST_LOOK = 0.5
+"""Part of a limit for a first look at many compositions and supercells; the rest goes to those
+that turned out near the hull."""
+
+CLOSE = 0.25
+"""Part of the tasks looked at that is searched once more."""
+
+LEAST_LOOK = 0.2
+"""Energies of a first look at least, in units of those without a limit: with fewer the look says
+little, so fewer tasks are looked at."""
+
+
+@dataclass(eq=False)
+class Waves:
+    """The walks of a search.
+
+    Attributes
+    ----------
+    problem : Problem
+    plan : Plan
+    guides : Guides or None
+        What annealings begin with; each learns on its own, so that none waits for another.
+    budget : Budget
+        Of the whole search.
+    pool : CandidatePool
+        What is known.
+    """
+
+    problem: Problem
+    plan: Plan
+    guides: Guides | None
+    budget: Budget
+    pool: CandidatePool
+
+    def run(self, tasks: list[Task]) -> CandidatePool:
+        """Search tasks until the limit, or once where there is none; return the pool."""
+        if math.isfinite(self.budget.limit):
+            self._run_counted(tasks)
+        elif math.isfinite(self.budget.deadline):
+            self._run_timed(tasks)
+        else:
+            self._wave(tasks, [self.plan.default_energies(task) for task in tasks], 0)
+        return self.pool
+
+    def _run_counted(self, tasks: list[Task]) -> None:
+        """Look at all tasks with a part of the energies, then at the close ones with the rest."""
+        tasks, energies = self._first_look(tasks)
+        if not tasks:
+            return
+        close = self._wave(tasks, energies, 0)
+        left = min(self.problem.comm.allgather(self.budget.left))
+        if len(tasks) > 1 and close and (share := int(left) // len(close)) >= 1:
+            self._wave(close, [share] * len(close), 1)
+
+    def _first_look(self, tasks: list[Task]) -> tuple[list[Task], list[int]]:
+        """Return the tasks that are searched first, with the energies each may ask for."""
+        left = int(min(self.problem.comm.allgather(self.budget.left)))
+        if left < 1 or len(tasks) == 1:
+            return (tasks, [left]) if left >= 1 else ([], [])
+        full = {task: self.plan.default_energies(task) for task in tasks}
+        share = FIRST_LOOK * left / sum(full.values())
+        if share < LEAST_LOOK:
+            tasks, share = in_random_order(tasks, self.problem.seed), LEAST_LOOK
+        energies = np.array([max(int(share * full[task]), 1) for task in tasks])
+        n = int(np.searchsorted(np.cumsum(energies), FIRST_LOOK * left, side="right"))
+        n = max(n, 1)
+        return tasks[:n], np.minimum(energies[:n], left).tolist()
+
+    def _run_timed(self, tasks: list[Task]) -> None:
+        """Search in rounds that grow, of tasks ever closer to the hull, until the deadline."""
+        ranks, growth, number = self.problem.comm.size, 1, 0
+        tasks = in_random_order(tasks, self.problem.seed)
+        rate = 0.0
+        while (left := self._seconds_left()) > 0.0:
+            # Where there are fewer tasks than ranks, several search one with other random numbers.
+            copies = -(-ranks // len(tasks))
+            energies = growth * np.array([self.plan.default_energies(task) for task in tasks])
+            if rate and copies * energies.sum() > left * rate / 2:
+                # No time for a longer round after this one: it gets all that is left.
+                energies = energies * left * rate / (copies * energies.sum())
+            began, used = time.monotonic(), self.budget.used
+            end = began + (left if len(tasks) == 1 else FIRST_LOOK * left)
+            tasks = self._wave(tasks, np.maximum(energies, 1).tolist(), number, end, copies)
+            rate = (self.budget.used - used) / max(time.monotonic() - began, 1e-9)
+            rate = self.problem.comm.bcast(rate)
+            growth, number = 2 * growth, number + 1
+
+    def _seconds_left(self) -> float:
+        """Return the time left, s, the same on all ranks."""
+        return min(self.problem.comm.allgather(self.budget.deadline - time.monotonic()))
+
+    def _wave(
+        self,
+        tasks: list[Task],
+        energies: list[int],
+        number: int,
+        end: float = math.inf,
+        copies: int = 1,
+    ) -> list[Task]:
+        """Search each task with so many energies; return those close to the hull.
+
+        Nothing begins after `end`, s, but the first task of a rank.
+        """
+        everything = [(task, n) for task, n in zip(tasks, energies, strict=True)] * copies
+        done = 0
+
+        def work(i: int) -> SearchResult | None:
+            nonlocal done
+            if done and time.monotonic() > end:
+                return None
+            done += 1
+            task, n = everything[i]
+            return self._search(task, n, (number, i // len(tasks)))
+
+        results = self.problem.deal_out(len(everything), work)
+        found = [(t, r) for (t, _), r in zip(everything, results, strict=True) if r is not None]
+        for task, result in found:
+            self.budget.used += result.evaluations
+            if self.guides is not None:
+                batch = Labelings(task.cell, result.labels)
+                self.guides.learn_energies(batch, result.energies)
+        self.pool = self.pool.with_results(found, self.source, self.problem.keep)
+        return self._close(found)
+
+    @property
+    def source(self) -> str:
+        """What candidates are said to come from."""
+        if self.plan.method == "addition":
+            return "greedy"
+        return "annealing" if self.guides is None else "guided"
+
+    def _search(self, task: Task, n: int, seeds: tuple[int, int]) -> SearchResult:
+        """Search one task with so many energies."""
+        budget, rng = self.budget.part(n), task.rng(self.problem.seed, *seeds)
+        if self.plan.method == "addition":
+            evaluator = self.problem.evaluator(task.cell)
+            return search_by_addition(evaluator, task.counts, budget=budget, rng=rng)
+        guides = None if self.guides is None else self.guides.copy()
+        return anneal(task, self.problem.evaluator, budget=budget, rng=rng, guides=guides)
+
+    def _close(self, found: Iterable[tuple[Task, SearchResult]]) -> list[Task]:
+        """Return the tasks whose best is nearest to the hull of the pool."""
+        lowest: dict[Task, float] = {}
+        for task, result in found:
+            lowest[task] = min(float(result.energies[0]), lowest.get(task, math.inf))
+        tasks = list(lowest)
+        heights = self._heights(tasks, np.array([lowest[task] for task in tasks]))
+        order = np.argsort(np.round(heights, 9), kind="stable")
+        return [tasks[i] for i in order[: max(1, math.ceil(CLOSE * len(order)))]]
+
+    def _heights(
+        self, tasks: list[Task], energies: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Return energies, (n,) eV per site, above the hull of the pool; 0 where it has none."""
+        x = np.array([task.counts / task.counts.sum() for task in tasks])
+        known_x, known_e = self.pool.per_site
+        try:
+            return np.asarray(Hull(known_x, known_e).energy_above_hull(x, energies))
+        except InputError:  # no end members within the limits of composition
+            return np.zeros(len(tasks))
