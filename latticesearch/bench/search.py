@@ -14,7 +14,8 @@ from latticesearch.hull import Hull
 from latticesearch.lattice import Supercell
 from latticesearch.search import Budget, CandidatePool, Problem, search
 from latticesearch.search.annealing import anneal_plainly
-from latticesearch.search.blocks import blocks_of_sizes
+from latticesearch.search.blocks import blocks_of_cells, blocks_of_sizes
+from latticesearch.search.driver import carry_out
 from latticesearch.search.enumerate import enumerate_all
 from latticesearch.search.partial import random_labeling
 
@@ -132,15 +133,20 @@ class Contest:
 
     def search(self, budget: int, seed: int) -> tuple[float, float]:
         """Return the best energy, eV per site, and the CPU seconds of the search."""
-        return self._timed(lambda: self._run(budget, seed))
+        return self._timed(lambda: self._run(Budget(budget), seed))
 
     def anneal(self, budget: int, seed: int) -> tuple[float, float]:
         """Return the same of one annealing."""
         return self._timed(lambda: self._anneal(budget, seed))
 
     def search_for(self, seconds: float, seed: int) -> tuple[float, float]:
-        """Return the same of a search for a time, s."""
-        return self._timed(lambda: self._run(None, seed, seconds=seconds))
+        """Return the same of a search for a time, CPU s."""
+
+        def run() -> float:
+            deadline = time.process_time() + seconds
+            return self._run(Budget(deadline=deadline, clock=time.process_time), seed)
+
+        return self._timed(run)
 
     def steps_per_second(self, seconds: float) -> float:
         """Return the pace of annealings that take a time, CPU s; longer ones reject more."""
@@ -163,18 +169,11 @@ class Contest:
         counts: npt.NDArray[np.int64] = np.rint(fractions * self.cell.n_sites).astype(np.int64)
         return counts
 
-    def _run(self, budget: int | None, seed: int, **how: Any) -> float:
-        pool = search(
-            self.case.model,
-            self.case.parent,
-            supercells=[self.cell],
-            composition=self.composition,
-            method="annealing",
-            budget=budget,
-            seed=seed,
-            **how,
-        )
-        assert budget is None or pool.evaluations <= budget
+    def _run(self, budget: Budget, seed: int) -> float:
+        problem = Problem(self.case.model, self.case.parent, self.composition, seed=seed)
+        blocks = blocks_of_cells(self.case.parent, [self.cell], self.composition)
+        pool, _ = carry_out(problem, blocks, budget, "annealing")
+        assert pool.evaluations <= budget.limit
         return float(pool.energies.min())
 
     @staticmethod
@@ -227,9 +226,8 @@ def equal_time(
     """Compare the search with one annealing at equal time.
 
     The time is what an annealing with so many energies takes, but `least` at least, s, in which
-    both make as many as they can. The search has it as its budget of wall time. The length of the
-    annealing is calibrated to take the CPU time that this search has got, so that other work on
-    the machine favours neither.
+    both make as many as they can. Both are given CPU time, so that other work on the machine
+    favours neither.
 
     Returns
     -------

@@ -74,7 +74,9 @@ def add_atoms(
     energies = np.zeros(1)
     while np.any(beam == UNDECIDED):
         is_open = np.any(beam == UNDECIDED, axis=1)
-        fresh = distinct(children(beam[is_open], counts, allowed), permutations)
+        fresh = children(beam[is_open], counts, allowed)
+        # One partial cell has few children that are equivalent, once the first atoms are placed.
+        fresh = distinct(fresh, permutations) if beam_width > 1 else fresh[first_of_each(fresh)]
         levels = int(np.count_nonzero(beam == UNDECIDED, axis=1).max())
         fresh = _affordable(fresh, evaluator.mean_field_cost, levels, budget, rng)
         if len(fresh) == 0:

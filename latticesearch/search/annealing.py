@@ -62,6 +62,12 @@ SMALL = 20
 """Energies per site of a small cell at each visit: one of eight sites is solved by so many."""
 
 
+BETWEEN = 100
+"""Unguided swaps per site between two looks at the clock: some milliseconds."""
+
+MEASURABLE = 1e-4
+"""Seconds below which a reading of the clock says nothing of a pace."""
+
 LABELINGS = 3
 """Energies of labelings that a visit to a small cell asks for besides swaps."""
 
@@ -196,8 +202,10 @@ class Annealing:
         """Spend what is left of the budget; return what the parts found."""
         budget = self.walk.budget
         self._long_walk(int(LONG * budget.left))
-        n = max(int(budget.left) // FITS, 3 * SHORTEST)
-        self._add_atoms(n)
+        least = 3 * SHORTEST if self.guides is not None else BETWEEN * self.task.n_open
+        n = max(int(budget.left) // FITS, least)
+        if self.guides is not None or budget.deadline == math.inf:
+            self._add_atoms(n)  # mean fields take the time of many cheap swaps
         tilings = self._tilings()
         for number in range(2 * FITS):
             if budget.left <= LABELINGS:
@@ -212,7 +220,8 @@ class Annealing:
         """Cool from where the walk stands with `n` energies."""
         best = self.walk.here()
         if self.guides is None:
-            self._cool(self.walk, (FIRST, LAST), n, best)
+            seconds = LONG * self.walk.budget.seconds_left
+            self._cool(self.walk, (FIRST, LAST), n, best, seconds)
         else:
             self._cool_with_the_best_guide(self.guides, n, best)
         self.found.append(best)
@@ -240,13 +249,28 @@ class Annealing:
                 errors = log.teach(guides, models, wide=True)
 
     def _cool(
-        self, walk: Walk, temperatures: tuple[float, float], n: int, best: kernels.Best
+        self,
+        walk: Walk,
+        temperatures: tuple[float, float],
+        n: int,
+        best: kernels.Best,
+        seconds: float = math.inf,
     ) -> None:
-        """Cool without a guide, in pieces, so that a deadline is seen."""
-        pieces = max(1, min(FITS, n // SHORTEST))
-        left = n
+        """Cool without a guide, with so many energies or for so long, s, whichever ends first.
+
+        It is the pace met so far that says what there is still time for: a walk that is stopped
+        while it is hot has found nothing.
+        """
+        pieces, budget = 1, walk.budget
+        if budget.deadline < math.inf:
+            pieces = max(1, min(FITS, n // (BETWEEN * len(walk.rules.sites))))
+        began, left, in_time = budget.clock(), float(n), math.inf
         for piece in range(pieces):
-            asked = int(min(left // (pieces - piece), walk.budget.left))
+            if piece:
+                spent = budget.clock() - began
+                rate = (n - left) / max(spent, MEASURABLE)
+                in_time = rate * min(seconds - spent, budget.seconds_left)
+            asked = int(min(left, in_time, budget.left) / (pieces - piece))
             if asked < 1:
                 break
             left -= walk.cool(self._cooling(temperatures, piece, pieces), asked, best)

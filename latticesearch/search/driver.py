@@ -149,16 +149,20 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
         blocks = blocks_of_sizes(parent, min_sites, max_sites, composition)
     else:
         blocks = blocks_of_cells(parent, supercells, composition)
-    pool, plan = _search(problem, _possible(problem, blocks), limit, method, shapes)
+    pool, plan = carry_out(problem, _possible(problem, blocks), limit, method, shapes)
     if certify is None:
         return pool
     return certify_vertices(problem, pool, plan.screened + plan.walked, certify)
 
 
-def _search(
-    problem: Problem, blocks: list[Block], budget: Budget, method: str, shapes: int | None
+def carry_out(
+    problem: Problem,
+    blocks: list[Block],
+    budget: Budget,
+    method: str = "auto",
+    shapes: int | None = None,
 ) -> tuple[CandidatePool, Plan]:
-    """Carry out a plan; return what was found, and the plan."""
+    """Make a plan and carry it out; return what was found, and the plan."""
     with collective_errors(problem.comm):
         plan = make_plan(problem, blocks, budget, method)
         pool = enumerate_all(problem, plan.enumerated)

@@ -26,6 +26,8 @@ from latticesearch.search.types import Budget
 from latticesearch.search.walk import SAMPLES, Walk
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from latticesearch.search.blocks import Block
     from latticesearch.search.types import Problem, Task
 
@@ -49,9 +51,9 @@ TAUGHT = 3000
 LISTED = 300_000
 """Labelings that surrogates rank one by one; their rows take a gigabyte."""
 
-GUIDED_FROM = 1.5e-6
-"""Seconds per swap from which a guide pays where time is the limit: a guided swap costs as much
-besides the model."""
+GUIDED_FROM = 20e-6
+"""Seconds per swap from which a guide pays where time is the limit: a guided swap takes 20 to 40
+microseconds besides the model, for fits, and saves more than nine of ten swaps."""
 
 PER_SITE = 100
 """Guided energies per site of a cell without a limit; at 5000 energies guided walks end where plain
@@ -72,6 +74,8 @@ class Plan:
     method : str
     is_guided : bool
         Surrogates guide the annealings.
+    seconds_per_swap : float
+        Of the smallest cell of `walked`, where time is the limit; else 0.
     """
 
     enumerated: list[Block]
@@ -79,6 +83,7 @@ class Plan:
     walked: list[Block]
     method: str
     is_guided: bool
+    seconds_per_swap: float = 0.0
 
     def default_energies(self, task: Task) -> int:
         """Return the energies for a task when there is no limit."""
@@ -106,7 +111,7 @@ def make_plan(problem: Problem, blocks: list[Block], budget: Budget, method: str
     if is_counted:
         limit = ENUMERATION_SHARE * budget.limit
     elif is_timed:
-        seconds = max(budget.deadline - time.monotonic(), 0.0) * problem.comm.size
+        seconds = max(budget.seconds_left, 0.0) * problem.comm.size
         limit = min(limit, problem.comm.bcast(ENUMERATION_SHARE * seconds / max(cost, 1e-9)))
     is_listed = is_counted or cost > DEAR or method == "screening"
     totals = {"enumerate": 0.0, "screening": 0.0}
@@ -124,8 +129,11 @@ def make_plan(problem: Problem, blocks: list[Block], budget: Budget, method: str
             kind = "walk"
         plan[kind].append(block)
         totals[kind] = totals.get(kind, 0.0) + n
-    is_guided = _pays_to_guide(problem, plan["walk"], is_counted=is_counted, is_timed=is_timed)
-    return Plan(plan["enumerate"], plan["screening"], plan["walk"], method, is_guided)
+    swap = _seconds_per_swap(problem, plan["walk"]) if plan["walk"] and is_timed else 0.0
+    is_guided = is_counted or swap > GUIDED_FROM
+    if plan["walk"] and not (is_counted or is_timed):
+        is_guided = not problem.evaluator(plan["walk"][0].supercells[0]).is_compiled
+    return Plan(plan["enumerate"], plan["screening"], plan["walk"], method, is_guided, swap)
 
 
 def seconds_per_energy(problem: Problem, blocks: list[Block], *, is_timed: bool) -> float:
@@ -146,30 +154,23 @@ def seconds_per_energy(problem: Problem, blocks: list[Block], *, is_timed: bool)
     return on_root(problem.comm, measure)
 
 
-def _pays_to_guide(
-    problem: Problem, blocks: list[Block], *, is_counted: bool, is_timed: bool
-) -> bool:
-    """Tell whether swaps are worth a guide: counted, not compiled, or too slow for the time."""
-    if not blocks or is_counted:
-        return is_counted
+def _seconds_per_swap(problem: Problem, blocks: list[Block]) -> float:
+    """Return what a swap of the smallest cell costs, s, the same on all ranks."""
     evaluator = problem.evaluator(blocks[0].supercells[0])
-    if not is_timed:
-        return not evaluator.is_compiled
 
-    def measure() -> bool:
+    def measure() -> float:
         rng = np.random.default_rng(0)
         start = random_labeling(evaluator.supercell.allowed, blocks[0].counts[-1], rng)
         walk = Walk(evaluator, start, Budget(), rng.integers(2**63, size=1, dtype=np.uint64))
         n = SAMPLES if evaluator.is_compiled else 1
-        return _seconds(lambda: walk.sample(n)) / n > GUIDED_FROM
+        return _seconds(lambda: walk.sample(n)) / n
 
     return on_root(problem.comm, measure)
 
 
-def _seconds(function: object) -> float:
+def _seconds(function: Callable[[], object]) -> float:
     """Return the time of a second call, s: the first loads what is compiled."""
-    assert callable(function)
     function()
-    began = time.perf_counter()
+    began = time.process_time()
     function()
-    return time.perf_counter() - began
+    return max(time.process_time() - began, 1e-9)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -98,24 +97,24 @@ class Waves:
         """Search in rounds that grow, of tasks ever closer to the hull, until the deadline."""
         ranks, growth, number = self.problem.comm.size, 1, 0
         tasks = in_random_order(tasks, self.problem.seed)
-        rate = 0.0
+        rate = ranks / self.plan.seconds_per_swap
         while (left := self._seconds_left()) > 0.0:
             # Where there are fewer tasks than ranks, several search one with other random numbers.
             copies = -(-ranks // len(tasks))
             energies = growth * np.array([self.plan.default_energies(task) for task in tasks])
-            if rate and copies * energies.sum() > left * rate / 2:
+            if copies * energies.sum() > left * rate / 2:
                 # No time for a longer round after this one: it gets all that is left.
                 energies = energies * left * rate / (copies * energies.sum())
-            began, used = time.monotonic(), self.budget.used
+            began, used = self.budget.clock(), self.budget.used
             end = began + (left if len(tasks) == 1 else FIRST_LOOK * left)
             tasks = self._wave(tasks, np.maximum(energies, 1).tolist(), number, end, copies)
-            rate = (self.budget.used - used) / max(time.monotonic() - began, 1e-9)
+            rate = (self.budget.used - used) / max(self.budget.clock() - began, 1e-9)
             rate = self.problem.comm.bcast(rate)
             growth, number = 2 * growth, number + 1
 
     def _seconds_left(self) -> float:
         """Return the time left, s, the same on all ranks."""
-        return min(self.problem.comm.allgather(self.budget.deadline - time.monotonic()))
+        return min(self.problem.comm.allgather(self.budget.seconds_left))
 
     def _wave(
         self,
@@ -134,7 +133,7 @@ class Waves:
 
         def work(i: int) -> SearchResult | None:
             nonlocal done
-            if done and time.monotonic() > end:
+            if done and self.budget.clock() > end:
                 return None
             done += 1
             task, n = everything[i]
