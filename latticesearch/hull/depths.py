@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.hull.compositions import COMPOSITION_TOLERANCE, lowest_per_composition
 from latticesearch.hull.envelope import Envelope
 from latticesearch.hull.facets import lower_facets
+from latticesearch.hull.points import COMPOSITION_TOLERANCE, lowest_per_composition
 
 if TYPE_CHECKING:
     import numpy.typing as npt

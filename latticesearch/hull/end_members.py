@@ -9,7 +9,7 @@ from scipy.optimize import nnls
 from scipy.spatial import ConvexHull
 
 from latticesearch.errors import InputError
-from latticesearch.hull.compositions import SUM_TOLERANCE, as_compositions
+from latticesearch.hull.points import SUM_TOLERANCE, as_compositions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from latticesearch.hull.compositions import COMPOSITION_TOLERANCE
 from latticesearch.hull.facets import ENERGY_TOLERANCE, with_one
+from latticesearch.hull.points import COMPOSITION_TOLERANCE
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.hull.compositions import (
+from latticesearch.hull.depths import depths_below_others, depths_below_vertices
+from latticesearch.hull.end_members import end_member_points
+from latticesearch.hull.points import (
     as_compositions,
     energies_like,
     lowest_per_composition,
     validated,
 )
-from latticesearch.hull.depths import depths_below_others, depths_below_vertices
-from latticesearch.hull.end_members import end_member_points
 from latticesearch.hull.region import Frame, Region
 from latticesearch.hull.surface import Surface
 

@@ -10,7 +10,7 @@ from scipy.linalg import qr
 from scipy.spatial import ConvexHull, QhullError
 
 from latticesearch.errors import InputError
-from latticesearch.hull.compositions import SUM_TOLERANCE
+from latticesearch.hull.points import SUM_TOLERANCE
 
 if TYPE_CHECKING:
     import numpy.typing as npt

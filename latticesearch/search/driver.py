@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from latticesearch.enumeration import superlattices
-from latticesearch.enumeration.composition import require_possible
+from latticesearch.enumeration.restrictions import require_possible
 from latticesearch.errors import InputError
 from latticesearch.lattice import Supercell
 from latticesearch.parallel import SerialComm, collective_errors

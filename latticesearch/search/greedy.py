@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.lattice._kernels import smallest_images
+from latticesearch.lattice import smallest_images
 from latticesearch.search.partial import (
     UNDECIDED,
     children,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from latticesearch.lattice._kernels import smallest_images
+from latticesearch.lattice import smallest_images
 
 if TYPE_CHECKING:
     import numpy.typing as npt
