@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from latticesearch.potential.mtp.model import MtpPotential
+    from latticesearch.potential.mtp.coefficients import MtpCoefficients
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class MtpCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         "stress",
     ]
 
-    def __init__(self, potential: MtpPotential, **kwargs: Any) -> None:
+    def __init__(self, potential: MtpCoefficients, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.potential = potential
         self._warned = False

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from ase import Atoms
 
-    from latticesearch.potential.mtp.model import MtpPotential
+    from latticesearch.potential.mtp.coefficients import MtpCoefficients
 
     Floats = npt.NDArray[np.float64]
 
@@ -42,7 +42,7 @@ class DesignRows(NamedTuple):
 
 
 def design_rows(
-    potential: MtpPotential, structure: Atoms | OffLatticeStructure
+    potential: MtpCoefficients, structure: Atoms | OffLatticeStructure
 ) -> tuple[DesignRows, DesignRows]:
     """Return the derivatives of energy, forces and stress by all coefficients.
 
@@ -100,7 +100,7 @@ class _PairTerms(NamedTuple):
     angular_slopes: Floats
 
     @classmethod
-    def of(cls, potential: MtpPotential, structure: OffLatticeStructure) -> _PairTerms:
+    def of(cls, potential: MtpCoefficients, structure: OffLatticeStructure) -> _PairTerms:
         """Return the terms of all pairs of `structure`."""
         mu = potential.alpha_index_basic[:, 0]
         radial = structure.pairs(potential)
@@ -143,7 +143,7 @@ class _SiteMoments(NamedTuple):
     hessian: Floats
 
     @classmethod
-    def of(cls, potential: MtpPotential, basic: Floats) -> _SiteMoments:
+    def of(cls, potential: MtpCoefficients, basic: Floats) -> _SiteMoments:
         """Return the derivatives at the basic moments `basic`, (n_basic,)."""
         times, mapping = potential.alpha_index_times, potential.alpha_moment_mapping
         n_basic, n_moments = len(basic), potential.n_moments
@@ -159,7 +159,7 @@ class _SiteMoments(NamedTuple):
 
 
 def _radial_terms(
-    potential: MtpPotential,
+    potential: MtpCoefficients,
     structure: OffLatticeStructure,
     pairs: _PairTerms,
     adjoint: Floats,

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.hull import Hull
+from latticesearch.potential.training_set import rms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
-    from latticesearch.potential.mtp.model import MtpPotential
-    from latticesearch.potential.mtp.training.training_set import Regularisation, TrainingSet
+    from latticesearch.potential.mtp.coefficients import MtpCoefficients
+    from latticesearch.potential.mtp.training.regularisation import Regularisation
+    from latticesearch.potential.training_set import Energies
 
     Floats = npt.NDArray[np.float64]
 
@@ -157,7 +158,7 @@ class Outcome(NamedTuple):
         As in `FitReport`.
     """
 
-    form: MtpPotential
+    form: MtpCoefficients
     seen_pairs: npt.NDArray[np.bool_]
     spread: float
     n_rows: int
@@ -167,49 +168,6 @@ class Outcome(NamedTuple):
     effective_parameters: float
     undetermined: int
     iterations: int
-
-
-class Energies(NamedTuple):
-    """What the configurations of a training set are, labelings first, then structures.
-
-    ``fractions``, (n, n_species), counts vacancies as a species; ``energies``, (n,), are eV per
-    site.
-    """
-
-    training: TrainingSet
-    fractions: Floats
-    energies: Floats
-
-    @classmethod
-    def of(cls, training: TrainingSet, species: Sequence[str]) -> Energies:
-        """Collect them; `species` gives the order of the columns."""
-        fractions: list[Floats] = [np.zeros((0, len(species)))]
-        energies: list[Floats] = [np.zeros(0)]
-        for part in training.labelings:
-            parent = part.batch.supercell.parent
-            counts = {s: part.batch.counts[:, k] for k, s in enumerate(parent.species)}
-            nowhere = np.zeros(len(part.batch))
-            own: Floats = np.stack([counts.get(symbol, nowhere) for symbol in species], axis=1)
-            fractions.append(own / part.batch.supercell.n_sites)
-            energies.append(part.energies)
-        for atoms in training.structures:
-            symbols = atoms.get_chemical_symbols()
-            fractions.append(np.array([[symbols.count(s) / len(atoms) for s in species]]))
-            energies.append(np.array([atoms.calc.results["energy"] / len(atoms)]))
-        return cls(training, np.concatenate(fractions), np.concatenate(energies))
-
-    def name(self, index: int) -> str:
-        """Return what to call one of them in a message."""
-        left = index
-        for part in self.training.labelings:
-            if left < len(part.batch):
-                return f"labeling {index} ({part.batch[left].formula}, {part.batch[left].key})"
-            left -= len(part.batch)
-        return f"structure {left} ({self.training.structures[left].get_chemical_formula()})"
-
-    def heights(self) -> Floats:
-        """Return the energies above the hull, (n,), eV per site; raises without a hull."""
-        return Hull(self.fractions, self.energies).energies_above_hull
 
 
 class Errors(NamedTuple):
@@ -328,8 +286,3 @@ def _outliers(known: Energies, left_out: Floats) -> Iterator[str]:
                 f"the energy of {known.name(int(k))} is {abs(left_out[k]):.1f} meV per site "
                 f"{'below' if left_out[k] > 0 else 'above'} what the others say: check it"
             )
-
-
-def rms(errors: Floats) -> float:
-    """Return the root of the mean square."""
-    return float(np.sqrt(np.mean(errors**2)))

@@ -27,14 +27,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.parallel import Communicator
-    from latticesearch.potential.mtp.model import MtpPotential
+    from latticesearch.potential.mtp.coefficients import MtpCoefficients
     from latticesearch.potential.mtp.offlattice import OffLatticeStructure
-    from latticesearch.potential.mtp.training.training_set import (
-        LabelledBatch,
-        Regularisation,
-        TrainingSet,
-    )
+    from latticesearch.potential.mtp.training.regularisation import Regularisation
     from latticesearch.potential.mtp.training.varpro import Solution
+    from latticesearch.potential.training_set import LabelledBatch, TrainingSet
 
     Floats = npt.NDArray[np.float64]
 
@@ -211,7 +208,7 @@ class TrainingProblem:
         Which species have which as neighbours somewhere, (n_species, n_species).
     """
 
-    form: MtpPotential
+    form: MtpCoefficients
     distances: Floats
     radial: RadialCoordinates
     design: Design
@@ -224,7 +221,7 @@ class TrainingProblem:
 
     @classmethod
     def of(
-        cls, form: MtpPotential, training: TrainingSet, weights: Floats, comm: Communicator
+        cls, form: MtpCoefficients, training: TrainingSet, weights: Floats, comm: Communicator
     ) -> TrainingProblem:
         """Prepare a training set that has been checked; `weights` are (n_configurations,).
 
@@ -343,7 +340,7 @@ class TrainingProblem:
             iterations=solution.iterations,
         )
 
-    def potential(self, trial: Trial) -> MtpPotential:
+    def potential(self, trial: Trial) -> MtpCoefficients:
         """Return the potential that a solution stands for."""
         linear = trial.solution.linear * self.spread / trial.scales
         linear[: self.form.n_species] += self.references
@@ -352,7 +349,7 @@ class TrainingProblem:
         return self.form.with_parameters(np.concatenate([radial.ravel(), linear]))
 
 
-def moments_of_scalars(form: MtpPotential) -> npt.NDArray[np.float64]:
+def moments_of_scalars(form: MtpCoefficients) -> npt.NDArray[np.float64]:
     """Return how many moments each basis function is a product of, (n_scalars,)."""
     counts = np.zeros(form.n_moments)
     counts[: len(form.alpha_index_basic)] = 1.0
@@ -362,7 +359,7 @@ def moments_of_scalars(form: MtpPotential) -> npt.NDArray[np.float64]:
 
 
 def _own_labelings(
-    form: MtpPotential,
+    form: MtpCoefficients,
     radial: RadialCoordinates,
     parts: Sequence[LabelledBatch],
     comm: Communicator,
