@@ -323,34 +323,6 @@ def test_changes_by_rows_are_differences_of_sums_over_all_clusters():
     np.testing.assert_allclose(change, expected, atol=1e-11)
 
 
-@njit
-def decide_all(tables, state, order, species):
-    """Decide site after site; return the changes announced."""
-    changes = np.empty(len(order))
-    for n in range(len(order)):
-        changes[n] = walk.decide_change(tables, state, order[n], species[order[n]])
-        walk.decide(tables, state, order[n], species[order[n]])
-    return changes
-
-
-@pytest.mark.parametrize(("model", "matrix"), CASES)
-def test_deciding_all_sites_leads_to_the_energy(model, matrix):
-    cell = Supercell.from_matrix(model.basis.parent, matrix)
-    evaluator, rng = model.evaluator(cell), np.random.default_rng(2)
-    occupations = rng.random(cell.allowed.shape) * cell.allowed
-    occupations /= occupations.sum(axis=1, keepdims=True)
-    state = evaluator.partial_state(np.full(cell.n_sites, -1), occupations)
-    start = state.energy[0]
-    expected = evaluator.mean_field_energies(occupations[None])[0] * cell.n_sites
-    assert start == pytest.approx(expected, abs=1e-12)
-    labels = random_labels(cell, 1)[0]
-    changes = decide_all(evaluator.walk_tables, state, rng.permutation(cell.n_sites), labels)
-    np.testing.assert_array_equal(state.labels, labels)
-    end = evaluator.energies(labels[None])[0] * cell.n_sites
-    assert state.energy[0] == pytest.approx(end, abs=1e-11)
-    assert start + changes.sum() == pytest.approx(end, abs=1e-11)
-
-
 def test_energies_per_atom_leave_vacancies_out():
     model = CASES[4][0]
     cell = Supercell.from_matrix(ROCKSALT, [1, 1, 2])

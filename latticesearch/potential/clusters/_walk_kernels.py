@@ -1,4 +1,4 @@
-"""Changes of single sites of a labeling or of a partial cell, under a cluster expansion.
+"""Changes of single sites of a labeling under a cluster expansion.
 
 The functions that search kernels see, in `latticesearch.potential.walk`, are registered below.
 What every site would cost as every species is kept up to date, so a question is a look-up and
@@ -15,7 +15,7 @@ from numba.extending import overload
 
 from latticesearch.potential import walk
 from latticesearch.potential.clusters._blocks import BLOCK, item, load, plus_difference, store
-from latticesearch.potential.clusters._kernels import ClusterTables, field_of, mean_field_energy
+from latticesearch.potential.clusters._kernels import ClusterTables
 from latticesearch.potential.walk import INLINE, LEAN
 
 if TYPE_CHECKING:
@@ -51,27 +51,6 @@ class ClusterState(NamedTuple):
     field: npt.NDArray[np.float64]
     pending: npt.NDArray[np.int64]
     change: npt.NDArray[np.float64]
-
-
-class ClusterPartialState(NamedTuple):
-    """A labeling with undecided sites.
-
-    Parameters
-    ----------
-    labels
-        (n_sites,), -1 where undecided.
-    occupations
-        (n_sites, n_species), rows sum to one.
-    energy
-        (1,): energy of the mean field, eV.
-    field
-        As in `ClusterState`, averaged over the occupations of the other sites.
-    """
-
-    labels: npt.NDArray[np.int8]
-    occupations: npt.NDArray[np.float64]
-    energy: npt.NDArray[np.float64]
-    field: npt.NDArray[np.float64]
 
 
 @njit(**INLINE)
@@ -232,55 +211,6 @@ def _accept(tables: ClusterTables, state: ClusterState) -> None:
         begin(tables, state)
 
 
-@njit(cache=True)
-def begin_partial(tables: ClusterTables, state: ClusterPartialState) -> None:
-    """Work out a partial state; see `latticesearch.potential.walk.begin_partial`."""
-    n_sites, n_species = state.field.shape
-    state.energy[0] = 0.0
-    for i in range(n_sites):
-        for z in range(n_species):
-            state.field[i, z] = field_of(tables, state.occupations, i, z)
-    state.energy[0] = mean_field_energy(tables, state.occupations)
-
-
-@njit(cache=True)
-def _decide(tables: ClusterTables, state: ClusterPartialState, site: int, species: int) -> None:
-    step = -state.occupations[site]
-    step[species] += 1.0
-    state.energy[0] += (step * state.field[site]).sum()
-    _move_averages(tables, state, site, step)
-    state.occupations[site] = 0.0
-    state.occupations[site, species] = 1.0
-    state.labels[site] = species
-
-
-@njit(cache=True)
-def _move_averages(
-    tables: ClusterTables,
-    state: ClusterPartialState,
-    site: int,
-    step: npt.NDArray[np.float64],
-) -> None:
-    """Bring the fields of all other sites up to date with a step of one site's occupations."""
-    n_sites, n_species = state.field.shape
-    for r in range(tables.neighbours.shape[1]):
-        j = tables.neighbours[site, r]
-        if j < 0:
-            break
-        part = tables.pairs[tables.class_of[site, j]]
-        for mine in range(n_species):
-            for z in range(n_species):
-                state.field[j, z] += step[mine] * part[mine, z]
-    for t in range(tables.start[site * n_sites], tables.start[(site + 1) * n_sites]):
-        j, k = tables.second[t], tables.third[t]
-        table = tables.triplets[tables.oriented[t]]
-        for mine in range(n_species):
-            for z in range(n_species):
-                for other in range(n_species):
-                    weight = step[mine] * state.occupations[k, other]
-                    state.field[j, z] += weight * table[mine, z, other]
-
-
 @njit(**INLINE)
 def _flip_change(tables: ClusterTables, state: ClusterState, site: int, species: int) -> float:
     state.pending[0], state.pending[1], state.pending[2] = site, species, -1
@@ -297,14 +227,6 @@ def _swap_change(tables: ClusterTables, state: ClusterState, one: int, other: in
     flips += state.field[other, a] - state.field[other, b]
     state.change[0] = flips + _common(tables, state.labels, one, other)
     return float(state.change[0])
-
-
-@njit(cache=True)
-def _decide_change(state: ClusterPartialState, site: int, species: int) -> float:
-    energy = state.field[site, species]
-    for z in range(state.field.shape[1]):
-        energy -= state.occupations[site, z] * state.field[site, z]
-    return float(energy)
 
 
 @njit(cache=True)
@@ -342,14 +264,6 @@ def _overload_accept(tables: Any, state: Any) -> Callable[..., Any] | None:
     return carry_out if _is_ours(tables) else None
 
 
-@overload(walk.begin_partial)
-def _overload_begin_partial(tables: Any, state: Any) -> Callable[..., Any] | None:
-    def carry_out(tables: Any, state: Any) -> Any:
-        begin_partial(tables, state)
-
-    return carry_out if _is_ours(tables) else None
-
-
 @overload(walk.flip_change, jit_options=INLINE)
 def _overload_flip(tables: Any, state: Any, site: Any, species: Any) -> Callable[..., Any] | None:
     def ask(tables: Any, state: Any, site: Any, species: Any) -> Any:
@@ -364,24 +278,6 @@ def _overload_swap(tables: Any, state: Any, one: Any, other: Any) -> Callable[..
         return _swap_change(tables, state, one, other)
 
     return ask if _is_ours(tables) else None
-
-
-@overload(walk.decide_change)
-def _overload_decide_change(
-    tables: Any, state: Any, site: Any, species: Any
-) -> Callable[..., Any] | None:
-    def ask(tables: Any, state: Any, site: Any, species: Any) -> Any:
-        return _decide_change(state, site, species)
-
-    return ask if _is_ours(tables) else None
-
-
-@overload(walk.decide)
-def _overload_decide(tables: Any, state: Any, site: Any, species: Any) -> Callable[..., Any] | None:
-    def carry_out(tables: Any, state: Any, site: Any, species: Any) -> Any:
-        _decide(tables, state, site, species)
-
-    return carry_out if _is_ours(tables) else None
 
 
 @overload(walk.swap_row, jit_options=INLINE)

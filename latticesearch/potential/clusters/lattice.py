@@ -88,25 +88,6 @@ class ClusterLatticeEvaluator(Evaluator):
         walk_kernels.begin(self._tables, state)
         return state
 
-    def partial_state(
-        self, labels: Labels, occupations: Floats
-    ) -> walk_kernels.ClusterPartialState:
-        """Return the state of a partial cell.
-
-        Parameters
-        ----------
-        labels
-            (n_sites,), -1 where undecided.
-        occupations
-            (n_sites, n_species), rows sum to one, unit vectors where decided.
-        """
-        occupations = np.array(occupations, dtype=np.float64)
-        state = walk_kernels.ClusterPartialState(
-            np.array(labels, dtype=np.int8), occupations, np.zeros(1), np.zeros(occupations.shape)
-        )
-        walk_kernels.begin_partial(self._tables, state)
-        return state
-
     def energies(self, labels: Labels) -> Floats:
         """Return the energies per site, (n,), eV, of `labels`, (n, n_sites)."""
         energies: Floats = kernels.cell_energies(self._tables, self.checked(labels, 2))

@@ -157,40 +157,6 @@ class MtpLatticeEvaluator(Evaluator):
         walk_kernels.begin(self._tables, state)
         return state
 
-    def partial_state(self, labels: Labels, occupations: Floats) -> walk_kernels.PartialState:
-        """Return a new partial state, worked out, for the same functions.
-
-        Parameters
-        ----------
-        labels
-            (n_sites,), -1 where undecided.
-        occupations
-            (n_sites, n_species), rows sum to one.
-        """
-        occupations = self.checked_occupations(np.asarray(occupations)[None])[0]
-        labels = np.array(labels, dtype=np.int8)
-        self.checked(np.maximum(labels, 0), 1)
-        n_sites, n_species = occupations.shape
-        n_rows = (self._tables.seers.shape[1] + 1) * n_species
-        width = self._tables.moments.shape[3]
-        state = walk_kernels.PartialState(
-            labels=labels,
-            energy=np.zeros(1),
-            occupations=occupations.copy(),
-            moments=_rows(n_sites, n_species, width),
-            energies=np.zeros((n_sites, n_species)),
-            decision=np.zeros(3, dtype=np.int64),
-            row_site=np.empty(n_rows, dtype=np.int64),
-            row_species=np.empty(n_rows, dtype=np.int64),
-            trial_moments=_rows(n_rows, width),
-            trial_energies=np.empty(n_rows),
-            change=np.zeros(1),
-            saved=np.empty(n_species),
-            work=space(self._tables.contraction),
-        )
-        walk_kernels.begin_partial(self._tables, state)
-        return state
-
     def gradient_rows(self, labels: Labels) -> Floats:
         """Return d(energy per site)/d(parameters), (n, n_parameters), of `labels`, (n, n_sites)."""
         labels = self.checked(labels, 2)
