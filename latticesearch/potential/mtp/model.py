@@ -39,7 +39,7 @@ class MtpPotential(MtpCoefficients):
 
     def calculator(self) -> Calculator:
         """Return an ASE calculator: energy, forces and stress of any structure."""
-        from latticesearch.potential.mtp.calculator import MtpCalculator
+        from latticesearch.potential.mtp.offlattice.calculator import MtpCalculator
 
         return MtpCalculator(self)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from latticesearch.errors import InputError
 from latticesearch.potential.mtp.lattice import lattice_evaluator
-from latticesearch.potential.mtp.offlattice import evaluate
+from latticesearch.potential.mtp.offlattice.evaluation import evaluate
 from latticesearch.potential.training_set import Energies, rms
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from latticesearch.potential.mtp.coefficients import MtpCoefficients
-    from latticesearch.potential.mtp.training.regularisation import Regularisation
+    from latticesearch.potential.mtp.outcome import Outcome
+    from latticesearch.potential.mtp.regularisation import Regularisation
     from latticesearch.potential.training_set import Energies
 
     Floats = npt.NDArray[np.float64]
@@ -36,9 +36,6 @@ SMALLEST_OUTLIER = 1.0
 
 MOST_OUTLIERS = 3
 """Deviating data that are named."""
-
-DETERMINED = 1e-7
-"""Singular values below this, relative to the largest, belong to what the data do not tell."""
 
 DEEP = 25.0
 """eV per site: relative to free atoms, as from VASP, no metal's energy is lower than -15."""
@@ -139,37 +136,6 @@ class FitReport:
     by_height: tuple[GroupErrors, ...] = ()
 
 
-class Outcome(NamedTuple):
-    """What a fit, by whatever method, tells about itself.
-
-    Parameters
-    ----------
-    form
-        A potential of the form that was fitted.
-    seen_pairs
-        ``seen_pairs[a, b]``: some a has a neighbour b, (n_species, n_species).
-    spread
-        Scatter of the energies about the species' energies, eV per site.
-    n_rows, n_linear
-        Numbers of values fitted to and of linear coefficients.
-    energy_errors, left_out_errors
-        Of the fit, and estimated as if each were not fitted to, (n_configurations,), eV per site.
-    effective_parameters, undetermined, iterations
-        As in `FitReport`.
-    """
-
-    form: MtpCoefficients
-    seen_pairs: npt.NDArray[np.bool_]
-    spread: float
-    n_rows: int
-    n_linear: int
-    energy_errors: Floats
-    left_out_errors: Floats
-    effective_parameters: float
-    undetermined: int
-    iterations: int
-
-
 class Errors(NamedTuple):
     """Errors of all energies, (n,), meV per site; ``cross_validated`` may be None."""
 
@@ -234,11 +200,6 @@ def weaknesses(outcome: Outcome, known: Energies) -> Iterator[str]:
         )
     yield from _deep_energies(known)
     yield from _outliers(known, 1e3 * outcome.left_out_errors)
-
-
-def undetermined_directions(singular_values: Floats, n_linear: int) -> int:
-    """Return the dimension of what the data do not tell of the linear coefficients."""
-    return n_linear - int((singular_values > DETERMINED * singular_values.max()).sum())
 
 
 def unfinished(outcome: Outcome, max_iterations: int) -> Iterator[str]:

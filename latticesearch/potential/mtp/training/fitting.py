@@ -18,13 +18,13 @@ import numpy as np
 
 from latticesearch.errors import InputError
 from latticesearch.parallel import SerialComm, gather_blocks
-from latticesearch.potential.mtp.offlattice import evaluate
+from latticesearch.potential.mtp.offlattice.evaluation import evaluate
+from latticesearch.potential.mtp.offlattice.streamed import StreamedFit
+from latticesearch.potential.mtp.offlattice.structure_checks import check_structures
+from latticesearch.potential.mtp.regularisation import Regularisation
 from latticesearch.potential.mtp.training import fit_report as report
 from latticesearch.potential.mtp.training.cross_validation import cross_validate
 from latticesearch.potential.mtp.training.problem import TrainingProblem, share
-from latticesearch.potential.mtp.training.regularisation import Regularisation
-from latticesearch.potential.mtp.training.streamed import StreamedFit
-from latticesearch.potential.mtp.training.structure_checks import check_structures
 from latticesearch.potential.training_checks import check_all, checked, checked_weights
 from latticesearch.potential.training_set import Energies, rms
 
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
     from latticesearch.parallel import Communicator
     from latticesearch.potential.mtp.coefficients import MtpCoefficients
+    from latticesearch.potential.mtp.outcome import Outcome
     from latticesearch.potential.mtp.training.cross_validation import CrossValidated
-    from latticesearch.potential.mtp.training.fit_report import FitReport, Outcome
+    from latticesearch.potential.mtp.training.fit_report import FitReport
     from latticesearch.potential.mtp.training.problem import Trial
     from latticesearch.potential.training_set import TrainingSet
 

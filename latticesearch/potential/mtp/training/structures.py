@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.potential.mtp.offlattice import OffLatticeStructure
-from latticesearch.potential.mtp.training.design import design_rows
+from latticesearch.potential.mtp.offlattice.design import design_rows
+from latticesearch.potential.mtp.offlattice.evaluation import OffLatticeStructure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from latticesearch.potential.mtp.coefficients import MtpCoefficients
-    from latticesearch.potential.mtp.training.design import DesignRows
+    from latticesearch.potential.mtp.offlattice.design import DesignRows
     from latticesearch.potential.mtp.training.environments import RadialCoordinates
 
     Floats = npt.NDArray[np.float64]

@@ -18,14 +18,15 @@ from scipy import linalg
 from latticesearch.errors import InputError
 from latticesearch.lattice.parent import VACANCY
 from latticesearch.potential.mtp.coefficients import START_SPREAD
-from latticesearch.potential.mtp.training.fit_report import Outcome, undetermined_directions
-from latticesearch.potential.mtp.training.normal_equations import NormalEquations, configurations
-from latticesearch.potential.mtp.training.problem import (
+from latticesearch.potential.mtp.offlattice.normal_equations import NormalEquations, configurations
+from latticesearch.potential.mtp.outcome import (
     CONSTANT,
     SMALLEST_SPREAD,
     SPECIES_RIDGE,
     TINY,
+    Outcome,
     moments_of_scalars,
+    undetermined_directions,
 )
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 
     from latticesearch.parallel import Communicator
     from latticesearch.potential.mtp.coefficients import MtpCoefficients
-    from latticesearch.potential.mtp.training.normal_equations import Configuration
-    from latticesearch.potential.mtp.training.regularisation import Regularisation
+    from latticesearch.potential.mtp.offlattice.normal_equations import Configuration
+    from latticesearch.potential.mtp.regularisation import Regularisation
     from latticesearch.potential.training_set import TrainingSet
 
     Floats = npt.NDArray[np.float64]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from latticesearch.potential.mtp import _kernels
-from latticesearch.potential.mtp.offlattice import OffLatticeStructure, stresses
+from latticesearch.potential.mtp.offlattice import _pair_kernels
+from latticesearch.potential.mtp.offlattice.evaluation import OffLatticeStructure, stresses
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -148,13 +148,13 @@ class _SiteMoments(NamedTuple):
         times, mapping = potential.alpha_index_times, potential.alpha_moment_mapping
         n_basic, n_moments = len(basic), potential.n_moments
         moments = np.concatenate([basic, np.zeros(n_moments - n_basic)])
-        _kernels.multiply_moments(times, moments)
+        _pair_kernels.multiply_moments(times, moments)
         tangents = np.eye(n_moments, n_basic)
-        _kernels.tangents_of_moments(times, moments, tangents)
+        _pair_kernels.tangents_of_moments(times, moments, tangents)
         adjoints = np.zeros(n_moments)
         np.add.at(adjoints, mapping, potential.moment_coeffs)
         seconds = np.zeros((n_moments, n_basic))
-        _kernels.second_derivatives(times, moments, tangents, adjoints, seconds)
+        _pair_kernels.second_derivatives(times, moments, tangents, adjoints, seconds)
         return cls(moments[mapping], tangents[mapping], adjoints[:n_basic], seconds[:n_basic])
 
 
@@ -210,7 +210,7 @@ class _RowSums:
         rows = gradients.reshape(block.stop - block.start, -1)
         self.energy += energy
         self.strain += self.structure.vectors[block].T @ rows
-        _kernels.scatter_rows(self.structure.neighbours[block], rows, self.forces, site)
+        _pair_kernels.scatter_rows(self.structure.neighbours[block], rows, self.forces, site)
 
     def rows(self) -> DesignRows:
         """Return the sums."""

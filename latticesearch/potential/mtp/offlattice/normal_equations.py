@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from latticesearch.parallel import block_range, collective_errors
-from latticesearch.potential.mtp.offlattice import OffLatticeStructure
-from latticesearch.potential.mtp.training import _fit_kernels
+from latticesearch.potential.mtp.offlattice import _fit_kernels
+from latticesearch.potential.mtp.offlattice.evaluation import OffLatticeStructure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ase.calculators.calculator import Calculator, all_changes
 
-from latticesearch.potential.mtp.offlattice import OffLatticeStructure, evaluate
+from latticesearch.potential.mtp.offlattice.evaluation import OffLatticeStructure, evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,9 +14,9 @@ import numpy as np
 import vesin
 
 from latticesearch.errors import InputError
-from latticesearch.potential.mtp import _force_kernels as force_kernels
-from latticesearch.potential.mtp import _kernels
 from latticesearch.potential.mtp.lattice import radial_interval, unique_powers
+from latticesearch.potential.mtp.offlattice import _force_kernels as force_kernels
+from latticesearch.potential.mtp.offlattice import _pair_kernels
 from latticesearch.potential.mtp.products import energy_contraction
 from latticesearch.potential.mtp.radial import chebyshev_basis
 from latticesearch.potential.mtp.tables import RadialInterval
@@ -163,11 +163,11 @@ class OffLatticeStructure:
         """Return the range of pairs of each atom."""
         return zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True)
 
-    def pairs(self, potential: MtpCoefficients) -> _kernels.Pairs:
+    def pairs(self, potential: MtpCoefficients) -> _pair_kernels.Pairs:
         """Return the pairs with the radial functions of `potential`, for the kernels."""
         coefficients = potential.scaling * potential.radial_coeffs
         chosen = coefficients[self.types[self.centres], self.types[self.neighbours]]
-        return _kernels.Pairs(
+        return _pair_kernels.Pairs(
             self.starts,
             self.units,
             self.inverses,
@@ -214,9 +214,9 @@ def _neighbours(
     return found
 
 
-def kernel_lists(potential: MtpCoefficients) -> _kernels.Lists:
+def kernel_lists(potential: MtpCoefficients) -> _pair_kernels.Lists:
     """Return the index lists of `potential` for the kernels."""
-    return _kernels.Lists(
+    return _pair_kernels.Lists(
         potential.alpha_index_basic,
         potential.alpha_index_times,
         potential.alpha_moment_mapping,
@@ -312,7 +312,7 @@ def _site_derivatives(
     potential: MtpCoefficients, structure: OffLatticeStructure
 ) -> tuple[Floats, Floats, Floats]:
     """Return what the kernel of the same name does: basis values, gradients, radial weights."""
-    basis_values, gradients, weights = _kernels.site_derivatives(
+    basis_values, gradients, weights = _pair_kernels.site_derivatives(
         kernel_lists(potential),
         structure.pairs(potential),
         potential.moment_coeffs,
