@@ -99,12 +99,14 @@ def _answer(tables: CallbackTables, n: int) -> None:
 
 @njit(**LEAN)
 def _copy_labels(tables: CallbackTables, state: CallbackState, row: int) -> None:
+    """Write the labels, (n_sites,), to one row of `trials`, where they are changed and asked."""
     for i in range(state.labels.size):
         tables.trials[row, i] = state.labels[i]
 
 
 @njit(**LEAN)
 def _begin(tables: CallbackTables, state: CallbackState) -> None:
+    """Ask for the energy of the labels, eV."""
     _copy_labels(tables, state, 0)
     _answer(tables, 1)
     state.energy[0] = tables.answers[0]
@@ -113,6 +115,7 @@ def _begin(tables: CallbackTables, state: CallbackState) -> None:
 
 @njit(**LEAN)
 def _flip_change(tables: CallbackTables, state: CallbackState, site: int, species: int) -> float:
+    """Return the energy after a flip minus that before, eV: one call of Python."""
     state.pending[0] = NOBODY
     if state.labels[site] == species:
         return 0.0
@@ -126,6 +129,7 @@ def _flip_change(tables: CallbackTables, state: CallbackState, site: int, specie
 
 @njit(**LEAN)
 def _swap_change(tables: CallbackTables, state: CallbackState, one: int, other: int) -> float:
+    """Return the energy after a swap minus that before, eV: one call of Python."""
     state.pending[0] = NOBODY
     a, b = state.labels[one], state.labels[other]
     if a == b:
@@ -143,6 +147,7 @@ def _swap_change(tables: CallbackTables, state: CallbackState, one: int, other: 
 def _swap_row(
     tables: CallbackTables, state: CallbackState, site: int, least: npt.NDArray[np.float64]
 ) -> None:
+    """Write the changes of all swaps of a site, (n_sites,), eV; here they are exact."""
     labels = state.labels
     state.pending[0] = NOBODY
     # All swaps in one call: a model that works on whole arrays takes little longer for them.
@@ -163,6 +168,7 @@ def _swap_row(
 
 @njit(**LEAN)
 def _accept(state: CallbackState) -> None:
+    """Carry out the pending change; its energy is known already."""
     if state.pending[0] == NOBODY:
         return
     for c in range(0, 4, 2):

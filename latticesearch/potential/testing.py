@@ -227,7 +227,7 @@ def check_text(
     except InputError as error:
         _demand("\n" not in str(error), "what is wrong with a text is not said in one line")
     else:
-        _demand(False, "any text is read as a potential")
+        raise AssertionError("any text is read as a potential")
 
 
 def random_labels(supercell: Supercell, n: int, rng: np.random.Generator) -> Labels:

@@ -47,7 +47,7 @@ def test_every_kind_fulfils_the_contract(model, parent, read):
 def test_a_factory_of_other_people_fulfils_it():
     kind = kind_of("tests.potential.foreign:Linear")
     made = kind.make(BCC, {"scale": 0.1}, 0)
-    with pytest.raises(AssertionError, match="any text is read|not enough values"):
+    with pytest.raises(AssertionError, match="any text is read"):
         testing.check_potential(made, BCC, parse=lambda text, parent: made)
     testing.check_potential(made, BCC)
 

@@ -14,9 +14,9 @@ from numba import njit, types
 from numba.extending import overload
 
 from latticesearch.potential import walk
-from latticesearch.potential.clusters._blocks import BLOCK, item, load, plus_difference, store
 from latticesearch.potential.clusters._kernels import ClusterTables
 from latticesearch.potential.walk import INLINE, LEAN
+from latticesearch.vectors import BLOCK, item, load_block, plus_difference, store_block
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,9 +58,9 @@ def _add_line(field: Any, i: int, table: Any, new: int, old: int) -> None:
     """Add to the field of site i the difference of two lines of a table."""
     width = field.shape[1]
     for first in range(0, width, BLOCK):
-        block = load(field, i * width + first)
+        block = load_block(field, i * width + first)
         block = plus_difference(block, table, new * width + first, old * width + first)
-        store(field, i * width + first, block)
+        store_block(field, i * width + first, block)
 
 
 @njit(**LEAN)
@@ -76,7 +76,7 @@ def _move_field(tables: ClusterTables, state: ClusterState, site: int, species: 
             break
         begin, end = _triples(tables, site * n_sites + j)
         for part in range(0, width, BLOCK):
-            block = load(field, j * width + part)
+            block = load_block(field, j * width + part)
             new, was = (pair + species) * width + part, (pair + old) * width + part
             block = plus_difference(block, tables.pairs, new, was)
             for t in range(begin, end):
@@ -84,7 +84,7 @@ def _move_field(tables: ClusterTables, state: ClusterState, site: int, species: 
                 line = (line + item(labels, item(tables.third, t))) * width + part
                 new, was = line + new_lines, line + old_lines
                 block = plus_difference(block, tables.triplet_lines, new, was)
-            store(field, j * width + part, block)
+            store_block(field, j * width + part, block)
     labels[site] = species
 
 
@@ -202,6 +202,7 @@ def swap_row(
 
 @njit(**INLINE)
 def _accept(tables: ClusterTables, state: ClusterState) -> None:
+    """Carry out the pending flip or swap: the only walk function that touches neighbours."""
     for c in range(2):
         if state.pending[2 * c] >= 0:
             _move_field(tables, state, state.pending[2 * c], state.pending[2 * c + 1])
@@ -213,6 +214,7 @@ def _accept(tables: ClusterTables, state: ClusterState) -> None:
 
 @njit(**INLINE)
 def _flip_change(tables: ClusterTables, state: ClusterState, site: int, species: int) -> float:
+    """Return ``field[site, new] - field[site, old]``, eV: the fields hold all there is to know."""
     state.pending[0], state.pending[1], state.pending[2] = site, species, -1
     state.change[0] = state.field[site, species] - state.field[site, state.labels[site]]
     return float(state.change[0])
@@ -220,6 +222,11 @@ def _flip_change(tables: ClusterTables, state: ClusterState, site: int, species:
 
 @njit(**INLINE)
 def _swap_change(tables: ClusterTables, state: ClusterState, one: int, other: int) -> float:
+    """Return what the swap of two sites costs, eV.
+
+    The two flips are look-ups, each with the other site as it is now; the clusters that contain
+    both sites are therefore counted wrongly, which `_common` makes good.
+    """
     a, b = state.labels[one], state.labels[other]
     state.pending[0], state.pending[1] = one, b
     state.pending[2], state.pending[3] = other, a

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.potential.clusters._blocks import BLOCK
 from latticesearch.potential.clusters._table_kernels import model_energies
+from latticesearch.vectors import BLOCK
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -173,6 +173,7 @@ def _change(tables: LatticeTables, state: WalkState) -> float:
 
 @njit(**LEAN)
 def _flip_change(tables: LatticeTables, state: WalkState, site: int, species: int) -> float:
+    """Return the change of energy, eV, when a site becomes a species; keep what it takes."""
     state.counts[1] = 0
     if state.labels[site] == species:
         return 0.0
@@ -185,6 +186,10 @@ def _flip_change(tables: LatticeTables, state: WalkState, site: int, species: in
 
 @njit(**LEAN)
 def _swap_change(tables: LatticeTables, state: WalkState, one: int, other: int) -> float:
+    """Return the change of energy, eV, when two sites swap species; keep what it takes.
+
+    A site that sees both is moved twice and contracted once.
+    """
     state.counts[1] = 0
     if state.labels[one] == state.labels[other]:
         return 0.0
@@ -199,6 +204,7 @@ def _swap_change(tables: LatticeTables, state: WalkState, one: int, other: int) 
 
 @njit(**LEAN)
 def _accept(tables: LatticeTables, state: WalkState) -> None:
+    """Carry out the change last asked about: what it takes is copied, not worked out again."""
     if state.counts[1] == 0:
         return
     for n in range(state.counts[0]):
