@@ -10,7 +10,6 @@ from latticesearch.search.annealing import _kernels as kernels
 from latticesearch.search.annealing.guided import guided_search
 from latticesearch.search.annealing.walks import Walk, joined, random_start, random_state
 from latticesearch.search.greedy import SearchResult
-from latticesearch.search.partial import UNDECIDED
 from latticesearch.search.polish import Allowance
 from latticesearch.search.surrogate import Guides
 
@@ -32,9 +31,6 @@ best of those tried at 5000 and 25 000 evaluations on cells of 54 and 64 sites, 
 
 REPLICAS = 6
 """Temperatures of parallel tempering, geometric between the same two."""
-
-CLEARED = 8
-"""Sites cleared and filled again at a time."""
 
 
 def anneal(walk: Walk, n: int) -> int:
@@ -69,52 +65,6 @@ def descend(walk: Walk, n: int) -> int:
     used = int(kernels.descend(walk.model, walk.rules, walk.best, n, walk.rng))
     walk.allowance.take(used)
     return used
-
-
-def recreate(walk: Walk, n: int) -> int:
-    """Descend; then clear a cluster of sites, fill it again, descend, and keep what is lower.
-
-    Ruin and recreate (Schrimpf et al., J. Comput. Phys. 159, 139 (2000)); sites are filled by
-    their mean-field energies.
-    """
-    used = descend(walk, n)
-    near = _nearest(walk)
-    while n - used > CLEARED * CLEARED and near:
-        centre = int(kernels.random_below(walk.rng, len(near)))
-        labels, cost = _refilled(walk, near[centre], n - used)
-        used += cost
-        if np.array_equal(labels, walk.best.labels):
-            continue
-        walk.restart(labels)
-        used += 1 + descend(walk, n - used - 1)
-    return used
-
-
-def _nearest(walk: Walk) -> list[npt.NDArray[np.intp]]:
-    """Return per open site the sites with the same choice nearest to it, itself first."""
-    from ase.geometry import get_distances
-
-    cell, sites = walk.evaluator.supercell, walk.rules.sites
-    positions = cell.positions[sites]
-    distances = get_distances(positions, cell=cell.cell, pbc=True)[1]
-    alike = (walk.rules.allowed[sites][:, None] == walk.rules.allowed[sites]).all(axis=2)
-    order = np.argsort(np.round(distances, 6) + np.where(alike, 0.0, np.inf), kind="stable")
-    return [sites[row[: min(CLEARED, n)]] for row, n in zip(order, alike.sum(axis=1), strict=True)]
-
-
-def _refilled(walk: Walk, sites: npt.NDArray[np.intp], limit: int) -> tuple[Labels, int]:
-    """Return the best labeling with `sites` cleared and filled again, and the evaluations."""
-    labels = walk.best.labels.copy()
-    n_species = walk.evaluator.supercell.allowed.shape[1]
-    remaining = np.bincount(labels[sites], minlength=n_species).astype(np.int64)
-    occupations = np.eye(n_species)[labels]
-    labels[sites] = UNDECIDED
-    occupations[sites] = 1.0 / n_species
-    state = walk.evaluator.partial_state(labels, occupations)
-    model = (walk.evaluator.walk_tables, state)
-    used = int(kernels.add_again(model, walk.rules, remaining, limit))
-    walk.allowance.take(used)
-    return state.labels, used
 
 
 def improve(
@@ -194,7 +144,6 @@ POLISHES: dict[str, Callable[[Walk, int], int] | None] = {
     "guided": None,
     "annealing": anneal,
     "tempering": temper,
-    "recreate": recreate,
     "descent": descend,
 }
 """Ways to improve a labeling: each spends up to n evaluations and returns how many they were; the

@@ -15,9 +15,6 @@ from latticesearch.potential.walk import (
     INLINE,
     LEAN,
     accept,
-    begin_partial,
-    decide,
-    decide_change,
     swap_change,
 )
 
@@ -317,69 +314,3 @@ def temper(
             if exponent >= 0.0 or random_unit(rng) < np.exp(exponent):
                 holder[k], holder[k + 1] = holder[k + 1], holder[k]
     return asked
-
-
-@njit(cache=True)
-def add_again(model: Model, rules: Rules, remaining: npt.NDArray[np.int64], limit: int) -> int:
-    """Decide the undecided sites of a partial cell one after the other; return the evaluations.
-
-    Undecided sites hold the composition that remains to be placed; the site and species of lowest
-    mean-field energy are decided next. The last choices follow without a question.
-
-    Parameters
-    ----------
-    model
-        Tables and partial state.
-    rules
-        Of the cell.
-    remaining
-        (n_species,) atoms to place; counted down.
-    limit
-        Evaluations after which the rest is placed as it comes.
-    """
-    tables, state = model
-    n_sites, n_species = rules.allowed.shape
-    asked = 0
-    while True:
-        n_open = _spread(state, rules, remaining)
-        if n_open == 0:
-            return asked
-        best, site, species = np.inf, -1, -1
-        if asked + n_open * n_species < limit and (remaining > 0).sum() > 1:
-            begin_partial(tables, state)
-            asked += 1
-            for i in range(n_sites):
-                if state.labels[i] >= 0:
-                    continue
-                for z in range(n_species):
-                    if state.occupations[i, z] == 0.0:
-                        continue
-                    asked += 1
-                    change = decide_change(tables, state, i, z)
-                    if change < best - SAME:
-                        best, site, species = change, i, z
-        else:
-            for i in range(n_sites):
-                if state.labels[i] < 0:
-                    site = i
-                    species = int(np.argmax(state.occupations[i]))
-                    break
-        decide(tables, state, site, species)
-        remaining[species] -= 1
-
-
-@njit(cache=True)
-def _spread(state: Any, rules: Rules, remaining: npt.NDArray[np.int64]) -> int:
-    """Give every undecided site what remains and it allows; return the number of these sites."""
-    n_open = 0
-    for i in range(state.labels.size):
-        if state.labels[i] >= 0:
-            continue
-        n_open += 1
-        total = 0.0
-        for z in range(remaining.size):
-            state.occupations[i, z] = float(remaining[z]) if rules.allowed[i, z] else 0.0
-            total += state.occupations[i, z]
-        for z in range(remaining.size):
-            state.occupations[i, z] /= total
-    return n_open
