@@ -12,16 +12,20 @@ from pathlib import Path
 __version__ = "0.1.0"
 
 
+def _compiled_sources() -> list[Path]:
+    """Return the files of all compiled code: kernels, and what several packages build them on."""
+    package = Path(__file__).parent
+    kernels = sorted(package.rglob("_[a-z]*.py"))
+    return [*kernels, package / "vectors.py", package / "potential" / "walk.py"]
+
+
 def _numba_cache_dir() -> str:
     """Return a folder for compiled kernels that no other user, version or kind of CPU shares.
 
     Numba compiles a kernel anew when its own file changes, but not when the file of a kernel that
     it calls does. So the folder's name depends on the text of all of them.
     """
-    package = Path(__file__).parent
-    kernels = sorted(package.rglob("_[a-z]*.py"))
-    kernels += [package / "vectors.py", package / "potential" / "walk.py"]
-    text = zlib.crc32(b"".join(path.read_bytes() for path in kernels))
+    text = zlib.crc32(b"".join(path.read_bytes() for path in _compiled_sources()))
     python = f"py{sys.version_info[0]}{sys.version_info[1]}"
     name = f"{__version__}-{python}-{platform.machine()}-{text:08x}"
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())

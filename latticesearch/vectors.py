@@ -1,12 +1,13 @@
-"""Vectors of a fixed number of doubles for compiled loops that treat as many sites at once.
+"""Vectors of a fixed number of doubles for compiled loops: many sites, or all species of one.
 
 Numba has no type for a vector, and whether LLVM finds one in a loop depends on what it can prove
 about the arrays. Here the vectors are asked for: each operation is one LLVM instruction on all
 lanes, so a lane's result depends on that lane alone, wherever in a batch it stands. Processors
-with narrower registers take several instructions for one.
+with narrower registers take several instructions for one. There are two lengths: `LANES`, for
+loops over sites, and `BLOCK`, for lines of tables that hold one number per species.
 
 Products and sums are fused where the processor can do that (``llvm.fmuladd``). There is no check
-of bounds.
+of bounds; positions are counted in doubles from the beginning of a contiguous array.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ from numba.extending import intrinsic, models, register_model
 
 if TYPE_CHECKING:
     Lanes = Any
+    Block = Any
 
 LANES = 16
 """Doubles in a vector: two registers of 512 bits, so that two sums run beside each other."""
+
+BLOCK = 4
+"""Doubles in a block, one register of 256 bits: most alloys have four species or fewer."""
 
 SQUARE = 8
 """Rows and columns of the blocks that `transpose` turns."""
@@ -30,26 +35,33 @@ _DOUBLE = ir.DoubleType()
 _VECTOR = ir.VectorType(_DOUBLE, LANES)
 
 
-class LanesType(types.Type):  # type: ignore[misc]  # numba has no types
-    """Numba's type of a vector."""
+class VectorType(types.Type):  # type: ignore[misc]  # numba has no types
+    """Numba's type of a vector of so many doubles."""
 
-    def __init__(self) -> None:
-        super().__init__(name=f"Lanes({LANES})")
-
-
-@register_model(LanesType)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, manager: Any, kind: LanesType) -> None:
-        super().__init__(manager, kind, _VECTOR)
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__(name=f"Vector({size})")
 
 
-_LANES_TYPE = LanesType()
+@register_model(VectorType)
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, kind: VectorType) -> None:
+        super().__init__(manager, kind, ir.VectorType(_DOUBLE, kind.size))
 
 
-def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    """Return the address of LANES doubles of a contiguous array, counted in doubles."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
+_LANES_TYPE = VectorType(LANES)
+_BLOCK_TYPE = VectorType(BLOCK)
+
+
+def _address(
+    context: Any, builder: Any, kinds: Any, values: Any, size: int, at: tuple[int, int]
+) -> Any:
+    """Return the address of `size` doubles; `at`: which arguments are array and position."""
+    array, position = at
+    data = context.make_array(kinds[array])(context, builder, values[array]).data
+    index = context.cast(builder, values[position], kinds[position], types.intp)
+    pointer = ir.VectorType(_DOUBLE, size).as_pointer()
+    return builder.bitcast(builder.gep(data, [index]), pointer)
 
 
 def _splat(builder: Any, value: Any) -> Any:
@@ -60,33 +72,30 @@ def _splat(builder: Any, value: Any) -> Any:
     return builder.shuffle_vector(first, ir.Constant(_VECTOR, ir.Undefined), pattern)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def load(_typing: Any, array: Any, index: Any) -> Any:
     """Return ``array[index : index + LANES]`` of a contiguous array of doubles."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        position = context.cast(builder, values[1], signature.args[1], types.intp)
-        return builder.load(
-            _address(context, builder, signature.args[0], values[0], position), align=8
-        )
+        address = _address(context, builder, signature.args, values, LANES, (0, 1))
+        return builder.load(address, align=8)
 
     return _LANES_TYPE(array, index), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def store(_typing: Any, array: Any, index: Any, vector: Any) -> Any:
     """Write a vector to ``array[index : index + LANES]`` of a contiguous array of doubles."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        position = context.cast(builder, values[1], signature.args[1], types.intp)
-        address = _address(context, builder, signature.args[0], values[0], position)
+        address = _address(context, builder, signature.args, values, LANES, (0, 1))
         builder.store(values[2], address, align=8)
         return context.get_dummy_value()
 
     return types.void(array, index, vector), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def splat(_typing: Any, value: Any) -> Any:
     """Return the vector whose lanes all hold one double."""
 
@@ -97,7 +106,7 @@ def splat(_typing: Any, value: Any) -> Any:
     return _LANES_TYPE(value), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def times(_typing: Any, one: Any, other: Any) -> Any:
     """Return ``one * other``."""
 
@@ -107,7 +116,7 @@ def times(_typing: Any, one: Any, other: Any) -> Any:
     return _LANES_TYPE(one, other), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def plus(_typing: Any, one: Any, other: Any) -> Any:
     """Return ``one + other``."""
 
@@ -117,7 +126,7 @@ def plus(_typing: Any, one: Any, other: Any) -> Any:
     return _LANES_TYPE(one, other), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def minus(_typing: Any, one: Any, other: Any) -> Any:
     """Return ``one - other``."""
 
@@ -127,7 +136,7 @@ def minus(_typing: Any, one: Any, other: Any) -> Any:
     return _LANES_TYPE(one, other), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def times_plus(_typing: Any, one: Any, other: Any, summand: Any) -> Any:
     """Return ``one * other + summand``, rounded once where the processor can."""
 
@@ -140,7 +149,7 @@ def times_plus(_typing: Any, one: Any, other: Any, summand: Any) -> Any:
     return _LANES_TYPE(one, other, summand), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def total(_typing: Any, vector: Any) -> Any:
     """Return the sum of all lanes, added in halves."""
 
@@ -161,7 +170,7 @@ def total(_typing: Any, vector: Any) -> Any:
     return types.float64(vector), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def transpose(_typing: Any, source: Any, index: Any, stride: Any, target: Any, at: Any) -> Any:
     """Write ``source[index + i * stride + j]`` to ``target[at + j * LANES + i]``, i, j < SQUARE."""
     row = ir.VectorType(_DOUBLE, SQUARE)
@@ -197,3 +206,53 @@ def transpose(_typing: Any, source: Any, index: Any, stride: Any, target: Any, a
         return context.get_dummy_value()
 
     return types.void(source, index, stride, target, at), generate
+
+
+@intrinsic
+def load_block(_typing: Any, array: Any, at: Any) -> Any:
+    """Return ``array[at : at + BLOCK]``."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        address = _address(context, builder, signature.args, values, BLOCK, (0, 1))
+        return builder.load(address, align=8)
+
+    return _BLOCK_TYPE(array, at), generate
+
+
+@intrinsic
+def store_block(_typing: Any, array: Any, at: Any, block: Any) -> Any:
+    """Write a block to ``array[at : at + BLOCK]``."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        address = _address(context, builder, signature.args, values, BLOCK, (0, 1))
+        builder.store(values[2], address, align=8)
+        return context.get_dummy_value()
+
+    return types.void(array, at, block), generate
+
+
+@intrinsic
+def plus_difference(_typing: Any, block: Any, lines: Any, new: Any, old: Any) -> Any:
+    """Return ``block + lines[new : new + BLOCK] - lines[old : old + BLOCK]``."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        one, other = (
+            builder.load(_address(context, builder, signature.args, values, BLOCK, (1, k)), align=8)
+            for k in (2, 3)
+        )
+        return builder.fadd(values[0], builder.fsub(one, other))
+
+    return _BLOCK_TYPE(block, lines, new, old), generate
+
+
+@intrinsic
+def item(_typing: Any, array: Any, at: Any) -> Any:
+    """Return one number of an array, by its position in the whole; never counted from the end."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = signature.args[0]
+        data = context.make_array(kind)(context, builder, values[0]).data
+        index = context.cast(builder, values[1], signature.args[1], types.intp)
+        return context.unpack_value(builder, kind.dtype, builder.gep(data, [index]))
+
+    return array.dtype(array, at), generate

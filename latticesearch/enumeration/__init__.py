@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from latticesearch.enumeration.composition import (
+from latticesearch.enumeration.counting import count_labelings
+from latticesearch.enumeration.generation import enumerate_labelings
+from latticesearch.enumeration.restrictions import (
     Restrictions,
     count_bounds,
     require_possible,
 )
-from latticesearch.enumeration.counting import count_labelings
-from latticesearch.enumeration.labelings import enumerate_labelings
 from latticesearch.enumeration.sampling import sample_labelings
 from latticesearch.enumeration.superlattices import (
     LARGEST_INDEX,

@@ -7,6 +7,7 @@ checked against it.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import combinations
 from itertools import product as cartesian
 from math import factorial, prod
@@ -14,13 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from latticesearch.enumeration._kernels import cycle_types
-from latticesearch.enumeration.composition import Restrictions
+from latticesearch.enumeration._cycle_kernels import cycle_types
 from latticesearch.enumeration.filling import Portion, n_fillings
 from latticesearch.enumeration.groups import ActiveGroup
-from latticesearch.enumeration.superlattices import superlattices
+from latticesearch.enumeration.restrictions import Restrictions
+from latticesearch.enumeration.superlattices import chosen_supercells
 from latticesearch.errors import InputError
-from latticesearch.lattice import Supercell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from latticesearch.enumeration.composition import Composition, Rules
-    from latticesearch.lattice import ParentLattice
+    from latticesearch.enumeration.restrictions import Composition, Rules
+    from latticesearch.lattice import ParentLattice, Supercell
 
     Entry = tuple[int, int, int]
 
@@ -64,13 +64,7 @@ def count_labelings(
     if (index is None) == (supercell is None):
         raise InputError("count_labelings needs either an index or a supercell")
     wanted = Restrictions(composition, **rules)
-    if supercell is None:
-        forms = superlattices(parent, index or 0, layer_axis=wanted.layer_axis)
-        cells = [Supercell.from_matrix(parent, form) for form in forms]
-    elif isinstance(supercell, Supercell):
-        cells = [supercell]
-    else:
-        cells = [Supercell.from_matrix(parent, supercell)]
+    cells = chosen_supercells(parent, index, supercell, layer_axis=wanted.layer_axis)
     if not cells:
         return 0
     counter = Counter(parent, cells[0].n_cells, wanted)
@@ -133,8 +127,6 @@ class Counter:
         self._impossible = bool((self._largest < 0).any() or (self._smallest > capacity).any())
         self._required = set(np.flatnonzero(required).tolist())
         self._exchanges = list(_exchanges(limits.first))
-        self._known: dict[bytes, int] = {}
-        self._known_entries: dict[tuple[Entry, ...], int] = {}
 
     def number(self, group: ActiveGroup) -> int:
         """Return the number of distinct labelings of one supercell.
@@ -165,22 +157,29 @@ class Counter:
         block = (np.cumsum(orbits == np.arange(len(orbits))) - 1)[orbits]
         kind = self.kind[group.supercell.basis_index[group.sites]]
         types, numbers = _cycle_types(group, block, kind)
-        total = 0
-        for cycles, number in zip(types, numbers.tolist(), strict=True):
-            name = cycles.tobytes()
-            if name not in self._known:
-                period = int(cycles[0, 0])
-                entries = [
-                    (int(k), int(length), int(cycles[k, length]))
-                    for k, length in zip(*np.nonzero(cycles), strict=True)
-                    if length
-                ]
-                self._known[name] = sum(
-                    exchange.number * self._weight(entries, exchange, period)
-                    for exchange in self._exchanges
-                )
-            total += number * self._known[name]
-        return total
+        return sum(
+            number * _fixed_by_type(self, cycles.shape, cycles.tobytes())
+            for cycles, number in zip(types, numbers.tolist(), strict=True)
+        )
+
+    def fixed_by_type(self, cycles: npt.NDArray[np.int32]) -> int:
+        """Return how many labelings a permutation fixes, summed over exchanges of species.
+
+        Parameters
+        ----------
+        cycles : (n_kinds, n_blocks + 1) int32
+            Its cycle type; see the kernel `cycle_types`.
+        """
+        entries = [
+            (int(k), int(length), int(cycles[k, length]))
+            for k, length in zip(*np.nonzero(cycles), strict=True)
+            if length
+        ]
+        period = int(cycles[0, 0])
+        return sum(
+            exchange.number * self._weight(entries, exchange, period)
+            for exchange in self._exchanges
+        )
 
     def _weight(self, entries: Sequence[Entry], exchange: Exchange, period: int) -> int:
         """Return how many labelings a permutation of sites and species leaves unchanged.
@@ -247,10 +246,8 @@ class Counter:
         entries : tuple of (int, int, int)
             Kind, length and number of the cycles of each sort.
         """
-        if entries not in self._known_entries:
-            still = Exchange(tuple((s,) for s in range(self._smallest.shape[1])), 1)
-            self._known_entries[entries] = self._weight(entries, still, 1)
-        return self._known_entries[entries]
+        still = Exchange(tuple((s,) for s in range(self._smallest.shape[1])), 1)
+        return self._weight(entries, still, 1)
 
     def options(self, kind: int) -> list[int]:
         """Return the species that sites of a kind may hold."""
@@ -269,6 +266,12 @@ class Counter:
             ** number
             for kind, length, number in entries
         )
+
+
+@lru_cache(maxsize=4096)  # a size has some hundred types, shared by all its supercells
+def _fixed_by_type(counter: Counter, shape: tuple[int, ...], cycles: bytes) -> int:
+    """Return `Counter.fixed_by_type` of the bytes of a cycle type of a given shape."""
+    return counter.fixed_by_type(np.frombuffer(cycles, np.int32).reshape(shape))
 
 
 def _cycle_types(

@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.enumeration.composition import Restrictions, require_possible, whole_number
 from latticesearch.enumeration.counting import Counter, count_labelings
 from latticesearch.enumeration.filling import filling_tables
+from latticesearch.enumeration.generation import enumerate_labelings
 from latticesearch.enumeration.groups import ActiveGroup
-from latticesearch.enumeration.labelings import enumerate_labelings
-from latticesearch.enumeration.superlattices import superlattices
+from latticesearch.enumeration.restrictions import Restrictions, require_possible, whole_number
+from latticesearch.enumeration.superlattices import chosen_supercells
 from latticesearch.errors import InputError
 from latticesearch.lattice import Configuration, Supercell
 
@@ -31,9 +33,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from latticesearch.enumeration.composition import Composition, Rules
     from latticesearch.enumeration.counting import Entry
-    from latticesearch.enumeration.filling import Table
+    from latticesearch.enumeration.filling import Portion, Table
+    from latticesearch.enumeration.restrictions import Composition, Rules
     from latticesearch.lattice import ParentLattice
 
     Sorts = dict[tuple[int, int], list[list[int]]]
@@ -103,13 +105,7 @@ def sample_labelings(
         every = (batch[i] for batch in batches for i in range(len(batch)))
         kept = [item.canonical() for number, item in enumerate(every) if number in chosen]
         return [kept[i] for i in rng.permutation(len(kept))]
-    if supercell is None:
-        forms = superlattices(parent, index or 0, layer_axis=wanted.layer_axis)
-        cells = [Supercell.from_matrix(parent, form) for form in forms]
-    elif isinstance(supercell, Supercell):
-        cells = [supercell]
-    else:
-        cells = [Supercell.from_matrix(parent, supercell)]
+    cells = chosen_supercells(parent, index, supercell, layer_axis=wanted.layer_axis)
     urn = _Urn(cells, wanted, rng)
     drawn: dict[str, Configuration] = {}
     while len(drawn) < n_samples:
@@ -129,23 +125,17 @@ class _Urn:
         self._rng = rng
         # Incomplete and superperiodic labelings are drawn, too, and rejected.
         drawn = dataclasses.replace(wanted, superperiodic=True, complete=False)
-        self._counter = Counter(cells[0].parent, cells[0].n_cells, drawn)
-        self._groups = [ActiveGroup(cell) for cell in cells]
-        self._orbits = list(accumulate(self._counter.number(group) for group in self._groups))
-        self._fixed: dict[int, list[int]] = {}
-        self._tables: dict[tuple[Entry, ...], list[Table]] = {}
+        counter = Counter(cells[0].parent, cells[0].n_cells, drawn)
+        self._counter = counter
+        self._cells = [_Cell(ActiveGroup(cell), counter) for cell in cells]
+        self._orbits = list(accumulate(counter.number(cell.group) for cell in self._cells))
 
     def draw(self) -> Configuration | None:
         """Return a labeling; None if one was drawn that is not wanted."""
-        number = self._pick(self._orbits)
-        group = self._groups[number]
-        if number not in self._fixed:
-            kinds = self._kinds(group)
-            sorts = (_sorted(_cycles(row), kinds) for row in group.permutations)
-            weights = (self._counter.fixed_by(_entries(sort)) for sort in sorts)
-            self._fixed[number] = list(accumulate(weights))
-        cycles = _cycles(group.permutations[self._pick(self._fixed[number])])
-        active = self._labels(cycles, self._kinds(group))
+        cell = self._cells[self._pick(self._orbits)]
+        group = cell.group
+        cycles = _cycles(group.permutations[self._pick(cell.cumulative_fixed)])
+        active = self._labels(cycles, cell.kinds)
         labels = group.supercell.allowed.argmax(axis=1).astype(np.int8)
         labels[group.sites] = active
         repeated = (active[group.translations[1:]] == active).all(axis=1).any()
@@ -155,10 +145,6 @@ class _Urn:
         ):
             return None
         return configuration
-
-    def _kinds(self, group: ActiveGroup) -> list[int]:
-        kinds: list[int] = self._counter.kind[group.supercell.basis_index[group.sites]].tolist()
-        return kinds
 
     def _pick(self, cumulative: list[int]) -> int:
         """Return an index with a probability proportional to the increase of some numbers."""
@@ -177,10 +163,8 @@ class _Urn:
             [members[i] for i in self._rng.permutation(len(members)).tolist()]
             for members in sorts.values()
         ]
-        portions = self._counter.portions(entries)
-        if entries not in self._tables:
-            self._tables[entries] = filling_tables(tuple(map(len, undecided)), portions)
-        for table, portion in zip(self._tables[entries][::-1], portions[::-1], strict=True):
+        portions, tables = _filling(self._counter, entries)
+        for table, portion in zip(tables[::-1], portions[::-1], strict=True):
             steps = table.last_steps(tuple(map(len, undecided)), portion)
             amounts, weights = zip(*steps, strict=True)
             amount = amounts[self._pick(list(accumulate(weights)))]
@@ -189,6 +173,46 @@ class _Urn:
                 for _ in range(number):
                     labels[members.pop()] = self._rng.choice(options)
         return labels
+
+
+@dataclass(frozen=True, eq=False)
+class _Cell:
+    """A supercell in the urn.
+
+    Attributes
+    ----------
+    group : ActiveGroup
+    counter : Counter
+        Counts what is drawn.
+    """
+
+    group: ActiveGroup
+    counter: Counter
+
+    @cached_property
+    def kinds(self) -> list[int]:
+        """Kind of each active site, n_active of them."""
+        group = self.group
+        kinds: list[int] = self.counter.kind[group.supercell.basis_index[group.sites]].tolist()
+        return kinds
+
+    @cached_property
+    def cumulative_fixed(self) -> list[int]:
+        """How many labelings the first 1, 2, ... permutations of the group leave unchanged."""
+        sorts = (_sorted(_cycles(row), self.kinds) for row in self.group.permutations)
+        return list(accumulate(_fixed_by(self.counter, _entries(sort)) for sort in sorts))
+
+
+@lru_cache(maxsize=4096)  # a size has some hundred cycle types, shared by all its supercells
+def _fixed_by(counter: Counter, entries: tuple[Entry, ...]) -> int:
+    return counter.fixed_by(entries)
+
+
+@lru_cache(maxsize=256)  # types drawn at a time; a table has some thousand numbers at most
+def _filling(counter: Counter, entries: tuple[Entry, ...]) -> tuple[list[Portion], list[Table]]:
+    """Return what cycles may be given, and the tables before each of these portions."""
+    portions = counter.portions(entries)
+    return portions, filling_tables(tuple(number for _, _, number in entries), portions)
 
 
 def _sorted(cycles: list[list[int]], kinds: list[int]) -> Sorts:

@@ -6,12 +6,14 @@ and one superlattice for each set that the parent's point group carries into eac
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.enumeration.composition import whole_number
+from latticesearch.enumeration.restrictions import whole_number
 from latticesearch.errors import InputError
+from latticesearch.lattice import Supercell
 from latticesearch.lattice.normal_forms import (
     hermite_normal_forms,
     hnf_entries,
@@ -82,6 +84,14 @@ def superlattices(
     """
     if layer_axis not in {None, 0, 1, 2}:
         raise InputError(f"the layer axis is lattice vector 0, 1 or 2; got {layer_axis!r}")
+    index = whole_number("the index of a superlattice", index)
+    return list(_distinct(parent, index, layer_axis))
+
+
+@lru_cache(maxsize=64)  # sizes at a time; 72 bytes for each superlattice
+def _distinct(
+    parent: ParentLattice, index: int, layer_axis: int | None
+) -> tuple[npt.NDArray[np.int64], ...]:
     forms = all_superlattices(index)
     entries = hnf_entries(forms)
     # Base-(index + 1) digits order like the tuples and fit in 64 bits up to index 1447.
@@ -96,4 +106,32 @@ def superlattices(
         # A unit row is in the lattice exactly if it is a row of the Hermite normal form.
         flat = (forms[:, layer_axis] == np.eye(3, dtype=np.int64)[layer_axis]).all(axis=1)
         kept &= np.isin(codes, smallest[flat])
-    return list(forms[kept])
+    distinct = forms[kept]
+    distinct.flags.writeable = False
+    return tuple(distinct)
+
+
+def chosen_supercells(
+    parent: ParentLattice,
+    index: int | None,
+    supercell: Supercell | npt.ArrayLike | None,
+    *,
+    layer_axis: int | None = None,
+) -> list[Supercell]:
+    """Return the supercells of all distinct superlattices of one index, or the one that is given.
+
+    Parameters
+    ----------
+    parent : ParentLattice
+    index : int, optional
+        Number of primitive cells; not needed with a supercell.
+    supercell : Supercell or integer matrix, optional
+    layer_axis : int, optional
+        See `superlattices`.
+    """
+    if supercell is None:
+        forms = superlattices(parent, index or 0, layer_axis=layer_axis)
+        return [Supercell.from_hnf(parent, form) for form in forms]
+    if isinstance(supercell, Supercell):
+        return [supercell]
+    return [Supercell.from_matrix(parent, supercell)]

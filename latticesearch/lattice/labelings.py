@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.lattice._kernels import fixed_by, smallest_images
+from latticesearch.lattice.images import fixed_by, smallest_images
 from latticesearch.lattice.normal_forms import (
     hermite_normal_form,
     hnf_entries,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.lattice._kernels import hermite_batch
+from latticesearch.lattice._hermite_kernels import hermite_batch
 
 if TYPE_CHECKING:
     import numpy.typing as npt

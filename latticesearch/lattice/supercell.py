@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,9 @@ from latticesearch.lattice.parent import VACANCY, FieldsOnlyPickle, ParentLattic
 if TYPE_CHECKING:
     import numpy.typing as npt
     from ase import Atoms
+
+SUPERCELLS_KEPT = 2048
+"""Supercells that know their symmetry: all of bcc or fcc up to 36 cells, some 40 kB each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +41,8 @@ class Supercell(FieldsOnlyPickle):
     def from_matrix(cls, parent: ParentLattice, matrix: npt.ArrayLike) -> Supercell:
         """Make the supercell that integer rows span, in units of the parent's lattice vectors.
 
-        Supercells of one parent are made once: the same superlattice gives the same object.
+        The same superlattice of one parent gives the same object, so what it knows of itself is
+        worked out once; only of a superlattice not seen for long another one may be made.
 
         Parameters
         ----------
@@ -51,19 +55,19 @@ class Supercell(FieldsOnlyPickle):
             The entries are not integers or span no volume.
         """
         hnf = hermite_normal_form(integer_matrix(matrix))
-        known: dict[bytes, Supercell] = parent.__dict__.setdefault("_supercells", {})
-        name = hnf.tobytes()
-        if name not in known:
-            hnf.flags.writeable = False
-            known[name] = cls(parent, hnf)
-        return known[name]
+        return _made_once(parent, hnf.tobytes())
 
-    @property
+    @classmethod
+    def from_hnf(cls, parent: ParentLattice, hnf: npt.NDArray[np.int64]) -> Supercell:
+        """Return what `from_matrix` does, of a (3, 3) matrix that is a Hermite normal form."""
+        return _made_once(parent, hnf.tobytes())
+
+    @cached_property
     def n_cells(self) -> int:
         """Number of primitive cells, the index of the superlattice."""
         return int(self.hnf[0, 0] * self.hnf[1, 1] * self.hnf[2, 2])
 
-    @property
+    @cached_property
     def n_sites(self) -> int:
         """Number of sites."""
         return self.n_cells * self.parent.n_basis
@@ -182,7 +186,7 @@ class Supercell(FieldsOnlyPickle):
     def canonical(self) -> tuple[Supercell, npt.NDArray[np.intp]]:
         """The smallest equivalent supercell, and the permutation that leads there, (n_sites,)."""
         hnf, operation = self.parent.canonical_hnf(self.hnf)
-        target = Supercell.from_matrix(self.parent, hnf)
+        target = Supercell.from_hnf(self.parent, hnf)
         return target, self.images(np.array([operation]), target)[0]
 
     def to_atoms(self, labels: npt.ArrayLike) -> Atoms:
@@ -197,6 +201,13 @@ class Supercell(FieldsOnlyPickle):
             cell=self.cell,
             pbc=True,
         )
+
+
+@lru_cache(maxsize=SUPERCELLS_KEPT)
+def _made_once(parent: ParentLattice, hnf: bytes) -> Supercell:
+    """Return the supercell of the 9 numbers, int64, of a Hermite normal form."""
+    # An array on bytes cannot be written to.
+    return Supercell(parent, np.frombuffer(hnf, np.int64).reshape(3, 3))
 
 
 def _distinct_rows(rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

@@ -4,18 +4,14 @@ A model brings two NamedTuples, its tables (fixed for a supercell) and its state
 place), and registers an implementation of each function below for them with ``numba.extending.
 overload``. Search kernels call the functions by these names; numba chooses by the type of the
 tables when it compiles, so a second model needs no second search kernel and the disk cache works.
+A model that registers nothing is asked through Python, see `latticesearch.potential.callback`.
 
 Every state has the arrays
 
 labels : (n_sites,) int8
-    Species of each site; in a partial state -1 where undecided.
+    Species of each site.
 energy : (1,) float64
-    Energy of the cell, eV; kept up to date by `accept` and `decide`.
-
-A partial state has besides
-
-occupations : (n_sites, n_species) float64
-    Expected occupation of each site; rows sum to one, and are a unit vector where decided.
+    Energy of the cell, eV; kept up to date by `accept`.
 """
 
 from __future__ import annotations
@@ -28,7 +24,6 @@ if TYPE_CHECKING:
 
     Tables = Any
     State = Any
-    PartialState = Any
 
 LEAN: dict[str, Any] = {"cache": True, "_nrt": False}
 """How kernels are compiled that allocate nothing.
@@ -70,23 +65,4 @@ def accept(tables: Tables, state: State) -> None:
 
     Rounding does not add up: a state is worked out anew after a fixed number of changes.
     """
-    raise NotImplementedError
-
-
-def begin_partial(tables: Tables, state: PartialState) -> None:
-    """Work out everything in a partial state from its labels and occupations."""
-    raise NotImplementedError
-
-
-def decide_change(tables: Tables, state: PartialState, site: int, species: int) -> float:
-    """Return the change of the mean-field energy, eV, when an undecided site becomes a species.
-
-    All other occupations stay as they are. The energy of an undecided centre is the average over
-    its species, each in the averaged neighbourhood.
-    """
-    raise NotImplementedError
-
-
-def decide(tables: Tables, state: PartialState, site: int, species: int) -> None:
-    """Give an undecided site its species."""
     raise NotImplementedError

@@ -166,8 +166,8 @@ def anneal_plainly(
     if len(changes):
         scale = max(float(np.abs(changes).mean()), kernels.SAME)
         cooling = kernels.Cooling(scale * FIRST, scale * LAST, 0.0, 1.0)
-        kernels.anneal(walk.model, walk.rules, cooling, best, int(budget.left), walk.state)
-        budget.used += int(budget.left)
+        n = int(budget.left)
+        budget.used += int(kernels.anneal(walk.model, walk.rules, cooling, best, n, walk.state))
     return best
 
 
@@ -246,7 +246,7 @@ class Annealing:
             log = walk.cool_guided(Guide(models[chosen], errors[chosen]), cooling, asked, best)
             left -= len(log.changes)
             if len(log.changes):
-                errors = log.teach(guides, models, wide=True)
+                errors = guides.learn_walk(log, models, wide=True)
 
     def _cool(
         self,
@@ -311,7 +311,7 @@ class Annealing:
         if asked >= 1:
             cooling = self._cooling((first, LAST), 0, 1)
             log = walk.cool_guided(Guide(model, error), cooling, asked, best)
-            log.teach(self.guides, wide=is_large)
+            self.guides.learn_walk(log, wide=is_large)
         return best
 
     def _lowest_of(self, walk: Walk) -> Labels:

@@ -7,7 +7,7 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from latticesearch.enumeration.composition import require_possible
+from latticesearch.enumeration import require_possible
 from latticesearch.errors import InputError
 from latticesearch.parallel import SerialComm, collective_errors
 from latticesearch.progress import NoProgress

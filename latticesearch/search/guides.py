@@ -15,11 +15,9 @@ import numpy as np
 from scipy.linalg.blas import dsymv, dsyrk
 from scipy.linalg.lapack import dposv
 
-from latticesearch.potential.clusters import (
-    ClusterBasis,
-    ClusterLatticeEvaluator,
-    ClusterModel,
-)
+from latticesearch.lattice.neighbours import nearest_distance
+from latticesearch.potential.clusters import ClusterBasis, ClusterModel
+from latticesearch.potential.clusters.lattice import feature_evaluator
 from latticesearch.search.enumerate import labelings_of
 from latticesearch.search.policy import TAUGHT
 
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from latticesearch.potential.clusters.basis import Clusters
     from latticesearch.search.blocks import Block
     from latticesearch.search.types import Problem
+    from latticesearch.search.walk import Log
 
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
@@ -55,6 +54,9 @@ RIDGE = 1e-4
 
 FOLDS = 5
 """Parts of the energies that are left out in turn."""
+
+LEARNT = 1500
+"""Swaps of one piece of a walk that are taught at most; by then the neighbourhood is known."""
 
 LEAST = 1e-12
 """The same for what damping must not touch: it only keeps the matrix regular."""
@@ -210,18 +212,6 @@ class Surrogate:
         return damped
 
 
-@lru_cache(maxsize=512)
-def features(basis: ClusterBasis, supercell: Supercell) -> ClusterLatticeEvaluator:
-    """Return an evaluator whose rows are those of any expansion in this basis."""
-    return ClusterLatticeEvaluator(_blank(basis), supercell)
-
-
-@lru_cache(maxsize=64)
-def _blank(basis: ClusterBasis) -> ClusterModel:
-    """Return an expansion without energies."""
-    return ClusterModel(basis, np.zeros(basis.n_parameters))
-
-
 @dataclass(eq=False)
 class Guides:
     """The surrogates of one parent lattice.
@@ -266,7 +256,7 @@ class Guides:
         factors = math.sqrt(batch.supercell.n_sites) * np.broadcast_to(weights, len(energies))
         rows = _rows(
             self.surrogates,
-            lambda basis: features(basis, batch.supercell).gradient_rows(batch.labels),
+            lambda basis: feature_evaluator(basis, batch.supercell).gradient_rows(batch.labels),
         )
         for surrogate, mine in zip(self.surrogates, rows, strict=True):
             surrogate.learn_energies(mine, energies, factors)
@@ -276,6 +266,13 @@ class Guides:
         for batch in taught_labelings(problem, blocks):
             evaluator = problem.evaluator(batch.supercell)
             self.learn_energies(batch, evaluator.energies(batch.labels))
+
+    def learn_walk(
+        self, log: Log, models: Sequence[ClusterModel] | None = None, *, wide: bool = False
+    ) -> list[float]:
+        """Learn what a walk asked; see `learn_swaps`."""
+        swaps, changes = log.swaps[:LEARNT], log.changes[:LEARNT]
+        return self.learn_swaps(log.supercell, log.start, swaps, changes, models, wide=wide)
 
     def learn_swaps(
         self,
@@ -294,7 +291,8 @@ class Guides:
         """
         learners = self.every if wide else self.surrogates
         rows = _rows(
-            learners, lambda basis: features(basis, supercell).swap_gradient_rows(start, swaps)
+            learners,
+            lambda basis: feature_evaluator(basis, supercell).swap_gradient_rows(start, swaps),
         )
         kept: Sequence[ClusterModel | None] = models or [None] * len(rows)
         return [
@@ -381,14 +379,3 @@ def taught_labelings(problem: Problem, blocks: list[Block]) -> Iterator[Labeling
             if taught > TAUGHT:
                 return
             yield batch
-
-
-def nearest_distance(parent: ParentLattice) -> float:
-    """Return the distance of nearest neighbours, Å."""
-    from latticesearch.potential.mtp.tables import parent_neighbours
-
-    cutoff = float(np.linalg.norm(parent.cell, axis=1).max()) + 1e-6
-    return min(
-        float(np.linalg.norm(parent_neighbours(parent, b, cutoff)[2], axis=1).min())
-        for b in range(parent.n_basis)
-    )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from latticesearch.potential.clusters import ClusterLatticeEvaluator
 from latticesearch.search import _row_kernels as rows
 from latticesearch.search import _walk_kernels as kernels
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from latticesearch.lattice import Supercell
     from latticesearch.potential.clusters import ClusterModel
     from latticesearch.potential.protocol import Evaluator
-    from latticesearch.search.guides import Guides
     from latticesearch.search.types import Budget
 
     Labels = npt.NDArray[np.int8]
@@ -27,10 +27,6 @@ those tried with 5000 and 25 000 energies on cells of 54 and 64 sites, (0.5, 0.0
 
 SAMPLES = 300
 """Random swaps that set the temperatures, and teach the surrogates before the first fit."""
-
-LEARNT = 1500
-"""Swaps of one piece of a walk that are taught at most; by then the neighbourhood is known."""
-
 
 class Guide(NamedTuple):
     """A surrogate at one time."""
@@ -84,14 +80,14 @@ class Walk:
         """Ask about random swaps; return them, (n, 3), and the changes of energy, (n,) eV."""
         swaps = np.zeros((n, 3), dtype=np.int64)
         changes = kernels.sample_swaps(self.model, self.rules, swaps, self.state)
-        self.budget.used += len(changes)
+        self._book(len(changes))
         return swaps[: len(changes)], changes
 
     def cool(self, cooling: kernels.Cooling, n: int, best: kernels.Best) -> int:
         """Make about `n` moves of a cooling without a guide; return how many energies they took."""
         walk = rows.anneal_rows if self.evaluator.has_rows else kernels.anneal
         used = int(walk(self.model, self.rules, cooling, best, n, self.state))
-        self.budget.used += used
+        self._book(used)
         return used
 
     def cool_guided(
@@ -100,19 +96,24 @@ class Walk:
         """Make up to `n` moves that a guide lets through; return what was asked."""
         swaps, changes = np.zeros((n, 3), dtype=np.int64), np.zeros(n)
         cell, start = self.evaluator.supercell, self.labels.copy()
-        under = guide.model.evaluator(cell)
+        under = ClusterLatticeEvaluator(guide.model, cell)
         pair = (under.walk_tables, under.walk_state(start))
         log = rows.Log(swaps, changes)
         asked = rows.anneal_guided(
             self.model, pair, self.rules, cooling, guide.error, best, log, self.state
         )
-        self.budget.used += asked
+        self._book(asked)
         return Log(cell, start, swaps[:asked], changes[:asked])
 
     def descend(self, best: kernels.Best) -> None:
         """Carry out swaps that lower the energy until none does."""
         left = int(min(self.budget.left, np.iinfo(np.int64).max))
-        self.budget.used += int(kernels.descend(self.model, self.rules, best, left, self.state))
+        self._book(int(kernels.descend(self.model, self.rules, best, left, self.state)))
+
+    def _book(self, asked: int) -> None:
+        """Pay for what a compiled walk asked for, unless the model failed there."""
+        self.evaluator.raise_pending()
+        self.budget.used += asked
 
     def anneal_free(self, labels: Labels, model: ClusterModel, first: float, steps: int) -> Labels:
         """Return the lowest labeling, (n_sites,), of an annealing under a surrogate.
@@ -128,7 +129,7 @@ class Walk:
         steps
             Swaps per site.
         """
-        guide = model.evaluator(self.evaluator.supercell)
+        guide = ClusterLatticeEvaluator(model, self.evaluator.supercell)
         state = guide.walk_state(labels)
         pair = (guide.walk_tables, state)
         best = kernels.Best(labels.copy(), state.energy.copy())
@@ -152,10 +153,3 @@ class Log(NamedTuple):
     """(n, 3): two sites, and 1 where the swap was carried out."""
     changes: npt.NDArray[np.float64]
     """(n,) changes of energy, eV."""
-
-    def teach(
-        self, guides: Guides, models: list[ClusterModel] | None = None, *, wide: bool = False
-    ) -> list[float]:
-        """Teach surrogates; return how far models of theirs had been off, root mean square, eV."""
-        swaps, changes = self.swaps[:LEARNT], self.changes[:LEARNT]
-        return guides.learn_swaps(self.supercell, self.start, swaps, changes, models, wide=wide)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from latticesearch.errors import InputError
 from latticesearch.lattice import Configuration, Labelings, ParentLattice, Supercell
-from latticesearch.lattice._kernels import fixed_by, smallest_images
+from latticesearch.lattice.images import fixed_by, smallest_images
 from tests.lattice.parents import (
     random_configuration,
     random_matrix,

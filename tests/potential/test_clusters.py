@@ -139,16 +139,14 @@ def test_triplets_of_the_same_sites_may_share_a_table(monkeypatch, bundled):
         assert state.energy[0] / cell.n_sites == pytest.approx(expected[0], abs=1e-12)
 
 
-def test_what_a_cell_gives_does_not_depend_on_the_cells_before(monkeypatch):
+def test_what_a_cell_gives_does_not_depend_on_the_cells_before():
     matrices = [[1, 1, 2], [2, 2, 3], [[1, 0, 1], [0, 1, 3], [0, 0, 5]]]
     rows = []
     for order in ([0, 1, 2], [2, 1, 0]):
-        monkeypatch.setattr(geometry, "KEPT", 3 - len(rows))
         basis = ClusterBasis.of(BCC, 5.0, 5.0)
         model = ClusterModel.random(basis, 1, pair=0.05, triplet=0.03)
         cells = [Supercell.from_matrix(BCC, matrices[k]) for k in order]
         found = [model.evaluator(cell).site_energies(random_labels(cell, 2)) for cell in cells]
-        assert len(basis.geometries) == 3 - len(rows)
         rows.append([found[k] for k in order])
     for one, other in zip(*rows, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -323,34 +321,6 @@ def test_changes_by_rows_are_differences_of_sums_over_all_clusters():
     )
     expected = np.diff([reference.energy(LONG_TRIPLETS, cell, row) for row in (labels, after)])
     np.testing.assert_allclose(change, expected, atol=1e-11)
-
-
-@njit
-def decide_all(tables, state, order, species):
-    """Decide site after site; return the changes announced."""
-    changes = np.empty(len(order))
-    for n in range(len(order)):
-        changes[n] = walk.decide_change(tables, state, order[n], species[order[n]])
-        walk.decide(tables, state, order[n], species[order[n]])
-    return changes
-
-
-@pytest.mark.parametrize(("model", "matrix"), CASES)
-def test_deciding_all_sites_leads_to_the_energy(model, matrix):
-    cell = Supercell.from_matrix(model.basis.parent, matrix)
-    evaluator, rng = model.evaluator(cell), np.random.default_rng(2)
-    occupations = rng.random(cell.allowed.shape) * cell.allowed
-    occupations /= occupations.sum(axis=1, keepdims=True)
-    state = evaluator.partial_state(np.full(cell.n_sites, -1), occupations)
-    start = state.energy[0]
-    expected = evaluator.mean_field_energies(occupations[None])[0] * cell.n_sites
-    assert start == pytest.approx(expected, abs=1e-12)
-    labels = random_labels(cell, 1)[0]
-    changes = decide_all(evaluator.walk_tables, state, rng.permutation(cell.n_sites), labels)
-    np.testing.assert_array_equal(state.labels, labels)
-    end = evaluator.energies(labels[None])[0] * cell.n_sites
-    assert state.energy[0] == pytest.approx(end, abs=1e-11)
-    assert start + changes.sum() == pytest.approx(end, abs=1e-11)
 
 
 def test_energies_per_atom_leave_vacancies_out():

@@ -253,8 +253,6 @@ def test_labels_that_do_not_fit_are_refused(labels, message):
         (lambda e, start: e.swap_energies(start, [0, 1]), r"shape \(2,\), but \(m, 2\) is needed"),
         (lambda e, start: e.swap_energies(start, [[0, 5]]), "run from 0 to 5"),
         (lambda e, start: e.walk_state(start - 1), "labels run from -1"),
-        (lambda e, start: e.partial_state(start, np.ones((3, 2))), "occupations have the shape"),
-        (lambda e, start: e.partial_state(start + 2, np.ones((2, 2))), "labels run from 2"),
     ],
 )
 def test_changes_that_do_not_fit_are_refused(ask, message):

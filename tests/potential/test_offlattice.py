@@ -10,7 +10,6 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.neighborlist import neighbor_list
 
 from latticesearch.errors import InputError
-from latticesearch.potential.mtp import _kernels
 from latticesearch.potential.mtp.basis import MtpBasis
 from latticesearch.potential.mtp.files import read_mtp
 from latticesearch.potential.mtp.offlattice import (
@@ -18,8 +17,9 @@ from latticesearch.potential.mtp.offlattice import (
     evaluate,
     site_gradient_rows,
 )
+from latticesearch.potential.mtp.offlattice import _pair_kernels as _kernels
+from latticesearch.potential.mtp.offlattice.design import design_rows
 from latticesearch.potential.mtp.radial import chebyshev_basis
-from latticesearch.potential.mtp.training.design import design_rows
 from tests.reference import mtp as reference
 
 VOIGT = [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]

@@ -13,9 +13,9 @@ from latticesearch.lattice import Labelings, ParentLattice, Supercell
 from latticesearch.parallel import SerialComm
 from latticesearch.potential.mtp.basis import MtpBasis
 from latticesearch.potential.mtp.offlattice import evaluate
+from latticesearch.potential.mtp.offlattice.design import design_rows
+from latticesearch.potential.mtp.offlattice.normal_equations import NormalEquations, configurations
 from latticesearch.potential.mtp.training import LabelledBatch, Regularisation, TrainingSet, fit
-from latticesearch.potential.mtp.training.design import design_rows
-from latticesearch.potential.mtp.training.normal_equations import NormalEquations, configurations
 from tests.fake_comm import run_ranks
 
 BASIS = MtpBasis(6, ("Ag", "Pd", "Au"), cutoff=4.2, min_dist=2.0, radial_size=4)

@@ -8,7 +8,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from latticesearch.errors import InputError
-from latticesearch.potential.mtp.training.structure_checks import check_structures
+from latticesearch.potential.mtp.offlattice.structure_checks import check_structures
 
 SPECIES = ("Cu", "Au")
 

@@ -198,26 +198,6 @@ def anneal_guided(evaluator, labels, temperatures, rng, guide, noise):
     return np.array(visited)
 
 
-def add_again(evaluator, labels, remaining):
-    """Fill undecided sites one by one, the lowest mean-field energy first."""
-    labels, remaining = labels.copy(), remaining.copy()
-    n_species = len(remaining)
-    while np.any(labels == UNDECIDED):
-        shares = remaining / remaining.sum()
-        best = None
-        for site in np.flatnonzero(labels == UNDECIDED):
-            for species in np.flatnonzero(remaining):
-                occupations = np.eye(n_species)[labels]
-                occupations[labels == UNDECIDED] = shares
-                occupations[site] = np.eye(n_species)[species]
-                energy = evaluator.mean_field_energies(occupations[None])[0]
-                if best is None or energy < best[0] - 1e-12:
-                    best = (energy, site, species)
-        labels[best[1]] = best[2]
-        remaining[best[2]] -= 1
-    return labels
-
-
 def site_product(parent, surroundings, others, n_species):
     """Product of the descriptors of two sites of one kind; shells differ in distance or sublattice.
 

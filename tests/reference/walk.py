@@ -34,21 +34,6 @@ def flip_all(tables, state, sites, species):
 
 
 @njit(cache=True)
-def ask_and_decide(tables, state, sites, species, answers):
-    """Ask about each site as every species, then decide it."""
-    for n in range(sites.size):
-        for z in range(answers.shape[1]):
-            answers[n, z] = walk.decide_change(tables, state, sites[n], z)
-        walk.decide(tables, state, sites[n], species[n])
-
-
-@njit(cache=True)
 def begin(tables, state):
     """Work out a state anew."""
     walk.begin(tables, state)
-
-
-@njit(cache=True)
-def begin_partial(tables, state):
-    """Work out a partial state anew."""
-    walk.begin_partial(tables, state)

@@ -10,6 +10,7 @@ import pytest
 
 from latticesearch.enumeration import enumerate_labelings
 from latticesearch.lattice import Labelings, ParentLattice, Supercell
+from latticesearch.lattice.neighbours import nearest_distance
 from latticesearch.parallel import SerialComm
 from latticesearch.potential.clusters import ClusterBasis, ClusterModel
 from latticesearch.potential.mtp.basis import MtpBasis
@@ -20,7 +21,6 @@ from latticesearch.search.screening import sites as sites_module
 from latticesearch.search.screening.kernel_ridge import SiteSurrogate
 from latticesearch.search.screening.rankers import OPTIMISM, Sites
 from latticesearch.search.screening.sites import SiteBasis, SiteTable, site_basis
-from latticesearch.search.surrogate import nearest_distance
 from tests.fake_comm import run_ranks
 from tests.reference import search as reference
 

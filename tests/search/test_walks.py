@@ -188,22 +188,6 @@ def test_a_descent_ends_where_no_swap_is_lower(model):
     assert kernels.descend(*limited[1:], 7, seed()) == 7
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_adding_again_is_what_its_twin_does(model):
-    evaluator = model.evaluator(CELL)
-    labels = LABELS.copy()
-    labels[[1, 4, 6, 9]] = -1
-    remaining = np.bincount(LABELS[[1, 4, 6, 9]], minlength=3).astype(np.int64)
-    occupations = np.eye(3)[labels]
-    occupations[labels < 0] = 1 / 3
-    state = evaluator.partial_state(labels, occupations)
-    expected = reference.add_again(evaluator, labels, remaining)
-    kernels.add_again((evaluator.walk_tables, state), rules_of(evaluator), remaining, 10_000)
-    found = evaluator.energies(np.array([state.labels, expected]))
-    assert found[0] == pytest.approx(found[1], abs=1e-10)
-    assert np.bincount(state.labels).tolist() == np.bincount(LABELS).tolist()
-
-
 def test_the_lowest_of_each_composition_are_kept():
     rng = np.random.default_rng(0)
     labels = rng.integers(3, size=(400, 5)).astype(np.int8)

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from latticesearch.lattice.neighbours import nearest_distance
 from latticesearch.potential.clusters import ClusterBasis, ClusterModel
-from latticesearch.search.surrogate import nearest_distance
 
 
 class ToyEvaluator:

@@ -1,4 +1,4 @@
-"""Changes of single sites of a labeling or of a partial cell, under a cluster expansion.
+"""Changes of single sites of a labeling under a cluster expansion.
 
 The functions that search kernels see, in `latticesearch.potential.walk`, are registered below.
 What every site would cost as every species is kept up to date, so a question is a look-up and
@@ -14,9 +14,9 @@ from numba import njit, types
 from numba.extending import overload
 
 from latticesearch.potential import walk
-from latticesearch.potential.clusters._blocks import BLOCK, item, load, plus_difference, store
-from latticesearch.potential.clusters._kernels import ClusterTables, field_of, mean_field_energy
+from latticesearch.potential.clusters._kernels import ClusterTables
 from latticesearch.potential.walk import INLINE, LEAN
+from latticesearch.vectors import BLOCK, item, load_block, plus_difference, store_block
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,35 +53,14 @@ class ClusterState(NamedTuple):
     change: npt.NDArray[np.float64]
 
 
-class ClusterPartialState(NamedTuple):
-    """A labeling with undecided sites.
-
-    Parameters
-    ----------
-    labels
-        (n_sites,), -1 where undecided.
-    occupations
-        (n_sites, n_species), rows sum to one.
-    energy
-        (1,): energy of the mean field, eV.
-    field
-        As in `ClusterState`, averaged over the occupations of the other sites.
-    """
-
-    labels: npt.NDArray[np.int8]
-    occupations: npt.NDArray[np.float64]
-    energy: npt.NDArray[np.float64]
-    field: npt.NDArray[np.float64]
-
-
 @njit(**INLINE)
 def _add_line(field: Any, i: int, table: Any, new: int, old: int) -> None:
     """Add to the field of site i the difference of two lines of a table."""
     width = field.shape[1]
     for first in range(0, width, BLOCK):
-        block = load(field, i * width + first)
+        block = load_block(field, i * width + first)
         block = plus_difference(block, table, new * width + first, old * width + first)
-        store(field, i * width + first, block)
+        store_block(field, i * width + first, block)
 
 
 @njit(**LEAN)
@@ -97,7 +76,7 @@ def _move_field(tables: ClusterTables, state: ClusterState, site: int, species: 
             break
         begin, end = _triples(tables, site * n_sites + j)
         for part in range(0, width, BLOCK):
-            block = load(field, j * width + part)
+            block = load_block(field, j * width + part)
             new, was = (pair + species) * width + part, (pair + old) * width + part
             block = plus_difference(block, tables.pairs, new, was)
             for t in range(begin, end):
@@ -105,7 +84,7 @@ def _move_field(tables: ClusterTables, state: ClusterState, site: int, species: 
                 line = (line + item(labels, item(tables.third, t))) * width + part
                 new, was = line + new_lines, line + old_lines
                 block = plus_difference(block, tables.triplet_lines, new, was)
-            store(field, j * width + part, block)
+            store_block(field, j * width + part, block)
     labels[site] = species
 
 
@@ -223,6 +202,7 @@ def swap_row(
 
 @njit(**INLINE)
 def _accept(tables: ClusterTables, state: ClusterState) -> None:
+    """Carry out the pending flip or swap: the only walk function that touches neighbours."""
     for c in range(2):
         if state.pending[2 * c] >= 0:
             _move_field(tables, state, state.pending[2 * c], state.pending[2 * c + 1])
@@ -232,57 +212,9 @@ def _accept(tables: ClusterTables, state: ClusterState) -> None:
         begin(tables, state)
 
 
-@njit(cache=True)
-def begin_partial(tables: ClusterTables, state: ClusterPartialState) -> None:
-    """Work out a partial state; see `latticesearch.potential.walk.begin_partial`."""
-    n_sites, n_species = state.field.shape
-    state.energy[0] = 0.0
-    for i in range(n_sites):
-        for z in range(n_species):
-            state.field[i, z] = field_of(tables, state.occupations, i, z)
-    state.energy[0] = mean_field_energy(tables, state.occupations)
-
-
-@njit(cache=True)
-def _decide(tables: ClusterTables, state: ClusterPartialState, site: int, species: int) -> None:
-    step = -state.occupations[site]
-    step[species] += 1.0
-    state.energy[0] += (step * state.field[site]).sum()
-    _move_averages(tables, state, site, step)
-    state.occupations[site] = 0.0
-    state.occupations[site, species] = 1.0
-    state.labels[site] = species
-
-
-@njit(cache=True)
-def _move_averages(
-    tables: ClusterTables,
-    state: ClusterPartialState,
-    site: int,
-    step: npt.NDArray[np.float64],
-) -> None:
-    """Bring the fields of all other sites up to date with a step of one site's occupations."""
-    n_sites, n_species = state.field.shape
-    for r in range(tables.neighbours.shape[1]):
-        j = tables.neighbours[site, r]
-        if j < 0:
-            break
-        part = tables.pairs[tables.class_of[site, j]]
-        for mine in range(n_species):
-            for z in range(n_species):
-                state.field[j, z] += step[mine] * part[mine, z]
-    for t in range(tables.start[site * n_sites], tables.start[(site + 1) * n_sites]):
-        j, k = tables.second[t], tables.third[t]
-        table = tables.triplets[tables.oriented[t]]
-        for mine in range(n_species):
-            for z in range(n_species):
-                for other in range(n_species):
-                    weight = step[mine] * state.occupations[k, other]
-                    state.field[j, z] += weight * table[mine, z, other]
-
-
 @njit(**INLINE)
 def _flip_change(tables: ClusterTables, state: ClusterState, site: int, species: int) -> float:
+    """Return ``field[site, new] - field[site, old]``, eV: the fields hold all there is to know."""
     state.pending[0], state.pending[1], state.pending[2] = site, species, -1
     state.change[0] = state.field[site, species] - state.field[site, state.labels[site]]
     return float(state.change[0])
@@ -290,6 +222,11 @@ def _flip_change(tables: ClusterTables, state: ClusterState, site: int, species:
 
 @njit(**INLINE)
 def _swap_change(tables: ClusterTables, state: ClusterState, one: int, other: int) -> float:
+    """Return what the swap of two sites costs, eV.
+
+    The two flips are look-ups, each with the other site as it is now; the clusters that contain
+    both sites are therefore counted wrongly, which `_common` makes good.
+    """
     a, b = state.labels[one], state.labels[other]
     state.pending[0], state.pending[1] = one, b
     state.pending[2], state.pending[3] = other, a
@@ -297,14 +234,6 @@ def _swap_change(tables: ClusterTables, state: ClusterState, one: int, other: in
     flips += state.field[other, a] - state.field[other, b]
     state.change[0] = flips + _common(tables, state.labels, one, other)
     return float(state.change[0])
-
-
-@njit(cache=True)
-def _decide_change(state: ClusterPartialState, site: int, species: int) -> float:
-    energy = state.field[site, species]
-    for z in range(state.field.shape[1]):
-        energy -= state.occupations[site, z] * state.field[site, z]
-    return float(energy)
 
 
 @njit(cache=True)
@@ -342,14 +271,6 @@ def _overload_accept(tables: Any, state: Any) -> Callable[..., Any] | None:
     return carry_out if _is_ours(tables) else None
 
 
-@overload(walk.begin_partial)
-def _overload_begin_partial(tables: Any, state: Any) -> Callable[..., Any] | None:
-    def carry_out(tables: Any, state: Any) -> Any:
-        begin_partial(tables, state)
-
-    return carry_out if _is_ours(tables) else None
-
-
 @overload(walk.flip_change, jit_options=INLINE)
 def _overload_flip(tables: Any, state: Any, site: Any, species: Any) -> Callable[..., Any] | None:
     def ask(tables: Any, state: Any, site: Any, species: Any) -> Any:
@@ -364,24 +285,6 @@ def _overload_swap(tables: Any, state: Any, one: Any, other: Any) -> Callable[..
         return _swap_change(tables, state, one, other)
 
     return ask if _is_ours(tables) else None
-
-
-@overload(walk.decide_change)
-def _overload_decide_change(
-    tables: Any, state: Any, site: Any, species: Any
-) -> Callable[..., Any] | None:
-    def ask(tables: Any, state: Any, site: Any, species: Any) -> Any:
-        return _decide_change(state, site, species)
-
-    return ask if _is_ours(tables) else None
-
-
-@overload(walk.decide)
-def _overload_decide(tables: Any, state: Any, site: Any, species: Any) -> Callable[..., Any] | None:
-    def carry_out(tables: Any, state: Any, site: Any, species: Any) -> Any:
-        _decide(tables, state, site, species)
-
-    return carry_out if _is_ours(tables) else None
 
 
 @overload(walk.swap_row, jit_options=INLINE)

@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from latticesearch.lattice.neighbours import parent_neighbours
 from latticesearch.lattice.parent import FieldsOnlyPickle
 from latticesearch.potential.clusters.functions import site_functions
 from latticesearch.potential.clusters.orientations import Orientations
-from latticesearch.potential.mtp.tables import parent_neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
-    from latticesearch.lattice import ParentLattice, Supercell
-    from latticesearch.potential.clusters.geometry import ClusterGeometry
+    from latticesearch.lattice import ParentLattice
 
     Floats = npt.NDArray[np.float64]
 
@@ -123,11 +122,6 @@ class ClusterBasis(FieldsOnlyPickle):
     def orientations(self) -> Orientations:
         """The clusters as their vertices see them: what all supercells have in common."""
         return Orientations.of(self)
-
-    @cached_property
-    def geometries(self) -> dict[Supercell, ClusterGeometry]:
-        """What `cluster_geometry` keeps."""
-        return {}
 
 
 def _site_kinds(parent: ParentLattice) -> npt.NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,8 +25,8 @@ BUNDLED = 1.5
 Below, tables of its own cost a cell more than look-ups of more triplets do.
 """
 
-KEPT = 512
-"""Supercells whose clusters a basis keeps, those last asked for."""
+KEPT = 2048
+"""Supercells times bases whose clusters are kept: a search guides with up to four bases."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,14 +77,10 @@ class ClusterGeometry:
         return self.bundles is not self.basis.orientations.unbundled
 
 
+@lru_cache(maxsize=KEPT)
 def cluster_geometry(supercell: Supercell, basis: ClusterBasis) -> ClusterGeometry:
-    """Return the folded clusters of `supercell`; the basis keeps those last asked for."""
-    kept = basis.geometries
-    geometry = kept.pop(supercell, None) or _fold(supercell, basis)
-    kept[supercell] = geometry
-    if len(kept) > KEPT:
-        del kept[next(iter(kept))]
-    return geometry
+    """Return the folded clusters of `supercell`; those last asked for are kept."""
+    return _fold(supercell, basis)
 
 
 def _fold(supercell: Supercell, basis: ClusterBasis) -> ClusterGeometry:

@@ -1,51 +1,34 @@
-"""A cluster expansion as data: its basis and its coefficients."""
+"""The cluster expansion: its numbers and all that can be done with them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from latticesearch.errors import InputError
-from latticesearch.potential.clusters._blocks import BLOCK
-from latticesearch.potential.clusters._table_kernels import model_energies
+from latticesearch.potential.clusters.coefficients import ClusterCoefficients
+from latticesearch.potential.clusters.fitting import fit_coefficients
+from latticesearch.potential.clusters.lattice import lattice_evaluator
+from latticesearch.potential.clusters.shapes import columns_of, shape_lengths
+from latticesearch.potential.clusters.writing import format_clusters
 from latticesearch.potential.protocol import energies_per_atom
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.lattice import Labelings, Supercell
-    from latticesearch.potential.clusters._table_kernels import ModelEnergies
     from latticesearch.potential.clusters.basis import ClusterBasis
     from latticesearch.potential.clusters.lattice import ClusterLatticeEvaluator
+    from latticesearch.potential.fitting import FitSummary
+    from latticesearch.potential.training_set import TrainingSet
 
 
 @dataclass(frozen=True, eq=False)
-class ClusterModel:
-    """A `LatticeModel` whose energy is a sum over points, pairs and triplets.
+class ClusterModel(ClusterCoefficients):
+    """A cluster expansion; its fields are those of `ClusterCoefficients`."""
 
-    Parameters
-    ----------
-    basis
-        The functions.
-    coefficients
-        (n_parameters,), eV per cluster.
-    """
-
-    basis: ClusterBasis
-    coefficients: npt.NDArray[np.float64]
-    _cache: dict[Supercell, ClusterLatticeEvaluator] = field(default_factory=dict, repr=False)
-
-    def __post_init__(self) -> None:
-        coefficients = np.ascontiguousarray(self.coefficients, dtype=np.float64)
-        object.__setattr__(self, "coefficients", coefficients)
-        if coefficients.shape != (self.basis.n_parameters,):
-            raise InputError(
-                f"coefficients have the shape {coefficients.shape}; this cluster basis has "
-                f"{self.basis.n_parameters} parameters"
-            )
+    kind: ClassVar[str] = "clusters"
 
     @classmethod
     def random(cls, basis: ClusterBasis, seed: int, *, pair: float, triplet: float) -> ClusterModel:
@@ -63,64 +46,41 @@ class ClusterModel:
         """
         rng = np.random.default_rng(seed)
         spread = np.zeros(basis.n_parameters)
-        spread[_columns(basis.triplet_tables)] = triplet
-        lengths = _pair_lengths(basis)
+        spread[columns_of(basis.triplet_tables)] = triplet
+        lengths = shape_lengths(basis, basis.pairs)
         for shape, length in enumerate(lengths):
-            columns = _columns(basis.pair_tables[shape][None])
+            columns = columns_of(basis.pair_tables[shape][None])
             spread[columns] = pair * (min(lengths) / length) ** 2
         return cls(basis, spread * rng.normal(size=basis.n_parameters))
 
-    @property
-    def species(self) -> tuple[str, ...]:
-        """Symbols of the parent lattice."""
-        return self.basis.parent.species
-
     def evaluator(self, supercell: Supercell) -> ClusterLatticeEvaluator:
-        """Return the evaluator of `supercell` (made once per supercell and kept).
+        """Return the evaluator of `supercell` (those last asked for are kept).
 
         Raises
         ------
         InputError
             The supercell is one of another parent lattice.
         """
-        from latticesearch.potential.clusters.lattice import ClusterLatticeEvaluator
-
-        if supercell not in self._cache:
-            self._cache[supercell] = ClusterLatticeEvaluator(self, supercell)
-        return self._cache[supercell]
-
-    @cached_property
-    def cluster_energies(self) -> ModelEnergies:
-        """Energies of all clusters, eV, which every supercell adds up anew."""
-        width = padded_width(self.basis.points.shape[1])
-        entries = self.basis.orientations.entries
-        energies: ModelEnergies = model_energies(entries, self.coefficients, width)
-        return energies
-
-    @cached_property
-    def point_energies(self) -> npt.NDArray[np.float64]:
-        """Energies of species on the sites of the basis, (n_basis, n_species), eV."""
-        return self.basis.points @ self.coefficients
+        return lattice_evaluator(self, supercell)
 
     def energies(self, batch: Labelings) -> npt.NDArray[np.float64]:
         """Return the energies of a batch, (n,), eV per atom (vacancies not counted)."""
         return energies_per_atom(self, batch)
 
+    def fit(self, training: TrainingSet, *, seed: int = 0) -> tuple[ClusterModel, FitSummary]:
+        """Return an expansion in the same basis fitted to `training`, and how well it fits.
 
-def _columns(tables: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Return which coefficients the tables, (n, ..., n_parameters), depend on."""
-    used: npt.NDArray[np.bool_] = (tables != 0.0).reshape(-1, tables.shape[-1]).any(axis=0)
-    return used
+        It depends on the data alone, not on the coefficients here; nothing in it is random.
 
+        Raises
+        ------
+        InputError
+            The training set is too small, contradicts itself, or leaves the lattice.
+        """
+        del seed
+        coefficients, summary = fit_coefficients(self.basis, training)
+        return ClusterModel(self.basis, coefficients), summary
 
-def _pair_lengths(basis: ClusterBasis) -> list[float]:
-    """Return the length of each shape of pair, Å."""
-    pairs, parent = basis.pairs, basis.parent
-    shifts = pairs.cells[:, 0] + parent.basis[pairs.basis[:, 0]] - parent.basis[pairs.centre]
-    lengths = np.linalg.norm(shifts @ parent.cell, axis=1)
-    return [float(lengths[pairs.shape == s].mean()) for s in range(len(pairs.kinds))]
-
-
-def padded_width(n_species: int) -> int:
-    """Return the number of doubles in a line of so many species."""
-    return -(-n_species // BLOCK) * BLOCK
+    def text(self) -> str:
+        """Return what `latticesearch.potential.clusters.parse_clusters` reads."""
+        return format_clusters(self)

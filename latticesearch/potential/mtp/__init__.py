@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from latticesearch.potential.mtp.basis import MtpBasis
-from latticesearch.potential.mtp.cfg import format_cfg, parse_cfg, read_cfg
 from latticesearch.potential.mtp.files import format_mtp, parse_mtp, read_mtp
 from latticesearch.potential.mtp.model import MtpPotential
+from latticesearch.potential.mtp.offlattice.cfg import format_cfg, parse_cfg, read_cfg
 from latticesearch.potential.mtp.training import (
     FitReport,
     LabelledBatch,

@@ -1,4 +1,4 @@
-"""Changes of single sites of a labeling or of a partial cell, with incremental moments.
+"""Changes of single sites of a labeling, with incremental moments.
 
 The functions that search kernels see, in `latticesearch.potential.walk`, are registered below.
 A change touches the sites that see a changed site, nothing else: their moments are moved by the
@@ -18,11 +18,10 @@ from latticesearch.potential import walk
 from latticesearch.potential.mtp._contraction import contract_rows
 from latticesearch.potential.mtp._lattice_kernels import (
     LatticeTables,
-    mean_rows,
     sum_rows,
 )
 from latticesearch.potential.walk import LEAN
-from latticesearch.vectors import LANES, load, minus, plus, splat, store, times_plus
+from latticesearch.vectors import LANES, load, minus, plus, store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,51 +76,6 @@ class WalkState(NamedTuple):
     work: npt.NDArray[np.float64]
 
 
-class PartialState(NamedTuple):
-    """A partly decided cell with the moments and energies of each site as each of its species.
-
-    Parameters
-    ----------
-    labels
-        Species of each site, -1 where undecided, (n_sites,).
-    energy
-        Mean-field energy of the cell, (1,), eV.
-    occupations
-        Expected occupation of each site, (n_sites, n_species).
-    moments
-        Basic moments of site i as species z in the averaged neighbourhood; meaningful where
-        ``occupations[i, z]`` is not zero, (n_sites, n_species, width).
-    energies
-        What these moments give with the species' own energy, (n_sites, n_species), eV.
-    decision
-        The site and the species last asked about, and the number of rows that this touches, (3,).
-    row_site, row_species
-        Site and species of each touched row, (n_rows_max,); the deciding site comes last.
-    trial_moments, trial_energies
-        What these rows have after the decision, (n_rows_max, width), (n_rows_max,).
-    change
-        The answer last given, (1,), eV.
-    saved
-        Space for one row of `occupations`, (n_species,).
-    work
-        Space for a contraction.
-    """
-
-    labels: npt.NDArray[np.int8]
-    energy: npt.NDArray[np.float64]
-    occupations: npt.NDArray[np.float64]
-    moments: npt.NDArray[np.float64]
-    energies: npt.NDArray[np.float64]
-    decision: npt.NDArray[np.int64]
-    row_site: npt.NDArray[np.int64]
-    row_species: npt.NDArray[np.int64]
-    trial_moments: npt.NDArray[np.float64]
-    trial_energies: npt.NDArray[np.float64]
-    change: npt.NDArray[np.float64]
-    saved: npt.NDArray[np.float64]
-    work: npt.NDArray[np.float64]
-
-
 @njit(**LEAN)
 def copy_row(
     source: npt.NDArray[np.float64], row: int, target: npt.NDArray[np.float64], into: int
@@ -133,7 +87,8 @@ def copy_row(
 
 
 @njit(**LEAN)
-def _begin(tables: LatticeTables, state: WalkState) -> None:
+def begin(tables: LatticeTables, state: WalkState) -> None:
+    """Work out a state from its labels; see `latticesearch.potential.walk.begin`."""
     for i in range(state.labels.size):
         sum_rows(tables, state.labels, i, state.moments[i])
     contract_rows(tables.contraction, state.moments, state.labels.size, state.work, state.energies)
@@ -218,6 +173,7 @@ def _change(tables: LatticeTables, state: WalkState) -> float:
 
 @njit(**LEAN)
 def _flip_change(tables: LatticeTables, state: WalkState, site: int, species: int) -> float:
+    """Return the change of energy, eV, when a site becomes a species; keep what it takes."""
     state.counts[1] = 0
     if state.labels[site] == species:
         return 0.0
@@ -230,6 +186,10 @@ def _flip_change(tables: LatticeTables, state: WalkState, site: int, species: in
 
 @njit(**LEAN)
 def _swap_change(tables: LatticeTables, state: WalkState, one: int, other: int) -> float:
+    """Return the change of energy, eV, when two sites swap species; keep what it takes.
+
+    A site that sees both is moved twice and contracted once.
+    """
     state.counts[1] = 0
     if state.labels[one] == state.labels[other]:
         return 0.0
@@ -244,6 +204,7 @@ def _swap_change(tables: LatticeTables, state: WalkState, one: int, other: int) 
 
 @njit(**LEAN)
 def _accept(tables: LatticeTables, state: WalkState) -> None:
+    """Carry out the change last asked about: what it takes is copied, not worked out again."""
     if state.counts[1] == 0:
         return
     for n in range(state.counts[0]):
@@ -256,131 +217,7 @@ def _accept(tables: LatticeTables, state: WalkState) -> None:
     state.counts[1] = 0
     state.counts[2] += 1
     if state.counts[2] == ROUNDS:
-        _begin(tables, state)
-
-
-@njit(**LEAN)
-def _contract_trials(tables: LatticeTables, state: PartialState, n_rows: int) -> None:
-    """Work out the trial energies of the first rows."""
-    contract_rows(tables.contraction, state.trial_moments, n_rows, state.work, state.trial_energies)
-    for row in range(n_rows):
-        state.trial_energies[row] += tables.species_coeffs[state.row_species[row]]
-
-
-@njit(**LEAN)
-def _keep_trials(state: PartialState, n_rows: int) -> None:
-    """Copy the first trial rows to where they belong."""
-    for row in range(n_rows):
-        i, z = state.row_site[row], state.row_species[row]
-        copy_row(state.trial_moments, row, state.moments, i * state.energies.shape[1] + z)
-        state.energies[i, z] = state.trial_energies[row]
-
-
-@njit(**LEAN)
-def _begin_partial(tables: LatticeTables, state: PartialState) -> None:
-    n_sites, n_species = state.occupations.shape
-    n = 0
-    for i in range(n_sites):
-        for z in range(n_species):
-            if state.occupations[i, z] != 0.0:
-                mean_rows(tables, state.occupations, i, z, state.trial_moments[n])
-                state.row_site[n] = i
-                state.row_species[n] = z
-                n += 1
-        if i == n_sites - 1 or n + n_species > state.row_site.size:
-            _contract_trials(tables, state, n)
-            _keep_trials(state, n)
-            n = 0
-    state.energy[0] = 0.0
-    for i in range(n_sites):
-        for z in range(n_species):
-            if state.occupations[i, z] != 0.0:
-                state.energy[0] += state.occupations[i, z] * state.energies[i, z]
-    state.decision[:] = -1
-
-
-@njit(**LEAN)
-def _move_average(
-    tables: LatticeTables,
-    state: PartialState,
-    n: int,
-    rows: int,
-    change: npt.NDArray[np.float64],
-) -> None:
-    """Fill the trial row n: the present moments and the change of an occupation, (n_species,).
-
-    `rows` is where the table rows of the pair and of the row's species begin.
-    """
-    width = tables.moments.shape[3]
-    present = state.row_site[n] * tables.moments.shape[1] + state.row_species[n]
-    for k in range(0, width, LANES):
-        moved = load(state.moments, present * width + k)
-        for other in range(change.size):
-            if change[other] != 0.0:
-                row = load(tables.moments, rows + other * width + k)
-                moved = times_plus(splat(change[other]), row, moved)
-        store(state.trial_moments, n * width + k, moved)
-
-
-@njit(**LEAN)
-def _move_averages(tables: LatticeTables, state: PartialState, site: int, species: int) -> int:
-    """Fill the trial rows of all sites that see `site`, and return how many rows these are."""
-    n_species, width = tables.moments.shape[2:]
-    change = state.saved
-    for z in range(n_species):
-        change[z] = -state.occupations[site, z]
-    change[species] += 1.0
-    n = 0
-    for s in range(tables.n_seers[site]):
-        j = tables.seers[site, s]
-        for z in range(n_species):
-            if j != site and state.occupations[j, z] != 0.0:
-                state.row_site[n] = j
-                state.row_species[n] = z
-                rows = tables.seer_offsets[site, s] + z * n_species * width
-                _move_average(tables, state, n, rows, change)
-                n += 1
-    return n
-
-
-@njit(**LEAN)
-def _decide_change(tables: LatticeTables, state: PartialState, site: int, species: int) -> float:
-    n = _move_averages(tables, state, site, species)
-    for z in range(state.saved.size):
-        state.saved[z] = state.occupations[site, z]
-    # A site of a small cell sees its own images, which are decided with it.
-    state.occupations[site] = 0.0
-    state.occupations[site, species] = 1.0
-    mean_rows(tables, state.occupations, site, species, state.trial_moments[n])
-    for z in range(state.saved.size):
-        state.occupations[site, z] = state.saved[z]
-    state.row_site[n] = site
-    state.row_species[n] = species
-    _contract_trials(tables, state, n + 1)
-    total = state.trial_energies[n]
-    for row in range(n):
-        i, z = state.row_site[row], state.row_species[row]
-        total += state.occupations[i, z] * (state.trial_energies[row] - state.energies[i, z])
-    for z in range(state.saved.size):
-        if state.saved[z] != 0.0:
-            total -= state.saved[z] * state.energies[site, z]
-    state.decision[0] = site
-    state.decision[1] = species
-    state.decision[2] = n + 1
-    state.change[0] = total
-    return float(total)
-
-
-@njit(**LEAN)
-def _decide(tables: LatticeTables, state: PartialState, site: int, species: int) -> None:
-    if state.decision[0] != site or state.decision[1] != species:
-        _decide_change(tables, state, site, species)
-    _keep_trials(state, state.decision[2])
-    state.occupations[site] = 0.0
-    state.occupations[site, species] = 1.0
-    state.labels[site] = species
-    state.energy[0] += state.change[0]
-    state.decision[:] = -1
+        begin(tables, state)
 
 
 @njit(cache=True)
@@ -408,18 +245,6 @@ def swap_changes(
     return changes
 
 
-@njit(**LEAN)
-def begin(tables: LatticeTables, state: WalkState) -> None:
-    """Work out a state from its labels; see `latticesearch.potential.walk.begin`."""
-    _begin(tables, state)
-
-
-@njit(**LEAN)
-def begin_partial(tables: LatticeTables, state: PartialState) -> None:
-    """Work out a partial state; see `latticesearch.potential.walk.begin_partial`."""
-    _begin_partial(tables, state)
-
-
 def _is_ours(tables: Any) -> bool:
     return isinstance(tables, types.BaseNamedTuple) and tables.instance_class is LatticeTables
 
@@ -431,7 +256,7 @@ def _is_ours(tables: Any) -> bool:
 @overload(walk.begin, jit_options=LEAN)
 def _overload_begin(tables: Any, state: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any) -> Any:
-        _begin(tables, state)
+        begin(tables, state)
 
     return carry_out if _is_ours(tables) else None
 
@@ -440,14 +265,6 @@ def _overload_begin(tables: Any, state: Any) -> Callable[..., Any] | None:
 def _overload_accept(tables: Any, state: Any) -> Callable[..., Any] | None:
     def carry_out(tables: Any, state: Any) -> Any:
         _accept(tables, state)
-
-    return carry_out if _is_ours(tables) else None
-
-
-@overload(walk.begin_partial, jit_options=LEAN)
-def _overload_begin_partial(tables: Any, state: Any) -> Callable[..., Any] | None:
-    def carry_out(tables: Any, state: Any) -> Any:
-        _begin_partial(tables, state)
 
     return carry_out if _is_ours(tables) else None
 
@@ -477,21 +294,3 @@ def _overload_row(tables: Any, state: Any, site: Any, least: Any) -> Callable[..
                 least[j] = _swap_change(tables, state, site, j)
 
     return ask if _is_ours(tables) else None
-
-
-@overload(walk.decide_change, jit_options=LEAN)
-def _overload_decide_change(
-    tables: Any, state: Any, site: Any, species: Any
-) -> Callable[..., Any] | None:
-    def ask(tables: Any, state: Any, site: Any, species: Any) -> Any:
-        return _decide_change(tables, state, site, species)
-
-    return ask if _is_ours(tables) else None
-
-
-@overload(walk.decide, jit_options=LEAN)
-def _overload_decide(tables: Any, state: Any, site: Any, species: Any) -> Callable[..., Any] | None:
-    def carry_out(tables: Any, state: Any, site: Any, species: Any) -> Any:
-        _decide(tables, state, site, species)
-
-    return carry_out if _is_ours(tables) else None

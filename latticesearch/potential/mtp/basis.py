@@ -16,13 +16,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from latticesearch.errors import InputError
+from latticesearch.potential.mtp.coefficients import START_SPREAD
 from latticesearch.potential.mtp.model import MtpPotential
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ MAX_MOMENTS = 4
 
 MIN_LEVEL, MAX_LEVEL = 2, 28
 """Levels from the lone M_{0,0} to the largest list that MLIP ships."""
-
-START_SPREAD = 0.1
-"""Standard deviation of the random radial coefficients a training starts from."""
 
 START_DENSITY = 0.05
 """Start value of ``scaling * (cutoff - min_dist)**2``: some 50 neighbours give moments near 1."""
@@ -464,7 +462,8 @@ class MtpBasis:
             `parameters` has another length.
         """
         if parameters is None:
-            parameters = self._start(np.random.default_rng([seed, self.level, len(self.species)]))
+            drawn = self._start(np.random.default_rng([seed, self.level, len(self.species)]))
+            return replace(self.potential(drawn), is_start=True)
         if len(parameters) != self.n_parameters:
             raise InputError(
                 f"{len(parameters)} parameters given, the basis has {self.n_parameters}"

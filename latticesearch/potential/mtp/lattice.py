@@ -14,21 +14,22 @@ from latticesearch.potential.mtp import _walk_kernels as walk_kernels
 from latticesearch.potential.mtp._contraction import aligned, space
 from latticesearch.potential.mtp.products import energy_contraction, full_contraction
 from latticesearch.potential.mtp.tables import PADDING, RadialInterval, lattice_geometry
+from latticesearch.potential.protocol import KEPT, Evaluator
 from latticesearch.vectors import LANES
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.lattice import ParentLattice, Supercell
-    from latticesearch.potential.mtp.model import MtpPotential
+    from latticesearch.potential.mtp.coefficients import MtpCoefficients
     from latticesearch.potential.mtp.tables import LatticeGeometry
 
 Floats: TypeAlias = "npt.NDArray[np.float64]"
 Labels: TypeAlias = "npt.NDArray[np.int8]"
 
 
-class MtpLatticeEvaluator:
-    """A `LatticeEvaluator` whose site energies are sums of table rows, then contractions.
+class MtpLatticeEvaluator(Evaluator):
+    """An `Evaluator` whose site energies are sums of table rows, then contractions.
 
     Parameters
     ----------
@@ -45,10 +46,11 @@ class MtpLatticeEvaluator:
 
     is_compiled = True
     has_site_energies = True
+    has_gradients = True
     mean_field_cost = 1
 
-    def __init__(self, potential: MtpPotential, supercell: Supercell) -> None:
-        self._supercell = supercell
+    def __init__(self, potential: MtpCoefficients, supercell: Supercell) -> None:
+        super().__init__(supercell)
         self._n_parameters = potential.n_parameters
         order = species_order(potential.species, supercell.parent)
         powers, power = unique_powers(potential)
@@ -62,11 +64,6 @@ class MtpLatticeEvaluator:
         return self._make_gradient()
 
     @property
-    def supercell(self) -> Supercell:
-        """The supercell all arrays refer to."""
-        return self._supercell
-
-    @property
     def n_parameters(self) -> int:
         """Number of coefficients of the potential: radial, species, moments."""
         return self._n_parameters
@@ -78,7 +75,7 @@ class MtpLatticeEvaluator:
 
     def site_energies(self, labels: Labels) -> Floats:
         """Return the energies of the sites, (n, n_sites), eV, of `labels`, (n, n_sites)."""
-        labels = self._checked(labels, 2)
+        labels = self.checked(labels, 2)
         energies = np.empty(labels.shape)
         kernels.site_energies(self._tables, labels, energies)
         return energies
@@ -94,7 +91,7 @@ class MtpLatticeEvaluator:
         occupations
             (n, n_sites, n_species), rows sum to one.
         """
-        occupations = self._checked_occupations(occupations)
+        occupations = self.checked_occupations(occupations)
         energies: Floats = kernels.mean_field_energies(self._tables, occupations)
         return energies
 
@@ -113,11 +110,7 @@ class MtpLatticeEvaluator:
         sites, species
             (m,): flip k sets ``labels[sites[k]] = species[k]``.
         """
-        sites = self._checked_sites(sites, (-1,))
-        species = np.ascontiguousarray(species, dtype=np.int8)
-        if species.shape != sites.shape:
-            raise InputError(f"{species.shape} species for {sites.shape} sites: give one for each")
-        self._check_species("species", species)
+        sites, species = self.checked_flips(sites, species)
         state = self.walk_state(labels)
         changes: Floats = walk_kernels.flip_changes(self._tables, state, sites, species)
         return changes
@@ -132,7 +125,7 @@ class MtpLatticeEvaluator:
         pairs
             (m, 2) distinct sites.
         """
-        pairs = self._checked_sites(pairs, (-1, 2))
+        pairs = self.checked_sites(pairs, (-1, 2))
         state = self.walk_state(labels)
         changes: Floats = walk_kernels.swap_changes(self._tables, state, pairs)
         return changes
@@ -142,14 +135,9 @@ class MtpLatticeEvaluator:
         """The tables that the compiled functions of `latticesearch.potential.walk` take."""
         return self._tables
 
-    @property
-    def has_rows(self) -> bool:
-        """Every swap costs the sites that see it."""
-        return False
-
     def walk_state(self, labels: Labels) -> walk_kernels.WalkState:
         """Return a new state of `labels`, (n_sites,), worked out, for the same functions."""
-        labels = self._checked(labels, 1)
+        labels = self.checked(labels, 1)
         n_sites, width = len(labels), self._tables.moments.shape[3]
         n_touched = min(n_sites, 2 * (self._tables.seers.shape[1] + 1))
         state = walk_kernels.WalkState(
@@ -170,109 +158,36 @@ class MtpLatticeEvaluator:
         walk_kernels.begin(self._tables, state)
         return state
 
-    def partial_state(self, labels: Labels, occupations: Floats) -> walk_kernels.PartialState:
-        """Return a new partial state, worked out, for the same functions.
-
-        Parameters
-        ----------
-        labels
-            (n_sites,), -1 where undecided.
-        occupations
-            (n_sites, n_species), rows sum to one.
-        """
-        occupations = self._checked_occupations(np.asarray(occupations)[None])[0]
-        labels = np.array(labels, dtype=np.int8)
-        self._checked(np.maximum(labels, 0), 1)
-        n_sites, n_species = occupations.shape
-        n_rows = (self._tables.seers.shape[1] + 1) * n_species
-        width = self._tables.moments.shape[3]
-        state = walk_kernels.PartialState(
-            labels=labels,
-            energy=np.zeros(1),
-            occupations=occupations.copy(),
-            moments=_rows(n_sites, n_species, width),
-            energies=np.zeros((n_sites, n_species)),
-            decision=np.zeros(3, dtype=np.int64),
-            row_site=np.empty(n_rows, dtype=np.int64),
-            row_species=np.empty(n_rows, dtype=np.int64),
-            trial_moments=_rows(n_rows, width),
-            trial_energies=np.empty(n_rows),
-            change=np.zeros(1),
-            saved=np.empty(n_species),
-            work=space(self._tables.contraction),
-        )
-        walk_kernels.begin_partial(self._tables, state)
-        return state
-
     def gradient_rows(self, labels: Labels) -> Floats:
         """Return d(energy per site)/d(parameters), (n, n_parameters), of `labels`, (n, n_sites)."""
-        labels = self._checked(labels, 2)
+        labels = self.checked(labels, 2)
         rows = np.zeros((len(labels), self._n_parameters))
         kernels.add_gradients(self._tables, self._gradient, labels, rows)
-        rows /= self._supercell.n_sites
+        rows /= self.supercell.n_sites
         return rows
 
     def site_gradient_rows(self, labels: Labels) -> Floats:
         """Return d(site energy)/d(parameters), (n_sites, n_parameters), of one labeling."""
-        labels = self._checked(labels, 1)
+        labels = self.checked(labels, 1)
         rows = np.zeros((len(labels), self._n_parameters))
         kernels.add_gradients(self._tables, self._gradient, labels[None], rows)
         return rows
 
-    def _checked_occupations(self, occupations: Floats) -> Floats:
-        occupations = np.ascontiguousarray(occupations, dtype=np.float64)
-        expected = (self._supercell.n_sites, len(self._tables.species_coeffs))
-        if occupations.ndim != 3 or occupations.shape[1:] != expected:
-            raise InputError(
-                f"occupations have the shape {occupations.shape}, but (n, n_sites, n_species) "
-                f"must be (n, {expected[0]}, {expected[1]}) here"
-            )
-        return occupations
 
-    def _checked(self, labels: Labels, ndim: int) -> Labels:
-        """Return `labels` fit for the kernels, which would read beyond their tables otherwise."""
-        labels = np.ascontiguousarray(labels, dtype=np.int8)
-        if labels.ndim != ndim or labels.shape[-1] != self._supercell.n_sites:
-            raise InputError(
-                f"labels have the shape {labels.shape}, but the supercell has "
-                f"{self._supercell.n_sites} sites and {ndim} dimension(s) are needed"
-            )
-        self._check_species("labels", labels)
-        return labels
-
-    def _check_species(self, what: str, labels: Labels) -> None:
-        n_species = len(self._tables.species_coeffs)
-        if labels.size and (labels.min() < 0 or labels.max() >= n_species):
-            raise InputError(
-                f"{what} run from {labels.min()} to {labels.max()}, but the parent lattice has "
-                f"{n_species} species (0 to {n_species - 1})"
-            )
-
-    def _checked_sites(
-        self, sites: npt.NDArray[np.intp], shape: tuple[int, ...]
-    ) -> npt.NDArray[np.int64]:
-        """Return sites fit for the kernels; `shape` has -1 where any length will do."""
-        checked = np.ascontiguousarray(sites, dtype=np.int64)
-        n_sites = self._supercell.n_sites
-        if checked.ndim != len(shape) or checked.shape[1:] != shape[1:]:
-            wanted = ", ".join("m" if length < 0 else str(length) for length in shape)
-            raise InputError(f"sites have the shape {checked.shape}, but ({wanted}) is needed")
-        if checked.size and (checked.min() < 0 or checked.max() >= n_sites):
-            raise InputError(
-                f"sites run from {checked.min()} to {checked.max()}, but the supercell has "
-                f"{n_sites} sites (0 to {n_sites - 1})"
-            )
-        return checked
+@lru_cache(maxsize=KEPT)
+def lattice_evaluator(potential: MtpCoefficients, supercell: Supercell) -> MtpLatticeEvaluator:
+    """Return the evaluator of `supercell`; those last asked for are kept."""
+    return MtpLatticeEvaluator(potential, supercell)
 
 
-def radial_interval(potential: MtpPotential) -> RadialInterval:
+def radial_interval(potential: MtpCoefficients) -> RadialInterval:
     """Return where the radial basis functions of `potential` live."""
     size = potential.radial_coeffs.shape[3]
     return RadialInterval(potential.min_dist, potential.max_dist, size)
 
 
 def unique_powers(
-    potential: MtpPotential,
+    potential: MtpCoefficients,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
     """Return the powers of x, y, z, (n_powers, 3), and which of them each basic moment has."""
     exponents = np.array(potential.alpha_index_basic[:, 1:], dtype=np.int64)
@@ -313,7 +228,7 @@ def _rows(*shape: int) -> Floats:
 
 
 def _lattice_tables(
-    potential: MtpPotential,
+    potential: MtpCoefficients,
     geometry: LatticeGeometry,
     power: npt.NDArray[np.int64],
     order: npt.NDArray[np.int64],
@@ -339,7 +254,7 @@ def _lattice_tables(
 
 
 def _gradient_tables(
-    potential: MtpPotential,
+    potential: MtpCoefficients,
     geometry: LatticeGeometry,
     power: npt.NDArray[np.int64],
     order: npt.NDArray[np.int64],

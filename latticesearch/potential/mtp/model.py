@@ -1,112 +1,37 @@
-"""The moment tensor potential as data: the numbers of a ``.mtp`` file, nothing computed yet."""
+"""The moment tensor potential: its numbers and all that can be done with them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
+from latticesearch.potential.mtp.coefficients import MtpCoefficients
+from latticesearch.potential.mtp.lattice import lattice_evaluator
+from latticesearch.potential.mtp.training.fitting import fit
+from latticesearch.potential.mtp.writing import format_mtp
 from latticesearch.potential.protocol import energies_per_atom
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
     from ase.calculators.calculator import Calculator
 
     from latticesearch.lattice import Labelings, Supercell
+    from latticesearch.parallel import Communicator
     from latticesearch.potential.mtp.lattice import MtpLatticeEvaluator
+    from latticesearch.potential.mtp.training.fit_report import FitReport
+    from latticesearch.potential.training_set import TrainingSet
 
 
 @dataclass(frozen=True, eq=False)
-class MtpPotential:
-    """A moment tensor potential with radial Chebyshev basis.
+class MtpPotential(MtpCoefficients):
+    """A moment tensor potential; its fields are those of `MtpCoefficients`."""
 
-    Site energy (Shapeev, Multiscale Model. Simul. 14, 1153 (2016); several species as in Gubaev
-    et al., Comput. Mater. Sci. 156, 148 (2019))::
-
-        V(n_i) = xi_0(z_i) + sum_a xi_a B_a(n_i)
-        M_{mu,nu}(n_i) = sum_j f_mu(r_ij, z_i, z_j) u_ij (x) ... (x) u_ij     (nu unit vectors)
-        f_mu(r, z_i, z_j) = scaling * sum_b c[z_i, z_j, mu, b] Q_b(r) (max_dist - r)**2
-
-    Parameters
-    ----------
-    species
-        Symbols in the order of the file's types, (n_species,).
-    scaling
-        Factor of all radial functions (where a file holds two, their product).
-    min_dist, max_dist
-        Interval of the Chebyshev polynomials, Å; max_dist is the cutoff.
-    radial_coeffs
-        c, (n_species, n_species, n_radial, radial_size): centre, neighbour, mu, b.
-    species_coeffs
-        xi_0, (n_species,), eV.
-    moment_coeffs
-        xi_a, (n_scalars,), eV.
-    alpha_index_basic
-        (n_basic, 4): mu and the powers of x, y, z of each component of the basic moments.
-    alpha_index_times
-        (n_times, 4): rows (a, b, factor, c) that mean ``m[c] += factor * m[a] * m[b]``, in order.
-    alpha_moment_mapping
-        (n_scalars,): which moment is the basis function B_a.
-    n_moments
-        Length of the moment vector m: the basic ones first, then the products.
-    name, tag, version
-        Text of the file's header.
-    """
-
-    species: tuple[str, ...]
-    scaling: float
-    min_dist: float
-    max_dist: float
-    radial_coeffs: npt.NDArray[np.float64]
-    species_coeffs: npt.NDArray[np.float64]
-    moment_coeffs: npt.NDArray[np.float64]
-    alpha_index_basic: npt.NDArray[np.int64]
-    alpha_index_times: npt.NDArray[np.int64]
-    alpha_moment_mapping: npt.NDArray[np.int64]
-    n_moments: int
-    name: str = "MTP1m"
-    tag: str = ""
-    version: str = "1.1.0"
-    _cache: dict[object, MtpLatticeEvaluator] = field(default_factory=dict, repr=False)
-
-    @property
-    def n_species(self) -> int:
-        """Number of species."""
-        return len(self.species)
-
-    @property
-    def n_parameters(self) -> int:
-        """Number of coefficients: radial, species, moments."""
-        return self.radial_coeffs.size + self.species_coeffs.size + self.moment_coeffs.size
-
-    @property
-    def parameters(self) -> npt.NDArray[np.float64]:
-        """All coefficients, (n_parameters,), in the order radial, species, moments."""
-        return np.concatenate([self.radial_coeffs.ravel(), self.species_coeffs, self.moment_coeffs])
-
-    def with_parameters(self, parameters: npt.NDArray[np.float64]) -> MtpPotential:
-        """Return the potential with other coefficients, in the order of `parameters`."""
-        radial, species, moments = np.split(
-            np.asarray(parameters, dtype=np.float64),
-            [self.radial_coeffs.size, self.radial_coeffs.size + self.n_species],
-        )
-        return replace(
-            self,
-            radial_coeffs=radial.reshape(self.radial_coeffs.shape),
-            species_coeffs=species,
-            moment_coeffs=moments,
-            _cache={},
-        )
+    kind: ClassVar[str] = "mtp"
 
     def evaluator(self, supercell: Supercell) -> MtpLatticeEvaluator:
-        """Return the on-lattice evaluator of `supercell` (made once per supercell and kept)."""
-        from latticesearch.potential.mtp.lattice import MtpLatticeEvaluator
-
-        # The supercell object itself is the key, which keeps it alive: an id could be reused.
-        if supercell not in self._cache:
-            self._cache[supercell] = MtpLatticeEvaluator(self, supercell)
-        return self._cache[supercell]
+        """Return the on-lattice evaluator of `supercell` (those last asked for are kept)."""
+        return lattice_evaluator(self, supercell)
 
     def energies(self, batch: Labelings) -> npt.NDArray[np.float64]:
         """Return the on-lattice energies of a batch, (n,), eV per atom (vacancies not counted)."""
@@ -114,6 +39,38 @@ class MtpPotential:
 
     def calculator(self) -> Calculator:
         """Return an ASE calculator: energy, forces and stress of any structure."""
-        from latticesearch.potential.mtp.calculator import MtpCalculator
+        from latticesearch.potential.mtp.offlattice.calculator import MtpCalculator
 
         return MtpCalculator(self)
+
+    def fit(
+        self, training: TrainingSet, *, seed: int = 0, comm: Communicator | None = None
+    ) -> tuple[MtpPotential, FitReport]:
+        """Return a potential of this form fitted to `training`, and what the fit tells.
+
+        It stays near to this one, unless that is only the start of a training; for all options
+        see `latticesearch.potential.fit`.
+
+        Raises
+        ------
+        InputError
+            The training set is too small or contradicts itself.
+        """
+        initial = None if self.is_start else self
+        return fit(_Form(self), training, initial=initial, seed=seed, comm=comm)
+
+    def text(self) -> str:
+        """Return the text of the ``.mtp`` file of this potential."""
+        return format_mtp(self)
+
+
+class _Form:
+    """The form of a potential, as `fit` takes it."""
+
+    def __init__(self, potential: MtpPotential) -> None:
+        self._potential = potential
+        self.species, self.n_parameters = potential.species, potential.n_parameters
+
+    def potential(self, parameters: npt.NDArray[np.float64]) -> MtpPotential:
+        """Return a potential of this form."""
+        return self._potential.with_parameters(parameters)

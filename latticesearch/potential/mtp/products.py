@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -14,16 +14,18 @@ from latticesearch.vectors import LANES
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from latticesearch.potential.mtp.model import MtpPotential
+    from latticesearch.potential.mtp.coefficients import MtpCoefficients
 
     Ints = npt.NDArray[np.int64]
     Floats = npt.NDArray[np.float64]
 
-_CACHE: WeakKeyDictionary[MtpPotential, Contraction] = WeakKeyDictionary()
+KEPT = 16
+"""Potentials whose products are kept: one at a time is searched with, a fit tries a few."""
 
 
-def energy_contraction(potential: MtpPotential) -> Contraction:
-    """Return the shortest way from basic moments to the energy; worked out once per potential.
+@lru_cache(maxsize=KEPT)
+def energy_contraction(potential: MtpCoefficients) -> Contraction:
+    """Return the shortest way from basic moments to the energy; kept for the last few potentials.
 
     Products that reach no coefficient other than zero are left out. Those that only the energy
     needs are not stored: their coefficients are multiplied into the terms, and terms of the same
@@ -34,16 +36,14 @@ def energy_contraction(potential: MtpPotential) -> Contraction:
     InputError
         The list of products is damaged.
     """
-    if potential not in _CACHE:
-        coefficients = np.zeros(potential.n_moments)
-        np.add.at(coefficients, potential.alpha_moment_mapping, potential.moment_coeffs)
-        times = _ordered(potential)
-        times = times[_needed(times, coefficients)[times[:, 3]]]
-        _CACHE[potential] = _fold(times, coefficients, len(potential.alpha_index_basic))
-    return _CACHE[potential]
+    coefficients = np.zeros(potential.n_moments)
+    np.add.at(coefficients, potential.alpha_moment_mapping, potential.moment_coeffs)
+    times = _ordered(potential)
+    times = times[_needed(times, coefficients)[times[:, 3]]]
+    return _fold(times, coefficients, len(potential.alpha_index_basic))
 
 
-def full_contraction(potential: MtpPotential) -> tuple[Contraction, Ints]:
+def full_contraction(potential: MtpCoefficients) -> tuple[Contraction, Ints]:
     """Return the products with every moment stored, and where the basis functions stand.
 
     Raises
@@ -70,7 +70,7 @@ def full_contraction(potential: MtpPotential) -> tuple[Contraction, Ints]:
     return contraction, scalars
 
 
-def _ordered(potential: MtpPotential) -> Ints:
+def _ordered(potential: MtpCoefficients) -> Ints:
     """Return the rows with those of one product together, each product behind what it needs."""
     times = potential.alpha_index_times
     row = np.arange(len(times))

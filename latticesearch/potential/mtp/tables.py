@@ -7,22 +7,19 @@ translation symmetry the rows of the first cell's centres serve all cells.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from latticesearch.lattice.neighbours import parent_neighbours
 from latticesearch.potential.mtp.radial import chebyshev_basis
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.lattice import ParentLattice, Supercell
-
-SAME_SITE = 1e-6
-"""Å; a neighbour closer than this is the centre itself."""
 
 PADDING = -1
 """Marks the unused end of the rows of the index arrays of `LatticeGeometry`."""
@@ -74,49 +71,17 @@ class _ParentPairs(NamedTuple):
     values: npt.NDArray[np.float64]
 
 
-_CACHE: WeakKeyDictionary[Supercell, dict[object, LatticeGeometry]] = WeakKeyDictionary()
-_PARENTS: WeakKeyDictionary[ParentLattice, dict[object, list[_ParentPairs]]] = WeakKeyDictionary()
+KEPT = 512
+"""Supercells whose geometry is kept, as many as evaluators: a fit makes new ones every round."""
 
-
-def parent_neighbours(
-    parent: ParentLattice, centre: int, cutoff: float
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return the neighbours of one basis site of the infinite parent lattice.
-
-    Parameters
-    ----------
-    parent
-        The parent lattice.
-    centre
-        Basis index of the centre, which sits in the cell (0, 0, 0).
-    cutoff
-        Neighbours are closer than this, Å.
-
-    Returns
-    -------
-    basis : (n,)
-        Basis indices of the neighbours.
-    translations : (n, 3)
-        Integer translations of their cells.
-    vectors : (n, 3)
-        Vectors from the centre, Å.
-    """
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(parent.cell), axis=0)
-    spread = np.ptp(parent.basis, axis=0)
-    reach = np.ceil(cutoff / heights + spread).astype(int)
-    grid = np.array(list(itertools.product(*(range(-n, n + 1) for n in reach))), dtype=np.int64)
-    basis = np.repeat(np.arange(len(parent.basis)), len(grid))
-    translations = np.tile(grid, (len(parent.basis), 1))
-    vectors = (translations + parent.basis[basis] - parent.basis[centre]) @ parent.cell
-    distances = np.linalg.norm(vectors, axis=1)
-    keep = (distances < cutoff) & (distances > SAME_SITE)
-    return basis[keep], translations[keep], vectors[keep]
+KEPT_PARENTS = 8
+"""Lattices whose neighbours are kept; one problem has one, a comparison a few."""
 
 
 def lattice_geometry(
     supercell: Supercell, interval: RadialInterval, powers: npt.NDArray[np.int64]
 ) -> LatticeGeometry:
-    """Return the folded neighbourhoods of `supercell`; made once, kept while the supercell lives.
+    """Return the folded neighbourhoods of `supercell`; those last asked for are kept.
 
     Parameters
     ----------
@@ -127,17 +92,23 @@ def lattice_geometry(
     powers
         Exponents of the direction cosines to tabulate, (n_powers, 3).
     """
-    kept = _CACHE.setdefault(supercell, {})
-    key = (interval, powers.tobytes())
-    if key not in kept:
-        parents = _PARENTS.setdefault(supercell.parent, {})
-        if key not in parents:
-            parents[key] = [
-                _parent_pairs(supercell.parent, centre, interval, powers)
-                for centre in range(supercell.parent.n_basis)
-            ]
-        kept[key] = _fold(supercell, parents[key], powers)
-    return kept[key]
+    return _geometry(supercell, interval, np.asarray(powers, dtype=np.int64).tobytes())
+
+
+@lru_cache(maxsize=KEPT)
+def _geometry(supercell: Supercell, interval: RadialInterval, exponents: bytes) -> LatticeGeometry:
+    """Return the same; arrays have no hash, so the exponents are named by their bytes."""
+    powers = np.frombuffer(exponents, dtype=np.int64).reshape(-1, 3)
+    return _fold(supercell, _all_pairs(supercell.parent, interval, exponents), powers)
+
+
+@lru_cache(maxsize=KEPT_PARENTS)
+def _all_pairs(
+    parent: ParentLattice, interval: RadialInterval, exponents: bytes
+) -> list[_ParentPairs]:
+    """Return the neighbours of every site of the parent."""
+    powers = np.frombuffer(exponents, dtype=np.int64).reshape(-1, 3)
+    return [_parent_pairs(parent, centre, interval, powers) for centre in range(parent.n_basis)]
 
 
 def _parent_pairs(

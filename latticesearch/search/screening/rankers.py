@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticesearch.parallel import split
-from latticesearch.search.guides import features
+from latticesearch.potential.clusters.lattice import feature_evaluator
 from latticesearch.search.screening._ranker_kernels import optimistic
 from latticesearch.search.screening.kernel_ridge import PARTS
 
@@ -58,7 +58,7 @@ class Expansion:
 
     def rows(self, batch: Labelings) -> npt.NDArray[Any]:
         """Return what coefficients multiply, (n, width)."""
-        return features(self.surrogate.basis, batch.supercell).gradient_rows(batch.labels)
+        return feature_evaluator(self.surrogate.basis, batch.supercell).gradient_rows(batch.labels)
 
     def energies(self, batch: Labelings) -> Floats:
         """Return predictions, (n,), eV per site."""

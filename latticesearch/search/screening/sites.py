@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.polynomial.legendre import legvander
 
+from latticesearch.lattice.neighbours import nearest_distance, parent_neighbours
 from latticesearch.potential.clusters.functions import site_functions
-from latticesearch.potential.mtp.tables import parent_neighbours
-from latticesearch.search.guides import nearest_distance
 from latticesearch.search.screening import _site_kernels as kernels
 
 if TYPE_CHECKING:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+from latticesearch.potential.mtp.regularisation import Regularisation
 from latticesearch.potential.mtp.training.fit_report import FitReport
 from latticesearch.potential.mtp.training.fitting import fit
-from latticesearch.potential.mtp.training.training_set import (
-    LabelledBatch,
-    Regularisation,
-    TrainingSet,
-)
 from latticesearch.potential.mtp.training.weighting import near_hull_weights
+from latticesearch.potential.training_set import LabelledBatch, TrainingSet
 
 __all__ = [
     "FitReport",

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.potential.mtp.offlattice import evaluate
-from latticesearch.potential.mtp.training.fit_report import Energies, rms
+from latticesearch.potential.mtp.lattice import lattice_evaluator
+from latticesearch.potential.mtp.offlattice.evaluation import evaluate
+from latticesearch.potential.training_set import Energies, rms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy.typing as npt
 
-    from latticesearch.potential.mtp.model import MtpPotential
-    from latticesearch.potential.mtp.training.training_set import TrainingSet
+    from latticesearch.potential.mtp.coefficients import MtpCoefficients
+    from latticesearch.potential.training_set import TrainingSet
 
     Floats = npt.NDArray[np.float64]
 
@@ -30,7 +31,7 @@ class CrossValidated(NamedTuple):
 
 def cross_validate(
     training: TrainingSet,
-    train: Callable[[TrainingSet, npt.NDArray[np.intp]], MtpPotential],
+    train: Callable[[TrainingSet, npt.NDArray[np.intp]], MtpCoefficients],
     folds: int,
     seed: int,
 ) -> CrossValidated:
@@ -85,10 +86,10 @@ def _groups(training: TrainingSet) -> npt.NDArray[np.int64]:
     return np.array([numbers.setdefault(name, len(numbers)) for name in names])
 
 
-def _errors(potential: MtpPotential, unseen: TrainingSet) -> tuple[Floats, Floats]:
+def _errors(potential: MtpCoefficients, unseen: TrainingSet) -> tuple[Floats, Floats]:
     """Return the errors of energies, (n,), eV per site, and of all force components, eV/Å."""
     energies = [
-        potential.evaluator(part.batch.supercell).energies(part.batch.labels)
+        lattice_evaluator(potential, part.batch.supercell).energies(part.batch.labels)
         for part in unseen.labelings
     ]
     forces = [np.zeros(0)]

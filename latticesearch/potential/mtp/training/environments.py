@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.lattice import Labelings
-    from latticesearch.potential.mtp.model import MtpPotential
+    from latticesearch.potential.mtp.coefficients import MtpCoefficients
 
     Floats = npt.NDArray[np.float64]
 
@@ -60,7 +60,9 @@ class RadialCoordinates:
     from_values: Floats
 
     @classmethod
-    def at(cls, distances: Floats, weights: Floats, potential: MtpPotential) -> RadialCoordinates:
+    def at(
+        cls, distances: Floats, weights: Floats, potential: MtpCoefficients
+    ) -> RadialCoordinates:
         """Choose the coordinates for some `distances`, (n,), Å, with `weights`, (n,)."""
         interval = radial_interval(potential)
         basis, _ = chebyshev_basis(distances, interval.min_dist, interval.max_dist, interval.size)
@@ -78,7 +80,7 @@ class RadialCoordinates:
         return len(self.from_coeffs)
 
     def of(self, radial_coeffs: Floats) -> Floats:
-        """Return the coordinates, flat, of `radial_coeffs` as in `MtpPotential`."""
+        """Return the coordinates, flat, of `radial_coeffs` as in `MtpCoefficients`."""
         coordinates: Floats = radial_coeffs.swapaxes(1, 2) @ self.from_coeffs.T
         return coordinates.ravel()
 
@@ -109,14 +111,17 @@ class LatticeEnvironments:
         Species fractions of the labelings, (n_labelings, n_species).
     """
 
-    potential: MtpPotential
+    potential: MtpCoefficients
     blocks: kernels.Blocks
     lists: kernels.Lists
     fractions: Floats
 
     @classmethod
     def of(
-        cls, potential: MtpPotential, coordinates: RadialCoordinates, batches: Sequence[Labelings]
+        cls,
+        potential: MtpCoefficients,
+        coordinates: RadialCoordinates,
+        batches: Sequence[Labelings],
     ) -> LatticeEnvironments:
         """Collect the environments of all sites of all labelings."""
         parts = [_environments(potential, coordinates, batch) for batch in batches]
@@ -174,7 +179,7 @@ class _Environments(NamedTuple):
 
 
 def _environments(
-    potential: MtpPotential, coordinates: RadialCoordinates, batch: Labelings
+    potential: MtpCoefficients, coordinates: RadialCoordinates, batch: Labelings
 ) -> _Environments:
     """Return the environments of a batch with the sums over the neighbours of each."""
     supercell = batch.supercell
@@ -237,7 +242,7 @@ def _blocks(environments: _Environments, n_species: int) -> kernels.Blocks:
     )
 
 
-def _lists(potential: MtpPotential) -> kernels.Lists:
+def _lists(potential: MtpCoefficients) -> kernels.Lists:
     """Return a potential's index lists for the kernels."""
     times = potential.alpha_index_times
     return kernels.Lists(

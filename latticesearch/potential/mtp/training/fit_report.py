@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.hull import Hull
+from latticesearch.potential.training_set import rms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
-    from latticesearch.potential.mtp.model import MtpPotential
-    from latticesearch.potential.mtp.training.training_set import Regularisation, TrainingSet
+    from latticesearch.potential.mtp.outcome import Outcome
+    from latticesearch.potential.mtp.regularisation import Regularisation
+    from latticesearch.potential.training_set import Energies
 
     Floats = npt.NDArray[np.float64]
 
@@ -35,9 +36,6 @@ SMALLEST_OUTLIER = 1.0
 
 MOST_OUTLIERS = 3
 """Deviating data that are named."""
-
-DETERMINED = 1e-7
-"""Singular values below this, relative to the largest, belong to what the data do not tell."""
 
 DEEP = 25.0
 """eV per site: relative to free atoms, as from VASP, no metal's energy is lower than -15."""
@@ -138,80 +136,6 @@ class FitReport:
     by_height: tuple[GroupErrors, ...] = ()
 
 
-class Outcome(NamedTuple):
-    """What a fit, by whatever method, tells about itself.
-
-    Parameters
-    ----------
-    form
-        A potential of the form that was fitted.
-    seen_pairs
-        ``seen_pairs[a, b]``: some a has a neighbour b, (n_species, n_species).
-    spread
-        Scatter of the energies about the species' energies, eV per site.
-    n_rows, n_linear
-        Numbers of values fitted to and of linear coefficients.
-    energy_errors, left_out_errors
-        Of the fit, and estimated as if each were not fitted to, (n_configurations,), eV per site.
-    effective_parameters, undetermined, iterations
-        As in `FitReport`.
-    """
-
-    form: MtpPotential
-    seen_pairs: npt.NDArray[np.bool_]
-    spread: float
-    n_rows: int
-    n_linear: int
-    energy_errors: Floats
-    left_out_errors: Floats
-    effective_parameters: float
-    undetermined: int
-    iterations: int
-
-
-class Energies(NamedTuple):
-    """What the configurations of a training set are, labelings first, then structures.
-
-    ``fractions``, (n, n_species), counts vacancies as a species; ``energies``, (n,), are eV per
-    site.
-    """
-
-    training: TrainingSet
-    fractions: Floats
-    energies: Floats
-
-    @classmethod
-    def of(cls, training: TrainingSet, species: Sequence[str]) -> Energies:
-        """Collect them; `species` gives the order of the columns."""
-        fractions: list[Floats] = [np.zeros((0, len(species)))]
-        energies: list[Floats] = [np.zeros(0)]
-        for part in training.labelings:
-            parent = part.batch.supercell.parent
-            counts = {s: part.batch.counts[:, k] for k, s in enumerate(parent.species)}
-            nowhere = np.zeros(len(part.batch))
-            own: Floats = np.stack([counts.get(symbol, nowhere) for symbol in species], axis=1)
-            fractions.append(own / part.batch.supercell.n_sites)
-            energies.append(part.energies)
-        for atoms in training.structures:
-            symbols = atoms.get_chemical_symbols()
-            fractions.append(np.array([[symbols.count(s) / len(atoms) for s in species]]))
-            energies.append(np.array([atoms.calc.results["energy"] / len(atoms)]))
-        return cls(training, np.concatenate(fractions), np.concatenate(energies))
-
-    def name(self, index: int) -> str:
-        """Return what to call one of them in a message."""
-        left = index
-        for part in self.training.labelings:
-            if left < len(part.batch):
-                return f"labeling {index} ({part.batch[left].formula}, {part.batch[left].key})"
-            left -= len(part.batch)
-        return f"structure {left} ({self.training.structures[left].get_chemical_formula()})"
-
-    def heights(self) -> Floats:
-        """Return the energies above the hull, (n,), eV per site; raises without a hull."""
-        return Hull(self.fractions, self.energies).energies_above_hull
-
-
 class Errors(NamedTuple):
     """Errors of all energies, (n,), meV per site; ``cross_validated`` may be None."""
 
@@ -278,11 +202,6 @@ def weaknesses(outcome: Outcome, known: Energies) -> Iterator[str]:
     yield from _outliers(known, 1e3 * outcome.left_out_errors)
 
 
-def undetermined_directions(singular_values: Floats, n_linear: int) -> int:
-    """Return the dimension of what the data do not tell of the linear coefficients."""
-    return n_linear - int((singular_values > DETERMINED * singular_values.max()).sum())
-
-
 def unfinished(outcome: Outcome, max_iterations: int) -> Iterator[str]:
     """Yield a line if the fit was stopped before it converged."""
     if outcome.iterations >= max_iterations:
@@ -328,8 +247,3 @@ def _outliers(known: Energies, left_out: Floats) -> Iterator[str]:
                 f"the energy of {known.name(int(k))} is {abs(left_out[k]):.1f} meV per site "
                 f"{'below' if left_out[k] > 0 else 'above'} what the others say: check it"
             )
-
-
-def rms(errors: Floats) -> float:
-    """Return the root of the mean square."""
-    return float(np.sqrt(np.mean(errors**2)))

@@ -12,33 +12,53 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 
 from latticesearch.errors import InputError
 from latticesearch.parallel import SerialComm, gather_blocks
-from latticesearch.potential.mtp.offlattice import evaluate
+from latticesearch.potential.mtp.offlattice.evaluation import evaluate
+from latticesearch.potential.mtp.offlattice.streamed import StreamedFit
+from latticesearch.potential.mtp.offlattice.structure_checks import check_structures
+from latticesearch.potential.mtp.regularisation import Regularisation
 from latticesearch.potential.mtp.training import fit_report as report
-from latticesearch.potential.mtp.training.checks import check_all, checked, checked_weights
 from latticesearch.potential.mtp.training.cross_validation import cross_validate
 from latticesearch.potential.mtp.training.problem import TrainingProblem, share
-from latticesearch.potential.mtp.training.streamed import StreamedFit
-from latticesearch.potential.mtp.training.training_set import Regularisation
+from latticesearch.potential.training_checks import check_all, checked, checked_weights
+from latticesearch.potential.training_set import Energies, rms
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.parallel import Communicator
-    from latticesearch.potential.mtp.basis import MtpBasis
-    from latticesearch.potential.mtp.model import MtpPotential
+    from latticesearch.potential.mtp.coefficients import MtpCoefficients
+    from latticesearch.potential.mtp.outcome import Outcome
     from latticesearch.potential.mtp.training.cross_validation import CrossValidated
-    from latticesearch.potential.mtp.training.fit_report import FitReport, Outcome
+    from latticesearch.potential.mtp.training.fit_report import FitReport
     from latticesearch.potential.mtp.training.problem import Trial
-    from latticesearch.potential.mtp.training.training_set import TrainingSet
+    from latticesearch.potential.training_set import TrainingSet
 
     MethodName = Literal["auto", "dense", "streamed"]
     Floats = npt.NDArray[np.float64]
+
+    Model = TypeVar("Model", bound=MtpCoefficients)
+    Made_co = TypeVar("Made_co", bound=MtpCoefficients, covariant=True)
+
+    class Form(Protocol[Made_co]):
+        """What is fixed before training: `MtpBasis`."""
+
+        @property
+        def species(self) -> tuple[str, ...]:
+            """Symbols."""
+
+        @property
+        def n_parameters(self) -> int:
+            """Number of coefficients."""
+
+        def potential(self, parameters: Floats) -> Made_co:
+            """Return a potential of this form."""
+
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +77,9 @@ class _Method(NamedTuple):
 
     name: MethodName
 
-    form: MtpPotential
+    form: MtpCoefficients
     ridges: tuple[Regularisation, ...]
-    initial: MtpPotential | None
+    initial: MtpCoefficients | None
     n_starts: int
     seed: int
     max_iterations: int
@@ -69,25 +89,25 @@ class _Method(NamedTuple):
 class _Fitted(NamedTuple):
     """A potential and what its fit tells."""
 
-    potential: MtpPotential
+    potential: MtpCoefficients
     outcome: Outcome
     regularisation: Regularisation
 
 
 def fit(  # noqa: PLR0913 - two arguments and options that are given by name
-    basis: MtpBasis,
+    basis: Form[Model],
     training: TrainingSet,
     *,
     weights: npt.ArrayLike | None = None,
     regularisation: Regularisation | None = None,
-    initial: MtpPotential | None = None,
+    initial: Model | None = None,
     n_starts: int = 3,
     seed: int = 0,
     max_iterations: int = 40,
     folds: int = 0,
     method: MethodName = "auto",
     comm: Communicator | None = None,
-) -> tuple[MtpPotential, FitReport]:
+) -> tuple[Model, FitReport]:
     """Train a moment tensor potential.
 
     Parameters
@@ -132,6 +152,7 @@ def fit(  # noqa: PLR0913 - two arguments and options that are given by name
     """
     started = time.monotonic()
     training = checked(training, basis.species)
+    check_structures(training.structures, basis.species)
     check_all(training, basis.species)
     every = checked_weights(training, weights)
     if method not in {"auto", "dense", "streamed"}:
@@ -148,14 +169,15 @@ def fit(  # noqa: PLR0913 - two arguments and options that are given by name
     )
     fitted = _train(how, training, every)
 
-    def train(part: TrainingSet, indices: npt.NDArray[np.intp]) -> MtpPotential:
+    def train(part: TrainingSet, indices: npt.NDArray[np.intp]) -> MtpCoefficients:
         return _train(how, part, every[indices]).potential
 
     validated = cross_validate(training, train, folds, seed) if folds else None
     for line in report.unseen_pairs(fitted.outcome):
         log.warning("%s", line)
     figures = _report(how, fitted, training, validated)
-    return fitted.potential, replace(figures, seconds=time.monotonic() - started)
+    # Whatever its class, a fit gives the form other numbers: it is still one of the same class.
+    return cast("Model", fitted.potential), replace(figures, seconds=time.monotonic() - started)
 
 
 def _train(method: _Method, training: TrainingSet, weights: Floats) -> _Fitted:
@@ -194,7 +216,7 @@ def _is_large(training: TrainingSet) -> bool:
     return sum(rows) > MOST_DENSE_ROWS
 
 
-def _form(basis: MtpBasis, initial: MtpPotential | None) -> MtpPotential:
+def _form(basis: Form[Model], initial: Model | None) -> Model:
     """Return a potential of the basis; `initial` if it is one."""
     form = basis.potential(np.zeros(basis.n_parameters))
     if initial is None:
@@ -221,7 +243,7 @@ def _report(
     """Collect the figures of merit, all but the time."""
     outcome = fitted.outcome
     species = method.form.species
-    known = report.Energies.of(training, species)
+    known = Energies.of(training, species)
     errors = report.Errors(
         1e3 * outcome.energy_errors,
         1e3 * outcome.left_out_errors,
@@ -234,15 +256,15 @@ def _report(
         effective_parameters=outcome.effective_parameters,
         undetermined=outcome.undetermined,
         regularisation=fitted.regularisation,
-        energy_rmse=report.rms(errors.fitted),
+        energy_rmse=rms(errors.fitted),
         energy_mae=float(np.mean(np.abs(errors.fitted))),
-        left_out_rmse=report.rms(errors.left_out),
+        left_out_rmse=rms(errors.left_out),
         left_out_errors=tuple(errors.left_out.tolist()),
         force_rmse=force_rmse,
         stress_rmse=stress_rmse,
         cross_validated_rmse=None
         if errors.cross_validated is None
-        else report.rms(errors.cross_validated),
+        else rms(errors.cross_validated),
         cross_validated_force_rmse=None if validated is None else validated.force_rmse,
         cross_validated_errors=()
         if errors.cross_validated is None
@@ -260,7 +282,7 @@ def _report(
 
 
 def _other_errors(
-    potential: MtpPotential, training: TrainingSet, comm: Communicator
+    potential: MtpCoefficients, training: TrainingSet, comm: Communicator
 ) -> tuple[float | None, float | None]:
     """Return the root mean square errors of forces, eV/Å, and stresses, eV/Å³; None without."""
     forces, stresses = [], []
@@ -272,6 +294,6 @@ def _other_errors(
             stresses.append(found.stress - known["stress"])
     forces, stresses = gather_blocks(forces, comm), gather_blocks(stresses, comm)
     return (
-        report.rms(np.concatenate(forces)) if forces else None,
-        report.rms(np.concatenate(stresses)) if stresses else None,
+        rms(np.concatenate(forces)) if forces else None,
+        rms(np.concatenate(stresses)) if stresses else None,
     )

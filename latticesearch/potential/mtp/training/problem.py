@@ -14,10 +14,18 @@ import numpy as np
 
 from latticesearch.errors import InputError
 from latticesearch.lattice.labelings import Labelings
+from latticesearch.lattice.neighbours import parent_neighbours
 from latticesearch.parallel import block_range, collective_errors
-from latticesearch.potential.mtp.tables import parent_neighbours
+from latticesearch.potential.mtp.outcome import (
+    CONSTANT,
+    SMALLEST_SPREAD,
+    SPECIES_RIDGE,
+    TINY,
+    Outcome,
+    moments_of_scalars,
+    undetermined_directions,
+)
 from latticesearch.potential.mtp.training.environments import LatticeEnvironments, RadialCoordinates
-from latticesearch.potential.mtp.training.fit_report import Outcome, undetermined_directions
 from latticesearch.potential.mtp.training.structures import StructureRows, prepared
 from latticesearch.potential.mtp.training.varpro import Design, SeparableProblem, solve
 
@@ -27,24 +35,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.parallel import Communicator
-    from latticesearch.potential.mtp.model import MtpPotential
-    from latticesearch.potential.mtp.offlattice import OffLatticeStructure
-    from latticesearch.potential.mtp.training.training_set import (
-        LabelledBatch,
-        Regularisation,
-        TrainingSet,
-    )
+    from latticesearch.potential.mtp.coefficients import MtpCoefficients
+    from latticesearch.potential.mtp.offlattice.evaluation import OffLatticeStructure
+    from latticesearch.potential.mtp.regularisation import Regularisation
     from latticesearch.potential.mtp.training.varpro import Solution
+    from latticesearch.potential.training_set import LabelledBatch, TrainingSet
 
     Floats = npt.NDArray[np.float64]
 
 T = TypeVar("T")
-
-SPECIES_RIDGE = 1e-8
-"""Ridge of the species' energies: only decides where the compositions leave them open."""
-
-SMALLEST_SPREAD = 1e-4
-"""eV/site; energies that scatter less than this about the species' energies scatter by noise."""
 
 START_NOISE = 0.1
 """Spread of the random part of the first radial functions, relative to the contrast."""
@@ -57,9 +56,6 @@ SHELL_DIGITS = 6
 
 DISTANCE_BINS = 64
 """Intervals into which the distances of structures off the lattice are sorted."""
-
-CONSTANT, TINY = 1e-3, 1e-12
-"""Smallest scale of a column relative to its largest entry, and at all."""
 
 COMPARED = 0.92
 """Part of the left-out errors, the smaller ones, by which solutions are compared."""
@@ -211,7 +207,7 @@ class TrainingProblem:
         Which species have which as neighbours somewhere, (n_species, n_species).
     """
 
-    form: MtpPotential
+    form: MtpCoefficients
     distances: Floats
     radial: RadialCoordinates
     design: Design
@@ -224,7 +220,7 @@ class TrainingProblem:
 
     @classmethod
     def of(
-        cls, form: MtpPotential, training: TrainingSet, weights: Floats, comm: Communicator
+        cls, form: MtpCoefficients, training: TrainingSet, weights: Floats, comm: Communicator
     ) -> TrainingProblem:
         """Prepare a training set that has been checked; `weights` are (n_configurations,).
 
@@ -343,7 +339,7 @@ class TrainingProblem:
             iterations=solution.iterations,
         )
 
-    def potential(self, trial: Trial) -> MtpPotential:
+    def potential(self, trial: Trial) -> MtpCoefficients:
         """Return the potential that a solution stands for."""
         linear = trial.solution.linear * self.spread / trial.scales
         linear[: self.form.n_species] += self.references
@@ -352,17 +348,8 @@ class TrainingProblem:
         return self.form.with_parameters(np.concatenate([radial.ravel(), linear]))
 
 
-def moments_of_scalars(form: MtpPotential) -> npt.NDArray[np.float64]:
-    """Return how many moments each basis function is a product of, (n_scalars,)."""
-    counts = np.zeros(form.n_moments)
-    counts[: len(form.alpha_index_basic)] = 1.0
-    for a, b, _, c in form.alpha_index_times.tolist():
-        counts[c] = counts[a] + counts[b]
-    return counts[form.alpha_moment_mapping]
-
-
 def _own_labelings(
-    form: MtpPotential,
+    form: MtpCoefficients,
     radial: RadialCoordinates,
     parts: Sequence[LabelledBatch],
     comm: Communicator,

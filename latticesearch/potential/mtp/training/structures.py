@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.potential.mtp.offlattice import OffLatticeStructure
-from latticesearch.potential.mtp.training.design import design_rows
+from latticesearch.potential.mtp.offlattice.design import design_rows
+from latticesearch.potential.mtp.offlattice.evaluation import OffLatticeStructure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from ase import Atoms
 
-    from latticesearch.potential.mtp.model import MtpPotential
-    from latticesearch.potential.mtp.training.design import DesignRows
+    from latticesearch.potential.mtp.coefficients import MtpCoefficients
+    from latticesearch.potential.mtp.offlattice.design import DesignRows
     from latticesearch.potential.mtp.training.environments import RadialCoordinates
 
     Floats = npt.NDArray[np.float64]
@@ -43,7 +43,7 @@ class StructureRows:
         The known values, weighted, (n_rows,).
     """
 
-    potential: MtpPotential
+    potential: MtpCoefficients
     coordinates: RadialCoordinates
     structures: tuple[OffLatticeStructure, ...]
     factors: tuple[tuple[float, float, float], ...]
@@ -52,7 +52,7 @@ class StructureRows:
     @classmethod
     def of(
         cls,
-        potential: MtpPotential,
+        potential: MtpCoefficients,
         coordinates: RadialCoordinates,
         known: Sequence[tuple[Atoms, OffLatticeStructure]],
         force_weight: float,
@@ -101,7 +101,7 @@ class StructureRows:
         ]
         return np.array([row for block in rows for row in block], dtype=bool)
 
-    def columns(self, coordinates: Floats) -> tuple[Floats, MtpPotential]:
+    def columns(self, coordinates: Floats) -> tuple[Floats, MtpCoefficients]:
         """Return the rows of the linear coefficients, and the potential they belong to."""
         form = self.potential
         radial = self.coordinates.radial_coeffs(coordinates, form.radial_coeffs)
@@ -110,7 +110,7 @@ class StructureRows:
         rows = [design_rows(potential, structure)[0] for structure in self.structures]
         return self._stack(rows, len(linear)), potential
 
-    def slopes(self, state: MtpPotential, linear: Floats) -> Floats:
+    def slopes(self, state: MtpCoefficients, linear: Floats) -> Floats:
         """Return the derivatives by the coordinates, (n_rows, n_coordinates of all functions)."""
         radial = state.radial_coeffs
         potential = state.with_parameters(np.concatenate([radial.ravel(), linear]))
@@ -131,7 +131,7 @@ class StructureRows:
 
 
 def prepared(
-    structures: Sequence[Atoms], potential: MtpPotential
+    structures: Sequence[Atoms], potential: MtpCoefficients
 ) -> list[tuple[Atoms, OffLatticeStructure]]:
     """Return structures, which have been checked, with their neighbours."""
     return [(atoms, OffLatticeStructure.from_atoms(atoms, potential)) for atoms in structures]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.potential.mtp.training.fit_report import Energies
+from latticesearch.potential.training_set import Energies
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from latticesearch.potential.mtp.training.training_set import TrainingSet
+    from latticesearch.potential.training_set import TrainingSet
 
 
 def near_hull_weights(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import numpy as np
@@ -149,7 +150,7 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Restrictions:
-    """Which of all labelings are wanted.
+    """Which of all labelings are wanted; two that ask the same are equal.
 
     Attributes
     ----------
@@ -181,6 +182,21 @@ class Restrictions:
     def __post_init__(self) -> None:
         if self.layer_axis not in {None, 0, 1, 2}:
             raise InputError(f"the layer axis is lattice vector 0, 1 or 2; got {self.layer_axis!r}")
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the same is asked."""
+        return isinstance(other, Restrictions) and self._content == other._content
+
+    def __hash__(self) -> int:
+        """Return the same number for all that ask the same."""
+        return hash(self._content)
+
+    @cached_property
+    def _content(self) -> tuple[object, ...]:
+        """All that is asked, hashable."""
+        sublattices = {n: _hashable(c) for n, c in (self.sublattices or {}).items()}
+        rules = (self.superperiodic, self.complete, self.exchange, self.layer_axis)
+        return _hashable(self.composition), frozenset(sublattices.items()), rules
 
     @property
     def restricts_counts(self) -> bool:
@@ -273,6 +289,12 @@ class Restrictions:
             limits.smallest[row] = (limits.smallest[row] - taken).clip(0)
             limits.largest[row] -= taken
         return limits
+
+
+def _hashable(composition: Composition | None) -> frozenset[tuple[str, tuple[float, float]]]:
+    """Return a checked composition as pairs of a species and its lowest and highest fraction."""
+    pairs = [(s, np.ravel(bounds).tolist()) for s, bounds in (composition or {}).items()]
+    return frozenset((symbol, (bounds[0], bounds[-1])) for symbol, bounds in pairs)
 
 
 def _whole_numbers(

@@ -1,4 +1,18 @@
-"""The compiled tree search for labelings that are smallest among their images, and cycle types."""
+"""The compiled tree search for labelings that are smallest among their images.
+
+Level m of the tree decides site m; a node is the labeling of the sites up to there, a leaf one
+labeling. Morgan, Hart & Forcade, Comput. Mater. Sci. 136, 144 (2017), walk the same tree with the
+stabilisers of partial labelings, one species after the other; here all species of a site are tried
+in turn, and a permutation is compared as far as its sources are decided (orderly generation: Read,
+Ann. Discrete Math. 2, 107 (1978)). Both cut whole branches, so the time goes with the number of
+distinct labelings and not with that of all labelings.
+
+Three things make it fast. Comparisons go on where they stopped, when the site is decided that they
+wait for (`Cursor.waiting`), so no permutation is looked at twice for the same sites. Bounds on the
+composition cut branches as soon as they cannot be met (Hart, Nelson & Forcade, Comput. Mater. Sci.
+59, 101 (2012), list the labelings of one composition instead). And the last `TOGETHER` sites of a
+binary are decided all at once, as the 64 bits of a word.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +20,9 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
+
+# Sources are int16 and positions int32: the numbers of all waiting permutations at all depths are
+# what memory is spent on, and the walk is as fast as they come out of the cache.
 
 TOGETHER = 6
 """Sites of two species that are decided together: their 64 labelings are the bits of a word."""
@@ -18,10 +35,13 @@ _PATTERNS = (
     -0x3333333333333334,
     -0x5555555555555556,
 )
-"""Bit b of pattern j is the second species on the jth of these sites in labeling b."""
+"""Bit b of pattern j is the second species on the jth of these sites in labeling b.
+
+The first of the sites is the highest digit of b, so that ascending bits are ascending labelings.
+"""
 
 
-class Tree(NamedTuple):
+class LabelingTree(NamedTuple):
     """What is fixed during the search of one supercell; sites without a choice are left out.
 
     Attributes
@@ -93,7 +113,7 @@ class Cursor(NamedTuple):
         Number of decided sites that hold each species.
     waiting : (n_sites, n_perms) int32
         Permutations whose comparison goes on when a site is decided, as positions in
-        ``Tree.sources`` of the entry to compare next.
+        ``LabelingTree.sources`` of the entry to compare next.
     n_waiting : (n_sites + 1, n_sites) int32
         How many wait for each site when so many sites are decided.
     """
@@ -106,7 +126,7 @@ class Cursor(NamedTuple):
 
 
 @numba.njit(cache=True)
-def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
+def next_labelings(tree: LabelingTree, cursor: Cursor, found: np.ndarray) -> int:
     """Go on with the depth-first search until the output is full or the tree exhausted.
 
     Sites are decided in order, species in ascending order. A branch ends as soon as some
@@ -115,7 +135,7 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
 
     Parameters
     ----------
-    tree : Tree
+    tree : LabelingTree
     cursor : Cursor
         Updated in place; the next call continues.
     found : (batch_size, n_sites) int8
@@ -132,10 +152,13 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
     value = np.zeros(n_sites, np.int64)
     for k in range(tree.together):
         value[n_sites - TOGETHER + k] = _PATTERNS[k]
+    # Every visit of the deepest level may write as many labelings as are decided together.
     room = found.shape[0] - (1 << tree.together) + 1
     depth = cursor.position[0]
     n_found = 0
     while depth >= 0:
+        # Go on with the next species of this site, be it the first one (labels[depth] is -1 then)
+        # or the one after what a whole branch has been seen for.
         species = labels[depth]
         if tracked and species >= 0:
             _count(cursor.counts, tree.row[depth], species, -1)
@@ -149,6 +172,7 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
             continue
         if tracked:
             _count(cursor.counts, tree.row[depth], species, 1)
+            # Of interchangeable species the first one in the list has to appear first.
             if previous[species] >= 0 and cursor.counts[0, previous[species]] == 0:
                 continue
             if tree.bounded and not _counts_possible(
@@ -158,12 +182,15 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
         decided = depth + 1
         if not _still_smallest(tree, cursor, depth):
             continue
+        # Every rank walks through the upper part of a split tree and counts the branches below it,
+        # which come in the same order everywhere: no communication.
         if decided == tree.share[0]:
             cursor.position[1] += 1
             if _owner(cursor.position[1], tree.share[1]) != tree.share[2]:
                 continue
         if decided == n_sites - tree.together:
             if tree.together:
+                # A decided site has one species in all 64 labelings: all bits or none.
                 for site in range(decided):
                     value[site] = -(labels[site] != tree.lowest[site])
                 alive = _smallest_of_all(tree, cursor.waiting, cursor.n_waiting[decided], value)
@@ -181,7 +208,7 @@ def next_labelings(tree: Tree, cursor: Cursor, found: np.ndarray) -> int:
 
 
 @numba.njit(cache=True)
-def _still_smallest(tree: Tree, cursor: Cursor, depth: int) -> bool:
+def _still_smallest(tree: LabelingTree, cursor: Cursor, depth: int) -> bool:
     """Tell whether no permutation gives a smaller image whatever follows the site just decided.
 
     A permutation is looked at only when the site is decided that its comparison waits for. What it
@@ -192,6 +219,8 @@ def _still_smallest(tree: Tree, cursor: Cursor, depth: int) -> bool:
     labels, waiting, n_waiting = cursor.labels, cursor.waiting, cursor.n_waiting
     last = (1 << shift) - 1
     decided = depth + 1
+    # The lists of this node begin with those of its parent, in the same memory; only their lengths
+    # are copied. Going back up the tree costs nothing.
     for site in range(decided, len(labels)):
         n_waiting[decided, site] = n_waiting[depth, site]
     for k in range(n_waiting[depth, depth]):
@@ -204,6 +233,7 @@ def _still_smallest(tree: Tree, cursor: Cursor, depth: int) -> bool:
                 if tree.is_translation[entry >> shift] and not tree.keep_superperiodic:
                     return False
                 break
+            # The image has labels[source] on this site: both must be decided to be compared.
             latest = max(source, site)
             if latest > depth:
                 waiting[latest, n_waiting[decided, latest]] = entry
@@ -227,21 +257,39 @@ def _owner(branch: int, n_ranks: int) -> int:
     Branches dealt in turn would give one rank all those that end with the first species, which
     are the larger ones. Multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4).
     """
+    # 2^64 divided by the golden ratio, as a signed number; the upper bits are the mixed ones.
     mixed = branch * -7046029254386353131
     return ((mixed ^ (mixed >> 32)) & 0x7FFFFFFF) % n_ranks
 
 
 @numba.njit(cache=True)
 def _count(counts: np.ndarray, row: int, species: int, change: int) -> None:
-    """Count one more or one less site that holds a species."""
+    """Count one more (`change` 1) or one less (-1) site that holds a species, in all its rows."""
     counts[0, species] += change
     if row:
         counts[row, species] += change
 
 
 @numba.njit(cache=True)
-def _counts_possible(tree: Tree, counts: np.ndarray, row_of_site: int, decided: int) -> bool:
-    """Tell whether the undecided sites can still bring all counts within their bounds."""
+def _counts_possible(
+    tree: LabelingTree, counts: np.ndarray, row_of_site: int, decided: int
+) -> bool:
+    """Tell whether the undecided sites can still bring all counts within their bounds.
+
+    Each species can get what it lacks, what is lacking together is not more than there are sites,
+    and the species together can take them all: necessary, and for one row of sites that allow the
+    same species sufficient.
+
+    Parameters
+    ----------
+    tree : LabelingTree
+    counts : (n_rows, n_species) int64
+        Decided sites that hold each species.
+    row_of_site : int
+        Row of the site just decided, which is checked besides row 0; other rows did not change.
+    decided : int
+        Number of decided sites.
+    """
     for row in (0, row_of_site):
         remaining = tree.remaining[row, decided]
         missing = 0
@@ -261,13 +309,13 @@ def _counts_possible(tree: Tree, counts: np.ndarray, row_of_site: int, decided: 
 
 @numba.njit(cache=True)
 def _smallest_of_all(
-    tree: Tree, waiting: np.ndarray, n_waiting: np.ndarray, value: np.ndarray
+    tree: LabelingTree, waiting: np.ndarray, n_waiting: np.ndarray, value: np.ndarray
 ) -> np.int64:
     """Tell which labelings of the last sites no permutation makes smaller.
 
     Parameters
     ----------
-    tree : Tree
+    tree : LabelingTree
     waiting : (n_sites, n_perms) int32
     n_waiting : (n_sites,) int32
         Permutations left to compare; see `Cursor`.
@@ -286,6 +334,8 @@ def _smallest_of_all(
         for k in range(n_waiting[latest]):
             entry = waiting[latest, k]
             site = entry & last
+            # Bits of the labelings for which image and labeling agree so far; a comparison ends
+            # for each of them alone, and goes on while some are left.
             equal = alive
             while equal:
                 source = tree.sources[entry]
@@ -293,6 +343,7 @@ def _smallest_of_all(
                     if not tree.keep_superperiodic and tree.is_translation[entry >> tree.shift]:
                         alive &= ~equal
                     break
+                # Where they differ, the image is smaller if this site holds the larger species.
                 differ = (value[source] ^ value[site]) & equal
                 alive &= ~(differ & value[site])
                 equal &= ~differ
@@ -305,11 +356,12 @@ def _smallest_of_all(
 
 @numba.njit(cache=True)
 def _write_all(
-    tree: Tree, labels: np.ndarray, alive: np.int64, found: np.ndarray, n_found: int
+    tree: LabelingTree, labels: np.ndarray, alive: np.int64, found: np.ndarray, n_found: int
 ) -> int:
     """Write the labelings whose bit is set, in ascending order; return the new number."""
     n_sites = len(labels)
     decided = n_sites - TOGETHER
+    # Eight bits at a time: most bits are 0, and an empty byte is skipped at once.
     for byte in range(8):
         bits = (alive >> (8 * byte)) & 255
         number = 8 * byte
@@ -328,8 +380,15 @@ def _write_all(
 
 
 @numba.njit(cache=True)
-def _smallest_of_exchanged(tree: Tree, labels: np.ndarray) -> bool:
-    """Tell whether no permutation with an exchange of interchangeable species is smaller."""
+def _smallest_of_exchanged(tree: LabelingTree, labels: np.ndarray) -> bool:
+    """Tell whether no permutation with an exchange of interchangeable species is smaller.
+
+    Parameters
+    ----------
+    tree : LabelingTree
+    labels : (n_sites,) int8
+        A leaf: which exchange is best shows only when the order of appearance is known.
+    """
     n_species = len(tree.first)
     name = np.empty(n_species, np.int64)
     free = np.empty(n_species, np.int64)
@@ -350,98 +409,4 @@ def _smallest_of_exchanged(tree: Tree, labels: np.ndarray) -> bool:
                 return False
             if name[species] > labels[site]:
                 break
-    return True
-
-
-@numba.njit(cache=True)
-def cycle_types(
-    group: tuple[np.ndarray, int],
-    block: np.ndarray,
-    kind: np.ndarray,
-    types: np.ndarray,
-    numbers: np.ndarray,
-) -> int:
-    """Sort permutations by the cycles in which they move blocks of sites.
-
-    Where a permutation does not map blocks to blocks, they are joined until it does.
-
-    Parameters
-    ----------
-    group : (n_perms * 2**shift,) int16, and shift
-        Permutations; see `Tree`.
-    block : (n_sites,) int64
-        Block of each site, numbered from 0: its orbit under a group of translations.
-    kind : (n_sites,) int64
-        Kind of each site; permutations and blocks keep kinds.
-    types : (n, n_kinds, n_blocks + 1) int32, zeros
-        Receives the number of cycles of each kind and length in blocks; ``types[:, 0, 0]`` is
-        the number of sites per joined block. No two types agree.
-    numbers : (n,) int64, zeros
-        Receives the number of permutations of each type.
-
-    Returns
-    -------
-    int
-        Number of types; n if there was no room for one of them.
-    """
-    sources, shift = group
-    n_sites = len(block)
-    room, n_kinds, n_lengths = types.shape
-    target = np.empty(n_lengths, np.int64)
-    kind_of = np.empty(n_lengths, np.int64)
-    joined = np.empty_like(block)
-    n_types = 0
-    for p in range(len(sources) >> shift):
-        if n_types == room:
-            break
-        for site in range(n_sites):
-            joined[site] = block[site]
-        for start in range(n_lengths):
-            target[start] = -1
-        site = 0
-        while site < n_sites:
-            here = joined[site]
-            there = joined[sources[(p << shift) + site]]
-            kind_of[here] = kind[site]
-            other = target[here]
-            target[here] = there
-            site += 1
-            if other >= 0 and other != there:
-                for k in range(n_sites):
-                    if joined[k] == other:
-                        joined[k] = there
-                for start in range(n_lengths):
-                    target[start] = -1
-                site = 0
-        for kinds in range(n_kinds):
-            for length in range(n_lengths):
-                types[n_types, kinds, length] = 0
-        n_joined = 0
-        for start in range(n_lengths):
-            length = 0
-            at = start
-            while target[at] >= 0:
-                following = target[at]
-                target[at] = -1
-                at = following
-                length += 1
-            if length:
-                types[n_types, kind_of[start], length] += 1
-                n_joined += length
-        types[n_types, 0, 0] = n_sites // n_joined
-        match = 0
-        while not _same(types, match, n_types):
-            match += 1
-        numbers[match] += 1
-        n_types = max(n_types, match + 1)
-    return n_types
-
-
-@numba.njit(cache=True)
-def _same(types: np.ndarray, one: int, other: int) -> bool:
-    """Tell whether two tables are equal."""
-    for i in range(types.shape[1]):
-        for j in range(types.shape[2]):
-            if types[one, i, j] != types[other, i, j]:
-                return False
     return True

@@ -1,4 +1,4 @@
-"""What a training set can be wrong about, found before anything is fitted."""
+"""What the labelings of a training set can be wrong about, found before anything is fitted."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 
 from latticesearch.errors import InputError
 from latticesearch.lattice.parent import VACANCY
-from latticesearch.potential.mtp.training.fit_report import Energies, rms
-from latticesearch.potential.mtp.training.structure_checks import check_structures
+from latticesearch.potential.training_set import Energies, rms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.lattice import Labelings
-    from latticesearch.potential.mtp.training.training_set import LabelledBatch, TrainingSet
+    from latticesearch.potential.training_set import LabelledBatch, TrainingSet
 
     Floats = npt.NDArray[np.float64]
 
@@ -88,7 +87,6 @@ def checked_weights(training: TrainingSet, weights: npt.ArrayLike | None) -> Flo
 def check_all(training: TrainingSet, species: tuple[str, ...]) -> None:
     """Complain about what only all data together can be wrong about."""
     n_data = len(training)
-    check_structures(training.structures, species)
     if n_data < 2:
         raise InputError(f"{n_data} training energies: at least 2 are needed to fit anything")
     present = {symbol for part in training.labelings for symbol in _symbols(part.batch)}

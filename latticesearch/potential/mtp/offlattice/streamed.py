@@ -17,15 +17,16 @@ from scipy import linalg
 
 from latticesearch.errors import InputError
 from latticesearch.lattice.parent import VACANCY
-from latticesearch.potential.mtp.basis import START_SPREAD
-from latticesearch.potential.mtp.training.fit_report import Outcome, undetermined_directions
-from latticesearch.potential.mtp.training.normal_equations import NormalEquations, configurations
-from latticesearch.potential.mtp.training.problem import (
+from latticesearch.potential.mtp.coefficients import START_SPREAD
+from latticesearch.potential.mtp.offlattice.normal_equations import NormalEquations, configurations
+from latticesearch.potential.mtp.outcome import (
     CONSTANT,
     SMALLEST_SPREAD,
     SPECIES_RIDGE,
     TINY,
+    Outcome,
     moments_of_scalars,
+    undetermined_directions,
 )
 
 if TYPE_CHECKING:
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.parallel import Communicator
-    from latticesearch.potential.mtp.model import MtpPotential
-    from latticesearch.potential.mtp.training.normal_equations import Configuration
-    from latticesearch.potential.mtp.training.training_set import Regularisation, TrainingSet
+    from latticesearch.potential.mtp.coefficients import MtpCoefficients
+    from latticesearch.potential.mtp.offlattice.normal_equations import Configuration
+    from latticesearch.potential.mtp.regularisation import Regularisation
+    from latticesearch.potential.training_set import TrainingSet
 
     Floats = npt.NDArray[np.float64]
 
@@ -75,7 +77,7 @@ class _Point(NamedTuple):
     that the linear coefficients have moved far since the derivatives were made.
     """
 
-    potential: MtpPotential
+    potential: MtpCoefficients
     matrix: Floats
     gradient: Floats
     cost: float
@@ -101,14 +103,14 @@ class _Problem:
     strengths: Floats
     centre: Floats
 
-    def at(self, potential: MtpPotential) -> _Point:
+    def at(self, potential: MtpCoefficients) -> _Point:
         """Evaluate at the radial coefficients of `potential`."""
         return self._fresh(self._settled(potential))
 
     def _fresh(self, point: _Point) -> _Point:
         return self._settled(point.potential) if point.stale else point
 
-    def _settled(self, potential: MtpPotential) -> _Point:
+    def _settled(self, potential: MtpCoefficients) -> _Point:
         """Return the normal equations after solving for the linear coefficients."""
         sums = self.equations.at(potential, self.chosen)
         shift = _coefficients(potential) - self.centre
@@ -141,7 +143,7 @@ class _Problem:
         return None, damping
 
     def solve(
-        self, start: MtpPotential, damping: float, max_iterations: int, tolerance: float
+        self, start: MtpCoefficients, damping: float, max_iterations: int, tolerance: float
     ) -> _Minimum:
         """Return the minimum reached from `start`."""
         point, iteration = self.at(start), 0
@@ -197,7 +199,7 @@ class StreamedFit:
         Ranks that share the configurations.
     """
 
-    form: MtpPotential
+    form: MtpCoefficients
     warm: bool
     ridges: Regularisation
     n_starts: int
@@ -205,7 +207,7 @@ class StreamedFit:
     max_iterations: int
     comm: Communicator
 
-    def fit(self, training: TrainingSet, weights: Floats) -> tuple[MtpPotential, Outcome]:
+    def fit(self, training: TrainingSet, weights: Floats) -> tuple[MtpCoefficients, Outcome]:
         """Fit to data that have been checked; `weights` are those of the configurations.
 
         Raises
@@ -247,7 +249,7 @@ class StreamedFit:
         needed = ROWS_PER_COEFFICIENT * equations.n_coefficients
         return [part for part in STAGES if part * equations.n_rows > needed]
 
-    def _starts(self, reference: _Reference) -> list[MtpPotential]:
+    def _starts(self, reference: _Reference) -> list[MtpCoefficients]:
         """Return the first potentials: radial function mu is mostly the polynomial mu."""
         if self.warm:
             return [self.form]
@@ -261,7 +263,7 @@ class StreamedFit:
                     radial_coeffs=np.eye(*shape[2:]) + START_SPREAD * noise,
                     species_coeffs=reference.energies,
                     moment_coeffs=np.zeros_like(self.form.moment_coeffs),
-                    _cache={},
+                    is_start=False,
                 )
             )
         return starts
@@ -270,7 +272,7 @@ class StreamedFit:
         self,
         equations: NormalEquations,
         reference: _Reference,
-        start: MtpPotential,
+        start: MtpCoefficients,
         part: float,
     ) -> _Problem:
         """Return the problem of a part of the data, whose radial ridge pulls to `start`."""
@@ -341,16 +343,16 @@ def _reference(known: Sequence[Configuration], species: tuple[str, ...]) -> _Ref
     return _Reference(own, max(spread, SMALLEST_SPREAD))
 
 
-def _n_linear(potential: MtpPotential) -> int:
+def _n_linear(potential: MtpCoefficients) -> int:
     return potential.n_species + len(potential.moment_coeffs)
 
 
-def _coefficients(potential: MtpPotential) -> Floats:
+def _coefficients(potential: MtpCoefficients) -> Floats:
     """Return all coefficients in the order species, basis functions, radial."""
     return np.roll(potential.parameters, _n_linear(potential))
 
 
-def _moved(potential: MtpPotential, change: Floats) -> MtpPotential:
+def _moved(potential: MtpCoefficients, change: Floats) -> MtpCoefficients:
     """Return the potential with other coefficients, `change` in the order of `_coefficients`."""
     return potential.with_parameters(potential.parameters + np.roll(change, -_n_linear(potential)))
 

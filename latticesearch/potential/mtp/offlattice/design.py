@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from latticesearch.potential.mtp import _kernels
-from latticesearch.potential.mtp.offlattice import OffLatticeStructure, stresses
+from latticesearch.potential.mtp.offlattice import _pair_kernels
+from latticesearch.potential.mtp.offlattice.evaluation import OffLatticeStructure, stresses
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from ase import Atoms
 
-    from latticesearch.potential.mtp.model import MtpPotential
+    from latticesearch.potential.mtp.coefficients import MtpCoefficients
 
     Floats = npt.NDArray[np.float64]
 
@@ -42,7 +42,7 @@ class DesignRows(NamedTuple):
 
 
 def design_rows(
-    potential: MtpPotential, structure: Atoms | OffLatticeStructure
+    potential: MtpCoefficients, structure: Atoms | OffLatticeStructure
 ) -> tuple[DesignRows, DesignRows]:
     """Return the derivatives of energy, forces and stress by all coefficients.
 
@@ -100,7 +100,7 @@ class _PairTerms(NamedTuple):
     angular_slopes: Floats
 
     @classmethod
-    def of(cls, potential: MtpPotential, structure: OffLatticeStructure) -> _PairTerms:
+    def of(cls, potential: MtpCoefficients, structure: OffLatticeStructure) -> _PairTerms:
         """Return the terms of all pairs of `structure`."""
         mu = potential.alpha_index_basic[:, 0]
         radial = structure.pairs(potential)
@@ -143,23 +143,23 @@ class _SiteMoments(NamedTuple):
     hessian: Floats
 
     @classmethod
-    def of(cls, potential: MtpPotential, basic: Floats) -> _SiteMoments:
+    def of(cls, potential: MtpCoefficients, basic: Floats) -> _SiteMoments:
         """Return the derivatives at the basic moments `basic`, (n_basic,)."""
         times, mapping = potential.alpha_index_times, potential.alpha_moment_mapping
         n_basic, n_moments = len(basic), potential.n_moments
         moments = np.concatenate([basic, np.zeros(n_moments - n_basic)])
-        _kernels.multiply_moments(times, moments)
+        _pair_kernels.multiply_moments(times, moments)
         tangents = np.eye(n_moments, n_basic)
-        _kernels.tangents_of_moments(times, moments, tangents)
+        _pair_kernels.tangents_of_moments(times, moments, tangents)
         adjoints = np.zeros(n_moments)
         np.add.at(adjoints, mapping, potential.moment_coeffs)
         seconds = np.zeros((n_moments, n_basic))
-        _kernels.second_derivatives(times, moments, tangents, adjoints, seconds)
+        _pair_kernels.second_derivatives(times, moments, tangents, adjoints, seconds)
         return cls(moments[mapping], tangents[mapping], adjoints[:n_basic], seconds[:n_basic])
 
 
 def _radial_terms(
-    potential: MtpPotential,
+    potential: MtpCoefficients,
     structure: OffLatticeStructure,
     pairs: _PairTerms,
     adjoint: Floats,
@@ -210,7 +210,7 @@ class _RowSums:
         rows = gradients.reshape(block.stop - block.start, -1)
         self.energy += energy
         self.strain += self.structure.vectors[block].T @ rows
-        _kernels.scatter_rows(self.structure.neighbours[block], rows, self.forces, site)
+        _pair_kernels.scatter_rows(self.structure.neighbours[block], rows, self.forces, site)
 
     def rows(self) -> DesignRows:
         """Return the sums."""

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from latticesearch.parallel import block_range, collective_errors
-from latticesearch.potential.mtp.offlattice import OffLatticeStructure
-from latticesearch.potential.mtp.training import _fit_kernels
+from latticesearch.potential.mtp.offlattice import _fit_kernels
+from latticesearch.potential.mtp.offlattice.evaluation import OffLatticeStructure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from latticesearch.parallel import Communicator
-    from latticesearch.potential.mtp.model import MtpPotential
-    from latticesearch.potential.mtp.training.training_set import TrainingSet
+    from latticesearch.potential.mtp.coefficients import MtpCoefficients
+    from latticesearch.potential.training_set import TrainingSet
 
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
@@ -124,7 +124,7 @@ class NormalEquations:
         Shortest distance in any structure, Å; infinite without neighbours.
     """
 
-    form: MtpPotential
+    form: MtpCoefficients
     n_configurations: int
     n_rows: int
     groups: tuple[Integers, ...]
@@ -135,7 +135,7 @@ class NormalEquations:
 
     @classmethod
     def of(
-        cls, form: MtpPotential, known: Sequence[Configuration], comm: Communicator
+        cls, form: MtpCoefficients, known: Sequence[Configuration], comm: Communicator
     ) -> NormalEquations:
         """Find the neighbours of this rank's chunks of the configurations, the same on all."""
         order = _by_species(known, form.species)
@@ -169,7 +169,7 @@ class NormalEquations:
         """Number of coefficients: linear ones first, then radial ones."""
         return self.form.n_parameters
 
-    def at(self, potential: MtpPotential, chosen: npt.NDArray[np.bool_] | None = None) -> Sums:
+    def at(self, potential: MtpCoefficients, chosen: npt.NDArray[np.bool_] | None = None) -> Sums:
         """Return the normal equations of all or the `chosen` configurations, (n,), collective."""
         model, width = _model(potential), self.n_coefficients + 1
         parts = []
@@ -191,7 +191,7 @@ class NormalEquations:
         total += np.triu(total, 1).T
         return Sums(total, squares)
 
-    def energy_rows(self, potential: MtpPotential) -> tuple[Floats, Floats]:
+    def energy_rows(self, potential: MtpCoefficients) -> tuple[Floats, Floats]:
         """Return what describes the energies, collective.
 
         Returns
@@ -235,7 +235,7 @@ def _n_rows(configuration: Configuration) -> int:
 
 
 def _block(
-    form: MtpPotential, known: Sequence[Configuration], key: tuple[int, ...], members: list[int]
+    form: MtpCoefficients, known: Sequence[Configuration], key: tuple[int, ...], members: list[int]
 ) -> _Block:
     """Collect the configurations `members`, which have the species `key`."""
     chosen = [known[index] for index in members]
@@ -263,7 +263,7 @@ def _block(
     return _Block(data, np.array(members, dtype=np.int64), _columns(form, key))
 
 
-def _columns(form: MtpPotential, key: tuple[int, ...]) -> Integers:
+def _columns(form: MtpCoefficients, key: tuple[int, ...]) -> Integers:
     """Return the places of a block's columns among those of all species."""
     n_linear = form.n_species + len(form.moment_coeffs)
     numbers = np.arange(form.radial_coeffs.size).reshape(form.radial_coeffs.shape)
@@ -273,7 +273,7 @@ def _columns(form: MtpPotential, key: tuple[int, ...]) -> Integers:
 
 
 def _contacts(
-    form: MtpPotential, chunks: Sequence[tuple[_Block, ...]]
+    form: MtpCoefficients, chunks: Sequence[tuple[_Block, ...]]
 ) -> tuple[npt.NDArray[np.bool_], float]:
     """Return which species have which as neighbours, and the shortest distance, Å."""
     seen = np.zeros((form.n_species, form.n_species), dtype=bool)
@@ -294,7 +294,7 @@ def _chosen(block: _Block, chosen: npt.NDArray[np.bool_] | None) -> Integers:
     return np.flatnonzero(chosen[block.indices]).astype(np.int64)
 
 
-def _model(potential: MtpPotential) -> _fit_kernels.Model:
+def _model(potential: MtpCoefficients) -> _fit_kernels.Model:
     """Return a potential for the kernels, which put the scaling into the radial basis."""
     return _fit_kernels.Model(
         basic=potential.alpha_index_basic,

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ase.calculators.calculator import Calculator, all_changes
 
-from latticesearch.potential.mtp.offlattice import OffLatticeStructure, evaluate
+from latticesearch.potential.mtp.offlattice.evaluation import OffLatticeStructure, evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ase import Atoms
 
-    from latticesearch.potential.mtp.model import MtpPotential
+    from latticesearch.potential.mtp.coefficients import MtpCoefficients
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class MtpCalculator(Calculator):  # type: ignore[misc]  # ASE has no types
         "stress",
     ]
 
-    def __init__(self, potential: MtpPotential, **kwargs: Any) -> None:
+    def __init__(self, potential: MtpCoefficients, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.potential = potential
         self._warned = False

@@ -7,17 +7,17 @@ prune the search; nothing is made and then thrown away but superperiodic labelin
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.enumeration._kernels import TOGETHER, Cursor, Tree, next_labelings
-from latticesearch.enumeration.composition import Restrictions, require_possible, whole_number
-from latticesearch.enumeration.counting import Counter
+from latticesearch.enumeration._tree_kernels import TOGETHER, next_labelings
+from latticesearch.enumeration.counted import counted_supercells
 from latticesearch.enumeration.groups import ActiveGroup
+from latticesearch.enumeration.restrictions import Restrictions, require_possible, whole_number
 from latticesearch.enumeration.shares import Share, shares
-from latticesearch.enumeration.superlattices import LARGEST_INDEX, superlattices
+from latticesearch.enumeration.superlattices import LARGEST_INDEX
+from latticesearch.enumeration.tree import start_of
 from latticesearch.errors import InputError
 from latticesearch.lattice import Labelings, Supercell
 from latticesearch.parallel import SerialComm
@@ -29,20 +29,11 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from latticesearch.enumeration.composition import Composition, Rules
+    from latticesearch.enumeration.counted import CountedSupercell
+    from latticesearch.enumeration.restrictions import Composition, Rules
     from latticesearch.lattice import ParentLattice
     from latticesearch.parallel import Communicator
     from latticesearch.progress import Progress
-
-HELD = 2**22
-"""Entries of permutations that are kept from counting to enumeration."""
-
-KEPT = 2**20
-"""The same for groups of one range of sizes that stay with the parent lattice, 16 MB with all that
-belongs to them."""
-
-KEPT_SIZES = 16
-"""Ranges of sizes whose groups stay with the parent lattice."""
 
 
 def enumerate_labelings(
@@ -132,64 +123,6 @@ def _sizes(min_index: int, max_index: int | None) -> range:
     return range(smallest, largest + 1)
 
 
-@dataclass(frozen=True, eq=False)
-class _Item:
-    """One supercell to decorate, with what is asked of it and the exact number of labelings."""
-
-    group: ActiveGroup
-    counter: Counter
-    number: int
-    _trees: dict[tuple[Share, bool], Tree] = field(default_factory=dict)
-
-    def tree(self, share: Share, *, many: bool) -> Tree:
-        """Return what is fixed during the search; made once, kept as long as the group."""
-        name = (share, many)
-        if name not in self._trees:
-            self._trees[name] = _tree(self.group, self.counter, share, many=many)
-        return self._trees[name]
-
-
-def _items(
-    parent: ParentLattice, sizes: range, wanted: Restrictions, cells: list[Supercell] | None
-) -> list[_Item]:
-    """Return all supercells with the numbers of their labelings.
-
-    The small groups of the last few sizes stay with the parent lattice: where potential after
-    potential is asked about the same small cells, counting would take longer than the energies.
-    """
-    if cells or wanted.sublattices:
-        return _counted(parent, sizes, wanted, cells)
-    kept: dict[str, list[_Item]] = parent.__dict__.setdefault("_counted", {})
-    rules = (dict(wanted.composition or {}), wanted.rules)
-    name = repr((sizes, rules))
-    items = kept.pop(name, None) or _counted(parent, sizes, wanted, cells)
-    groups = [item.group for item in items]
-    most = [len(g.supercell.point_operations) * g.supercell.n_cells * len(g.sites) for g in groups]
-    if sum(most) < KEPT:
-        kept[name] = items  # the last one used is the last one to go
-    if len(kept) > KEPT_SIZES:
-        kept.pop(next(iter(kept)))
-    return items
-
-
-def _counted(
-    parent: ParentLattice, sizes: range, wanted: Restrictions, cells: list[Supercell] | None
-) -> list[_Item]:
-    """Count the labelings of all supercells; nothing else is done with them yet."""
-    items = []
-    held = 0
-    for index in sizes:
-        counter = Counter(parent, index, wanted)
-        forms = [] if cells else superlattices(parent, index, layer_axis=wanted.layer_axis)
-        for cell in cells or [Supercell.from_matrix(parent, form) for form in forms]:
-            group = ActiveGroup(cell)
-            number = counter.number(group)
-            held += group.permutations.size
-            # Groups are made again where keeping them would cost much memory.
-            items.append(_Item(group if held < HELD else ActiveGroup(cell), counter, number))
-    return items
-
-
 def _labelings(
     parent: ParentLattice,
     sizes: range,
@@ -200,7 +133,7 @@ def _labelings(
 ) -> Iterator[Labelings]:
     """Count, yield this rank's labelings, and compare; see `enumerate_labelings`."""
     comm, progress = world
-    items = _items(parent, sizes, wanted, cells)
+    items = counted_supercells(parent, sizes, wanted, cells)
     parts = shares([item.number for item in items], [len(i.group.sites) for i in items], comm)
     total = sum(item.number for item in items)
     expected = sum(i.number / p.size for i, p in zip(items, parts, strict=True) if p)
@@ -230,7 +163,7 @@ def _labelings(
             _check_number(item, sum(numbers))
 
 
-def _labelings_of(item: _Item, batch_size: int, share: Share) -> Iterator[Labelings]:
+def _labelings_of(item: CountedSupercell, batch_size: int, share: Share) -> Iterator[Labelings]:
     """Yield the labelings of this rank's share of a supercell."""
     group = item.group
     supercell = group.supercell
@@ -239,7 +172,7 @@ def _labelings_of(item: _Item, batch_size: int, share: Share) -> Iterator[Labeli
             yield Labelings(supercell, supercell.allowed.argmax(axis=1)[None])
         return
     tree = item.tree(share, many=batch_size >= 1 << TOGETHER)
-    cursor = _start(tree, group)
+    cursor = start_of(tree, group)
     fixed = supercell.allowed.argmax(axis=1).astype(np.int8)
     rows = min(batch_size, item.number + (1 << TOGETHER))
     while cursor.position[0] >= 0:
@@ -255,7 +188,7 @@ def _labelings_of(item: _Item, batch_size: int, share: Share) -> Iterator[Labeli
             yield Labelings(supercell, labels)
 
 
-def _check_number(item: _Item, found: int) -> None:
+def _check_number(item: CountedSupercell, found: int) -> None:
     """Compare the number of labelings found with the exact one.
 
     Raises
@@ -271,57 +204,3 @@ def _check_number(item: _Item, found: int) -> None:
             f"primitive cell {supercell.parent.cell.tolist()}, but Burnside's lemma gives "
             f"{item.number}; please report this"
         )
-
-
-def _tree(group: ActiveGroup, counter: Counter, share: Share, *, many: bool) -> Tree:
-    supercell = group.supercell
-    limits = counter.limits
-    row = limits.row[supercell.basis_index[group.sites]]
-    allowed = np.ascontiguousarray(supercell.allowed[group.sites])
-    n_rows, n_species = limits.smallest.shape
-    # capacity[:, m] and remaining[:, m] count the sites from m on, and the last ones none.
-    belongs = (row == np.arange(n_rows)[:, None]) | (np.arange(n_rows) == 0)[:, None]
-    capacity = np.zeros((n_rows, len(row) + 1, n_species), np.int64)
-    capacity[:, :-1] = (belongs[:, ::-1, None] & allowed[::-1]).cumsum(axis=1)[:, ::-1]
-    remaining = np.zeros((n_rows, len(row) + 1), np.int64)
-    remaining[:, :-1] = belongs[:, ::-1].cumsum(axis=1)[:, ::-1]
-    bounded = bool((limits.smallest > 0).any() or (limits.largest < capacity[:, 0]).any())
-    exchange = bool((limits.previous >= 0).any())
-    simple = not (bounded or exchange) and bool((allowed.sum(axis=1) == 2).all())
-    # The tree must be deep enough to be split among ranks above the sites decided together.
-    wide = max(2 * TOGETHER, share.depth + TOGETHER)
-    return Tree(
-        allowed=allowed,
-        lowest=allowed.argmax(axis=1).astype(np.int8),
-        highest=(n_species - 1 - allowed[:, ::-1].argmax(axis=1)).astype(np.int8),
-        sources=group.sources,
-        shift=group.shift,
-        is_translation=group.is_translation,
-        row=row,
-        smallest=limits.smallest,
-        largest=limits.largest,
-        capacity=capacity,
-        remaining=remaining,
-        bounded=bounded,
-        previous=limits.previous,
-        first=limits.first,
-        exchange=exchange,
-        share=np.array(share, dtype=np.int64),
-        keep_superperiodic=counter.wanted.superperiodic,
-        together=TOGETHER if simple and many and len(row) >= wide else 0,
-    )
-
-
-def _start(tree: Tree, group: ActiveGroup) -> Cursor:
-    """Return the cursor at the root."""
-    waiting, numbers = group.waiting
-    n_sites = len(group.sites)
-    n_waiting = np.zeros((n_sites + 1, n_sites), np.int32)
-    n_waiting[0] = numbers
-    return Cursor(
-        position=np.zeros(2, np.int64),
-        labels=np.full(n_sites, -1, np.int8),
-        counts=np.zeros_like(tree.smallest),
-        waiting=waiting.copy(),
-        n_waiting=n_waiting,
-    )

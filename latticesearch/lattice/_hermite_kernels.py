@@ -1,4 +1,9 @@
-"""Compiled loops over integer matrices and labelings; plain arrays in, plain arrays out."""
+"""The compiled reduction of integer matrices to Hermite normal form.
+
+Integers in and out, no unit: rows in units of the parent's lattice vectors. Hart & Forcade, Phys.
+Rev. B 77, 224115 (2008), name superlattices by such forms; theirs is lower triangular with the
+lattice vectors as columns, ours upper triangular, because vectors are rows here.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,10 @@ import numpy as np
 @numba.njit(cache=True)
 def hermite_batch(generators: np.ndarray) -> np.ndarray:
     """Reduce row generators of integer lattices to upper triangular Hermite normal form.
+
+    Gaussian elimination in integers: adding a multiple of one row to another, exchanging rows and
+    turning signs keep the lattice. More than three rows are reduced with the rest, so a lattice and
+    further periods of it, or the rows of two lattices, need no step of their own.
 
     Parameters
     ----------
@@ -22,6 +31,8 @@ def hermite_batch(generators: np.ndarray) -> np.ndarray:
         a zero matrix where the rows do not have full rank.
     """
     n, m, _ = generators.shape
+    # A batch at a time: the images of a superlattice under all operations are 48 matrices of 9
+    # numbers, and a call from Python would cost more than the reduction.
     forms = np.zeros((n, 3, 3), np.int64)
     rows = np.empty((m, 3), np.int64)
     for item in range(n):
@@ -38,12 +49,15 @@ def hermite_batch(generators: np.ndarray) -> np.ndarray:
                         rest = rows[column, k] - quotient * rows[other, k]
                         rows[column, k] = rows[other, k]
                         rows[other, k] = rest
+            # Now all below the pivot is zero, and the pivot is the greatest common divisor.
             if rows[column, column] == 0:
                 full_rank = False
                 break
             if rows[column, column] < 0:
                 for k in range(3):
                     rows[column, k] = -rows[column, k]
+            # The entries above get their smallest remainder that is not negative, which makes the
+            # form unique; floor division does it for negative numbers, too.
             for above in range(column):
                 quotient = rows[above, column] // rows[column, column]
                 for k in range(3):
@@ -53,59 +67,3 @@ def hermite_batch(generators: np.ndarray) -> np.ndarray:
                 for k in range(3):
                     forms[item, row, k] = rows[row, k]
     return forms
-
-
-@numba.njit(cache=True)
-def smallest_images(labels: np.ndarray, permutations: np.ndarray) -> np.ndarray:
-    """Return the lexicographically smallest image of each labeling.
-
-    Parameters
-    ----------
-    labels : (n, n_sites) int8
-    permutations : (n_perms, n_sites) intp
-        A group, or a coset of one; the images are ``labels[i][permutations[p]]``.
-
-    Returns
-    -------
-    (n, n_sites) int8
-    """
-    n, n_sites = labels.shape
-    best = np.empty_like(labels)
-    for item in range(n):
-        winner = 0
-        for p in range(1, permutations.shape[0]):
-            for site in range(n_sites):
-                new = labels[item, permutations[p, site]]
-                old = labels[item, permutations[winner, site]]
-                if new != old:
-                    if new < old:
-                        winner = p
-                    break
-        for site in range(n_sites):
-            best[item, site] = labels[item, permutations[winner, site]]
-    return best
-
-
-@numba.njit(cache=True)
-def fixed_by(labels: np.ndarray, permutations: np.ndarray) -> np.ndarray:
-    """Return which permutations leave which labelings unchanged.
-
-    Parameters
-    ----------
-    labels : (n, n_sites) int8
-    permutations : (n_perms, n_sites) intp
-
-    Returns
-    -------
-    (n, n_perms) bool
-    """
-    n, n_sites = labels.shape
-    n_perms = permutations.shape[0]
-    fixed = np.ones((n, n_perms), np.bool_)
-    for item in range(n):
-        for p in range(n_perms):
-            for site in range(n_sites):
-                if labels[item, permutations[p, site]] != labels[item, site]:
-                    fixed[item, p] = False
-                    break
-    return fixed

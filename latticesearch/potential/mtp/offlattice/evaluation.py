@@ -7,17 +7,16 @@ made once and used for every set of coefficients. Everything else is a sum over 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import vesin
 
 from latticesearch.errors import InputError
-from latticesearch.potential.mtp import _force_kernels as force_kernels
-from latticesearch.potential.mtp import _kernels
 from latticesearch.potential.mtp.lattice import radial_interval, unique_powers
+from latticesearch.potential.mtp.offlattice import _force_kernels as force_kernels
+from latticesearch.potential.mtp.offlattice import _pair_kernels
 from latticesearch.potential.mtp.products import energy_contraction
 from latticesearch.potential.mtp.radial import chebyshev_basis
 from latticesearch.potential.mtp.tables import RadialInterval
@@ -28,11 +27,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from ase import Atoms
 
-    from latticesearch.potential.mtp.model import MtpPotential
+    from latticesearch.potential.mtp.coefficients import MtpCoefficients
 
     Floats = npt.NDArray[np.float64]
 
-_TABLES: WeakKeyDictionary[MtpPotential, force_kernels.ForceTables] = WeakKeyDictionary()
+KEPT = 16
+"""Potentials whose tables are kept: a calculator has one, a fit tries a few."""
 
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
@@ -91,7 +91,7 @@ class OffLatticeStructure:
     distances: Floats
 
     @classmethod
-    def from_atoms(cls, atoms: Atoms, potential: MtpPotential) -> OffLatticeStructure:
+    def from_atoms(cls, atoms: Atoms, potential: MtpCoefficients) -> OffLatticeStructure:
         """Find the neighbours within the cutoff of `potential`.
 
         Only the species, min_dist, max_dist and the number of radial basis functions of the
@@ -163,11 +163,11 @@ class OffLatticeStructure:
         """Return the range of pairs of each atom."""
         return zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True)
 
-    def pairs(self, potential: MtpPotential) -> _kernels.Pairs:
+    def pairs(self, potential: MtpCoefficients) -> _pair_kernels.Pairs:
         """Return the pairs with the radial functions of `potential`, for the kernels."""
         coefficients = potential.scaling * potential.radial_coeffs
         chosen = coefficients[self.types[self.centres], self.types[self.neighbours]]
-        return _kernels.Pairs(
+        return _pair_kernels.Pairs(
             self.starts,
             self.units,
             self.inverses,
@@ -194,7 +194,7 @@ def species_indices(symbols: Sequence[str], species: tuple[str, ...]) -> npt.NDA
 
 
 def _neighbours(
-    atoms: Atoms, types: npt.NDArray[np.int64], potential: MtpPotential
+    atoms: Atoms, types: npt.NDArray[np.int64], potential: MtpCoefficients
 ) -> force_kernels.Neighbours:
     """Return all pairs of atoms closer than the cutoff."""
     positions, cell = np.asarray(atoms.positions), np.asarray(atoms.cell.array)
@@ -214,9 +214,9 @@ def _neighbours(
     return found
 
 
-def kernel_lists(potential: MtpPotential) -> _kernels.Lists:
+def kernel_lists(potential: MtpCoefficients) -> _pair_kernels.Lists:
     """Return the index lists of `potential` for the kernels."""
-    return _kernels.Lists(
+    return _pair_kernels.Lists(
         potential.alpha_index_basic,
         potential.alpha_index_times,
         potential.alpha_moment_mapping,
@@ -224,28 +224,27 @@ def kernel_lists(potential: MtpPotential) -> _kernels.Lists:
     )
 
 
-def force_tables(potential: MtpPotential) -> force_kernels.ForceTables:
-    """Return `potential` as the kernels need it; made once and kept while it lives."""
-    if potential not in _TABLES:
-        powers, power = unique_powers(potential)
-        order = np.argsort(power, kind="stable")
-        counts = np.bincount(power, minlength=len(powers))
-        _TABLES[potential] = force_kernels.ForceTables(
-            energy_contraction(potential),
-            powers,
-            np.concatenate([[0], np.cumsum(counts)]),
-            order,
-            np.ascontiguousarray(potential.alpha_index_basic[order, 0], dtype=np.int64),
-            potential.scaling * potential.radial_coeffs,
-            potential.species_coeffs,
-            float(potential.min_dist),
-            float(potential.max_dist),
-            int(powers.max()),
-        )
-    return _TABLES[potential]
+@lru_cache(maxsize=KEPT)
+def force_tables(potential: MtpCoefficients) -> force_kernels.ForceTables:
+    """Return `potential` as the kernels need it; kept for the last few potentials."""
+    powers, power = unique_powers(potential)
+    order = np.argsort(power, kind="stable")
+    counts = np.bincount(power, minlength=len(powers))
+    return force_kernels.ForceTables(
+        energy_contraction(potential),
+        powers,
+        np.concatenate([[0], np.cumsum(counts)]),
+        order,
+        np.ascontiguousarray(potential.alpha_index_basic[order, 0], dtype=np.int64),
+        potential.scaling * potential.radial_coeffs,
+        potential.species_coeffs,
+        float(potential.min_dist),
+        float(potential.max_dist),
+        int(powers.max()),
+    )
 
 
-def evaluate(potential: MtpPotential, structure: Atoms | OffLatticeStructure) -> Evaluation:
+def evaluate(potential: MtpCoefficients, structure: Atoms | OffLatticeStructure) -> Evaluation:
     """Return energy, forces, stress and site energies of one structure.
 
     Raises
@@ -275,7 +274,7 @@ def evaluate(potential: MtpPotential, structure: Atoms | OffLatticeStructure) ->
 
 
 def site_gradient_rows(
-    potential: MtpPotential, structure: Atoms | OffLatticeStructure
+    potential: MtpCoefficients, structure: Atoms | OffLatticeStructure
 ) -> npt.NDArray[np.float64]:
     """Return d(site energy)/d(coefficients), (n_atoms, n_parameters), in the order of the model.
 
@@ -302,7 +301,7 @@ def site_gradient_rows(
 
 
 def _prepared(
-    potential: MtpPotential, structure: Atoms | OffLatticeStructure
+    potential: MtpCoefficients, structure: Atoms | OffLatticeStructure
 ) -> OffLatticeStructure:
     if isinstance(structure, OffLatticeStructure):
         return structure
@@ -310,10 +309,10 @@ def _prepared(
 
 
 def _site_derivatives(
-    potential: MtpPotential, structure: OffLatticeStructure
+    potential: MtpCoefficients, structure: OffLatticeStructure
 ) -> tuple[Floats, Floats, Floats]:
     """Return what the kernel of the same name does: basis values, gradients, radial weights."""
-    basis_values, gradients, weights = _kernels.site_derivatives(
+    basis_values, gradients, weights = _pair_kernels.site_derivatives(
         kernel_lists(potential),
         structure.pairs(potential),
         potential.moment_coeffs,

@@ -1,11 +1,13 @@
-"""What a potential is trained on, and how strongly it is held back."""
+"""What a potential is trained on: labelings with energies, and structures with forces."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from latticesearch.hull import Hull
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,23 +84,49 @@ class TrainingSet:
         return replace(self, labelings=tuple(labelings), structures=structures)
 
 
-@dataclass(frozen=True)
-class Regularisation:
-    """Strengths of the two ridges, for energies scaled to unit spread.
+class Energies(NamedTuple):
+    """What the configurations of a training set are, labelings first, then structures.
 
-    Parameters
-    ----------
-    linear
-        On the coefficients of the basis functions, each scaled by its spread in the training set.
-    radial
-        On the radial functions' distance from where they started, in units in which the moments
-        have unit spread on a random lattice.
-    growth
-        Factor of `linear` for each moment after the first in a basis function: with 16, those of
-        four moments are used only as far as those of fewer cannot explain the data. So a potential
-        of high level is no worse than one of low level where data are few.
+    ``fractions``, (n, n_species), counts vacancies as a species; ``energies``, (n,), are eV per
+    site.
     """
 
-    linear: float = 1e-2
-    radial: float = 1e-1
-    growth: float = 16.0
+    training: TrainingSet
+    fractions: Floats
+    energies: Floats
+
+    @classmethod
+    def of(cls, training: TrainingSet, species: Sequence[str]) -> Energies:
+        """Collect them; `species` gives the order of the columns."""
+        fractions: list[Floats] = [np.zeros((0, len(species)))]
+        energies: list[Floats] = [np.zeros(0)]
+        for part in training.labelings:
+            parent = part.batch.supercell.parent
+            counts = {s: part.batch.counts[:, k] for k, s in enumerate(parent.species)}
+            nowhere = np.zeros(len(part.batch))
+            own: Floats = np.stack([counts.get(symbol, nowhere) for symbol in species], axis=1)
+            fractions.append(own / part.batch.supercell.n_sites)
+            energies.append(part.energies)
+        for atoms in training.structures:
+            symbols = atoms.get_chemical_symbols()
+            fractions.append(np.array([[symbols.count(s) / len(atoms) for s in species]]))
+            energies.append(np.array([atoms.calc.results["energy"] / len(atoms)]))
+        return cls(training, np.concatenate(fractions), np.concatenate(energies))
+
+    def name(self, index: int) -> str:
+        """Return what to call one of them in a message."""
+        left = index
+        for part in self.training.labelings:
+            if left < len(part.batch):
+                return f"labeling {index} ({part.batch[left].formula}, {part.batch[left].key})"
+            left -= len(part.batch)
+        return f"structure {left} ({self.training.structures[left].get_chemical_formula()})"
+
+    def heights(self) -> Floats:
+        """Return the energies above the hull, (n,), eV per site; raises without a hull."""
+        return Hull(self.fractions, self.energies).energies_above_hull
+
+
+def rms(errors: Floats) -> float:
+    """Return the root of the mean square."""
+    return float(np.sqrt(np.mean(errors**2)))

@@ -1,0 +1,19 @@
+"""The lower convex hull of energy over composition, for any number of components.
+
+The hull works in the affine hull of the compositions it is given: three components of which one
+is fixed by its sublattice make a pseudo-binary, and so on. Compositions are fractions of the
+components and energies are per the same unit: per atom, or per site where vacancies are a
+component.
+
+`points` checks what is given, `region` and `end_members` find the coordinates and corners,
+`facets` and `envelope` the geometry, `surface` puts them together, `lower_hull` answers questions
+and `depths` the dearest one: how stable each stable phase is.
+"""
+
+from __future__ import annotations
+
+from latticesearch.hull.facets import ENERGY_TOLERANCE
+from latticesearch.hull.lower_hull import Hull, hull_change
+from latticesearch.hull.points import COMPOSITION_TOLERANCE, SUM_TOLERANCE
+
+__all__ = ["COMPOSITION_TOLERANCE", "ENERGY_TOLERANCE", "SUM_TOLERANCE", "Hull", "hull_change"]
