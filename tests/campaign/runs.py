@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tomli_w
 
-from tests.conftest import REPOSITORY
+from tests.conftest import HANG, REPOSITORY
 
 BIN = Path(sys.executable).parent
 
@@ -44,13 +44,13 @@ def command(*words, ranks=1):
     return [str(w) for w in (*start, sys.executable, "-m", "latticesearch", *words)]
 
 
-def latticesearch(*words, ranks=1, timeout=300, cwd=None, **extra):
+def latticesearch(*words, ranks=1, cwd=None, **extra):
     """Run the command line to its end."""
     return subprocess.run(
         command(*words, ranks=ranks),
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=HANG,
         check=False,
         cwd=cwd,
         env=environment(**extra),

@@ -46,6 +46,11 @@ def outcome(run):
     return hull.to_csv(index=False), candidates.key.tolist(), rows
 
 
+def count_fits(run):
+    events = map(json.loads, (run / "log.jsonl").read_text().splitlines())
+    return sum(event["event"] == "fit" for event in events)
+
+
 def test_the_run_directory_is_complete(finished):
     run, text = finished
     assert {p.name for p in run.iterdir()} >= FILES
@@ -102,15 +107,13 @@ def test_the_potential_predicts_what_the_table_says(finished):
 
 def test_running_again_computes_nothing_and_changes_nothing(finished):
     run, _ = finished
-    before, n = outcome(run), len(oracle_rows(run))
-    began = time.time()
+    before, n, fits = outcome(run), len(oracle_rows(run)), count_fits(run)
     for extra in ([], ["--resume"]):
         done = latticesearch("run", write_config(run.parent), "--output", run, *extra)
         assert done.returncode == 0, done.stderr
     assert outcome(run) == before
     assert len(oracle_rows(run)) == n
-    for event in (json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()):
-        assert event["event"] != "fit" or pd.Timestamp(event["time"]).timestamp() < began
+    assert count_fits(run) == fits > 0
 
 
 def test_status_hull_and_export_read_the_run(finished):
@@ -202,7 +205,6 @@ def test_failures_are_data(tmp_path):
         oracle={
             "kind": "ase",
             "calculator": "tests.campaign.unreliable:factory",
-            "timeout": 20.0,
             "relax_cell": False,
             "relax_ions": False,
         },
