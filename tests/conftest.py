@@ -11,6 +11,10 @@ REPOSITORY = Path(__file__).parents[1]
 HANG = 1800.0
 """Seconds after which a process or thread counts as hung: no measure of speed, on no machine."""
 
+# One thread each for the libraries, as on a rank of a campaign: numpy reads this when imported.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
 # The same examples on every machine, however slow. `--hypothesis-profile=searching` looks for
 # others.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)

@@ -16,7 +16,7 @@ from ase.io import read
 
 import latticesearch as ls
 from latticesearch.hull import Hull
-from tests.campaign.runs import command, environment, latticesearch, write_config
+from tests.campaign.runs import command, environment, in_process, latticesearch, write_config
 
 FILES = {
     *("settings.toml", "oracle.db", "potential.mtp", "candidates.parquet", "hull.csv"),
@@ -118,12 +118,12 @@ def test_running_again_computes_nothing_and_changes_nothing(finished):
 
 def test_status_hull_and_export_read_the_run(finished):
     run, _ = finished
-    status = json.loads(latticesearch("status", run, "--json").stdout)
+    status = json.loads(in_process("status", run, "--json").stdout)
     assert status["finished"]
     assert status["oracle_calls"] == status["done"] == len(oracle_rows(run))
-    assert "finished" in latticesearch("status", run).stdout
-    assert "Fm-3m" in latticesearch("hull", run).stdout
-    done = latticesearch("export", run, "--format", "poscar", "--output", run.parent / "poscars")
+    assert "finished" in in_process("status", run).stdout
+    assert "Fm-3m" in in_process("hull", run).stdout
+    done = in_process("export", run, "--format", "poscar", "--output", run.parent / "poscars")
     assert done.returncode == 0, done.stderr
     files = sorted((run.parent / "poscars").iterdir())
     assert len(files) == len(list((run / "stable").iterdir()))
@@ -133,7 +133,7 @@ def test_status_hull_and_export_read_the_run(finished):
 def test_structures_of_any_file_are_predicted(finished, tmp_path):
     run, _ = finished
     stable = sorted((run / "stable").glob("*.cif"))
-    done = latticesearch("predict", run, *stable, "--json")
+    done = in_process("predict", run, *stable, "--json")
     assert done.returncode == 0, done.stderr
     rows = pd.DataFrame(json.loads(done.stdout))
     table = pd.read_parquet(run / "candidates.parquet").set_index("key")
@@ -142,7 +142,7 @@ def test_structures_of_any_file_are_predicted(finished, tmp_path):
     np.testing.assert_allclose(rows.oracle_energy, table.oracle_energy[rows.key], atol=1e-12)
     assert rows.grade.max() < 1.01  # the potential was trained on these
     (tmp_path / "no.cif").write_text("nothing")
-    bad = latticesearch("predict", run, tmp_path / "no.cif")
+    bad = in_process("predict", run, tmp_path / "no.cif")
     assert bad.returncode == 2
     assert "no.cif" in bad.stderr
 
@@ -211,7 +211,7 @@ def test_failures_are_data(tmp_path):
     )
     done = latticesearch("run", config, "--output", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    status = json.loads(latticesearch("status", tmp_path / "run", "--json").stdout)
+    status = json.loads(in_process("status", tmp_path / "run", "--json").stdout)
     errors = {f["error"] for f in status["failures"]}
     assert status["quarantined"] == len(status["failures"]) >= 3
     for part in ("broken on purpose", "eV/atom is beyond", "not finite"):
@@ -224,6 +224,6 @@ def test_failures_are_data(tmp_path):
     again = latticesearch("run", config, "--output", tmp_path / "run")
     assert again.returncode == 0
     assert (
-        json.loads(latticesearch("status", tmp_path / "run", "--json").stdout)["oracle_calls"]
+        json.loads(in_process("status", tmp_path / "run", "--json").stdout)["oracle_calls"]
         == status["oracle_calls"]
     )

@@ -90,7 +90,7 @@ def test_list_is_shorter_than_the_published_one():
     assert len(moment_lists(16).alpha_index_times) < len(theirs.alpha_index_times)
 
 
-def test_counts_of_parameters():
+def test_parameters_are_counted_as_the_formulas_say():
     basis = MtpBasis(10, ("A", "B"), 5.0, radial_size=6)
     assert (basis.n_radial, basis.n_scalars) == (3, 16)
     assert basis.n_radial_parameters == 2 * 2 * 3 * 6

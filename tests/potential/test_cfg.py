@@ -127,7 +127,7 @@ def test_what_does_not_fit_into_a_feature_is_left_out_with_a_warning(caplog):
     assert parse_cfg(text, SPECIES)[0].info == {"good": "1.5"}
 
 
-def test_empty_list():
+def test_no_structures_are_an_empty_file():
     assert format_cfg([], SPECIES) == ""
     assert parse_cfg("\n", SPECIES) == []
 
@@ -169,7 +169,7 @@ def test_broken_files_are_refused_with_the_line(tmp_path, old, new, message):
     assert "\n" not in str(caught.value)
 
 
-def test_other_bad_input(tmp_path):
+def test_what_cannot_be_read_or_written_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"none\.cfg: cannot be read \(No such file"):
         ls.read_cfg(tmp_path / "none.cfg", SPECIES)
     with pytest.raises(InputError, match="give a tuple of distinct symbols"):

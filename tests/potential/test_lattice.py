@@ -41,7 +41,7 @@ def case(request, rocksalt):
 
 
 @pytest.mark.parametrize("level", [8, 10, 12, 16, 20])
-def test_energies_of_mlip2(level):
+def test_energies_are_those_of_mlip2(level):
     potential = read_mtp(DATA / "mtp" / f"random_level{level:02d}.mtp", species=TYPES)
     golden = read_json("mtp/golden_levels.json.gz")["levels"][f"{level:02d}"]
     parent = ParentLattice.from_prototype("bcc", 3.25, TYPES)
