@@ -8,13 +8,15 @@ import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from tests.conftest import HANG
+
 
 class FakeComm:
     def __init__(self, rank, size, shared):
         self.rank, self.size, self._shared = rank, size, shared
 
     def barrier(self):
-        self._shared["barrier"].wait(timeout=120)
+        self._shared["barrier"].wait(timeout=HANG)
 
     def allgather(self, value):
         self._shared["values"][self.rank] = pickle.dumps(value)

@@ -10,6 +10,7 @@ import pytest
 from latticesearch import parallel
 from latticesearch.errors import InputError
 from latticesearch.parallel import SerialComm, block_range, collective_errors, deal_out
+from tests.conftest import HANG
 from tests.fake_comm import run_ranks
 
 MPIRUN = Path(sys.executable).parent / "mpirun"
@@ -109,7 +110,7 @@ def mpirun(n, code):
         [MPIRUN, "-n", str(n), sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG,
         check=False,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import os
 import subprocess
 import sys
@@ -9,7 +12,7 @@ from pathlib import Path
 
 import tomli_w
 
-from tests.conftest import REPOSITORY
+from tests.conftest import HANG, REPOSITORY
 
 BIN = Path(sys.executable).parent
 
@@ -44,14 +47,33 @@ def command(*words, ranks=1):
     return [str(w) for w in (*start, sys.executable, "-m", "latticesearch", *words)]
 
 
-def latticesearch(*words, ranks=1, timeout=300, cwd=None, **extra):
+def latticesearch(*words, ranks=1, cwd=None, **extra):
     """Run the command line to its end."""
     return subprocess.run(
         command(*words, ranks=ranks),
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=HANG,
         check=False,
         cwd=cwd,
         env=environment(**extra),
     )
+
+
+def in_process(*words):
+    """Run the command line here, where everything is imported already; answer as `latticesearch`.
+
+    Starting a process costs more than most of what a test asks the command line for.
+    """
+    from latticesearch.cli import main
+
+    package = logging.getLogger("latticesearch")
+    handlers, propagate, level = package.handlers, package.propagate, package.level
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main([str(word) for word in words])
+    finally:
+        package.handlers, package.propagate = handlers, propagate
+        package.setLevel(level)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.campaign.runs import latticesearch, write_config
+from tests.campaign.runs import in_process, latticesearch, write_config
 
 OVERLAP = """overlapping
 1.0
@@ -55,7 +55,7 @@ def test_one_line_code_2_and_nothing_written(name, tmp_path):
     (tmp_path / "bad.mtp").write_text("MTP\nversion = 1.1.0\nnonsense\n")
     (tmp_path / "empty.extxyz").write_text("")
     config = write_config(tmp_path, **changes)
-    done = latticesearch("run", config, "--output", tmp_path / "run")
+    done = in_process("run", config, "--output", tmp_path / "run")
     assert done.returncode == 2, done.stderr
     complaint = done.stderr.strip().splitlines()
     assert len(complaint) == 1, done.stderr
@@ -73,11 +73,11 @@ def test_a_missing_campaign_file(tmp_path):
 
 def test_an_output_directory_with_another_campaign(tmp_path):
     config = write_config(tmp_path, learning={"budget": 4, "initial": 3, "per_round": 1})
-    first = latticesearch("run", config, "--output", tmp_path / "run")
+    first = in_process("run", config, "--output", tmp_path / "run")
     assert first.returncode == 0, first.stderr
     before = sorted((p, p.stat().st_mtime_ns) for p in (tmp_path / "run").rglob("*"))
     for extra in ([], ["--resume"]):
-        other = latticesearch(
+        other = in_process(
             "run", config, "--output", tmp_path / "run", "--set", "lattice.a=3.9", *extra
         )
         assert other.returncode == 2
@@ -88,7 +88,7 @@ def test_an_output_directory_with_another_campaign(tmp_path):
 
 
 def test_nothing_to_resume(tmp_path):
-    done = latticesearch("run", write_config(tmp_path), "--output", tmp_path / "run", "--resume")
+    done = in_process("run", write_config(tmp_path), "--output", tmp_path / "run", "--resume")
     assert done.returncode == 2
     assert "no run to resume" in done.stderr
     assert not (tmp_path / "run").exists()
@@ -96,7 +96,7 @@ def test_nothing_to_resume(tmp_path):
 
 def test_an_output_that_is_a_file(tmp_path):
     (tmp_path / "run").write_text("")
-    done = latticesearch("run", write_config(tmp_path), "--output", tmp_path / "run")
+    done = in_process("run", write_config(tmp_path), "--output", tmp_path / "run")
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
 
@@ -112,10 +112,10 @@ def test_two_ranks_complain_once(tmp_path):
 
 def test_init_writes_a_file_that_check_accepts(tmp_path):
     path = tmp_path / "campaign.toml"
-    assert latticesearch("init", path).returncode == 0
-    done = latticesearch("check", path)
+    assert in_process("init", path).returncode == 0
+    done = in_process("check", path)
     assert done.returncode == 0, done.stderr
     assert "1081" in done.stdout
-    again = latticesearch("init", path)
+    again = in_process("init", path)
     assert again.returncode == 2
     assert "exists already" in again.stderr

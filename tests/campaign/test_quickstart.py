@@ -58,7 +58,7 @@ def test_the_table_is_every_structure_and_says_the_truth(brute_force):
 def quickstart(tmp_path_factory):
     """The run directory of the quickstart on two ranks."""
     run = tmp_path_factory.mktemp("quickstart") / "run"
-    done = latticesearch("run", QUICKSTART, "--output", run, ranks=2, timeout=600)
+    done = latticesearch("run", QUICKSTART, "--output", run, ranks=2)
     assert done.returncode == 0, done.stderr
     return run
 

@@ -13,7 +13,7 @@ from ase.io import write
 
 from latticesearch import ParentLattice, map_to_lattice, read_mtp
 from latticesearch.cli import main
-from tests.campaign.runs import latticesearch, write_config
+from tests.campaign.runs import in_process, latticesearch, write_config
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_train_on_a_run_with_any_number_of_ranks(tmp_path):
         assert f"wrote {run / 'potential.mtp'}" in trained.stdout
         texts.append((run / "potential.mtp").read_bytes())
     assert texts[0] == texts[1]
-    assert latticesearch("predict", run, *sorted(run.glob("stable/*.cif"))).returncode == 0
+    assert in_process("predict", run, *sorted(run.glob("stable/*.cif"))).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from latticesearch.cli.prepare import TEMPLATE
 from latticesearch.enumeration import count_labelings
 from latticesearch.lattice import Configuration
 from latticesearch.parallel import SerialComm
-from tests.campaign.runs import latticesearch
+from tests.campaign.runs import in_process, latticesearch
 from tests.fake_comm import run_ranks
 
 
@@ -90,7 +90,7 @@ def test_any_number_of_ranks_writes_the_same_structures(tmp_path):
         assert f"{len(keys[ranks])} structures to write" in done.stderr
     assert keys[4] == keys[2] == keys[1]
     assert len(set(keys[1])) == len(keys[1])
-    counted = latticesearch("count", config)
+    counted = in_process("count", config)
     assert counted.stdout.split()[-1] == str(len(keys[1]))
 
 

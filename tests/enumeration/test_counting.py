@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
@@ -19,13 +18,14 @@ from latticesearch.errors import InputError
 from latticesearch.lattice import ParentLattice, Supercell
 from tests.lattice.parents import random_parent
 from tests.reference import enumeration as naive
+from tests.shipped import read_json
 
 METALS = ("Nb", "Mo", "Ta", "W")
 
 
 @pytest.fixture(scope="module")
-def published(shared_data):
-    return json.loads((shared_data / "enumeration" / "counts.json").read_text())
+def published():
+    return read_json("enumeration/counts.json")
 
 
 @pytest.mark.parametrize("k", [2, 3, 4])

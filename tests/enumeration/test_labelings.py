@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,13 +16,14 @@ from latticesearch.lattice import Labelings, ParentLattice, Supercell
 from tests.fake_comm import run_ranks
 from tests.lattice.parents import random_parent
 from tests.reference import enumeration as naive
+from tests.shipped import read_json
 
 METALS = ("Nb", "Mo", "Ta", "W")
 
 
 @pytest.fixture(scope="module")
-def published(shared_data):
-    return json.loads((shared_data / "enumeration" / "counts.json").read_text())
+def published():
+    return read_json("enumeration/counts.json")
 
 
 def total(batches):

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -10,11 +8,12 @@ from latticesearch.errors import InputError
 from latticesearch.lattice import ParentLattice
 from tests.lattice.parents import random_parent
 from tests.reference import enumeration as naive
+from tests.shipped import read_json
 
 
 @pytest.mark.parametrize("name", ["sc", "bcc", "fcc", "hcp"])
-def test_numbers_are_the_published_ones(shared_data, name):
-    counts = json.loads((shared_data / "enumeration" / "counts.json").read_text())
+def test_numbers_are_the_published_ones(name):
+    counts = read_json("enumeration/counts.json")
     parent = ParentLattice.from_prototype(name, 3.0, ("Cu", "Au"))
     for index, entry in counts[f"superlattices_{name}"].items():
         assert len(superlattices(parent, int(index))) == entry["count"]

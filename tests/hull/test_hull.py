@@ -72,7 +72,7 @@ def test_decomposition_of_a_vertex_is_itself():
         assert weights.tolist() == [1.0]
 
 
-def test_binary_by_hand():
+def test_a_binary_hull_is_the_one_drawn_by_hand():
     x = np.array([0, 1, 0.5, 0.25, 0.75, 0.5])
     e = np.array([-2.0, -4.0, -3.4, -2.7, -3.6, -3.3])
     hull = Hull(np.column_stack([1 - x, x]), e)

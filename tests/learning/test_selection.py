@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -11,8 +9,8 @@ from latticesearch.errors import InputError
 from latticesearch.learning import ActiveSet, effective_rows
 from latticesearch.potential.mtp import read_mtp
 from latticesearch.potential.mtp.offlattice import site_gradient_rows
-from tests.learning.mlip_cells import read_cells
 from tests.reference.learning import grade
+from tests.shipped import DATA, read_atoms, read_json
 
 
 def random_rows(n, m, seed=0):
@@ -77,20 +75,19 @@ def test_rows_that_are_not_numbers_are_refused():
 
 
 @pytest.mark.parametrize("mode", ["cfg", "nbh"])
-def test_grades_and_active_set_are_those_of_mlip(shared_data, mode):
-    folder = shared_data / "grade"
-    golden = json.loads((folder / "golden_grades.json").read_text())[mode]
-    potential = read_mtp(folder / "pot08.mtp", ("Nb", "Mo", "Ta", "W"))
+def test_grades_and_active_set_are_those_of_mlip(mode):
+    golden = read_json("grade/golden_grades.json")[mode]
+    potential = read_mtp(DATA / "grade" / "pot08.mtp", ("Nb", "Mo", "Ta", "W"))
 
     def rows(name):
-        for atoms in read_cells(folder / name, potential.species):
+        for atoms in read_atoms(f"grade/{name}", potential.species):
             site_rows = site_gradient_rows(potential, atoms)
             yield site_rows.mean(axis=0, keepdims=True) if mode == "cfg" else site_rows
 
-    training = list(rows("train.in"))
+    training = list(rows("train.in.gz"))
     active = ActiveSet.select(np.concatenate(training))
     owner = np.repeat(np.arange(len(training)), [len(r) for r in training])
     selected = {int(owner[i]) for i in active.indices if i >= 0}
     assert selected == {i for i in golden["selected_training_index_per_row"] if i >= 0}
-    grades = [active.grades(r).max() for r in rows("cand.in")]
+    grades = [active.grades(r).max() for r in rows("cand.in.gz")]
     np.testing.assert_allclose(grades, golden["grade"], rtol=1e-8)

@@ -58,6 +58,14 @@ def _spawn_and_hang():
     time.sleep(1000)
 
 
+def _meet():
+    """Come back when two calculators have come here."""
+    place = Path(os.environ["MEETING_PLACE"])
+    (place / str(os.getpid())).touch()
+    while len(list(place.iterdir())) < 2:
+        time.sleep(0.01)
+
+
 ACTIONS = {
     "raise": _raise,
     "unpicklable": _raise_unpicklable,
@@ -70,6 +78,7 @@ ACTIONS = {
     "read": _read,
     "close": _close_everything,
     "spawn": _spawn_and_hang,
+    "meet": _meet,
 }
 
 

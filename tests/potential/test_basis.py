@@ -10,6 +10,7 @@ from latticesearch.errors import InputError
 from latticesearch.potential.mtp.basis import MtpBasis, contractions, moment_lists
 from latticesearch.potential.mtp.files import read_mtp
 from tests.reference import mtp as reference
+from tests.shipped import DATA
 
 
 def neighbourhood(n_radial, n_neighbours=7, seed=0):
@@ -68,8 +69,8 @@ def test_basis_functions_do_not_change_under_rotation_and_inversion():
 
 
 @pytest.mark.parametrize("level", [8, 10, 12, 16, 20])
-def test_each_basis_function_is_one_of_mlip_and_the_reverse(level, shared_data):
-    theirs = read_mtp(shared_data / "mtp" / f"random_level{level:02d}.mtp", tuple("ABCD"))
+def test_each_basis_function_is_one_of_mlip_and_the_reverse(level):
+    theirs = read_mtp(DATA / "mtp" / f"random_level{level:02d}.mtp", tuple("ABCD"))
     ours = MtpBasis(level, tuple("ABCD"), 6.0).potential()
     assert np.array_equal(ours.alpha_index_basic, theirs.alpha_index_basic)
     samples = [neighbourhood(ours.radial_coeffs.shape[2], seed=seed) for seed in range(12)]
@@ -84,12 +85,12 @@ def test_each_basis_function_is_one_of_mlip_and_the_reverse(level, shared_data):
     assert np.sort(distances, axis=1)[:, 1].min() > 1e-6  # no other function is as close
 
 
-def test_list_is_shorter_than_the_published_one(shared_data):
-    theirs = read_mtp(shared_data / "mtp" / "random_level16.mtp", tuple("ABCD"))
+def test_list_is_shorter_than_the_published_one():
+    theirs = read_mtp(DATA / "mtp" / "random_level16.mtp", tuple("ABCD"))
     assert len(moment_lists(16).alpha_index_times) < len(theirs.alpha_index_times)
 
 
-def test_counts_of_parameters():
+def test_parameters_are_counted_as_the_formulas_say():
     basis = MtpBasis(10, ("A", "B"), 5.0, radial_size=6)
     assert (basis.n_radial, basis.n_scalars) == (3, 16)
     assert basis.n_radial_parameters == 2 * 2 * 3 * 6

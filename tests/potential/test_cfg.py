@@ -10,7 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 import latticesearch as ls
 from latticesearch.errors import InputError
 from latticesearch.potential import format_cfg, parse_cfg
-from tests.learning.mlip_cells import read_cells
+from tests.shipped import read_atoms, read_text
 
 SPECIES = ("Nb", "Mo", "Ta", "W")
 
@@ -102,10 +102,9 @@ def test_round_trip_is_exact(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["train", "cand"])
-def test_files_of_mlip_hold_the_cells_of_the_plain_lists(shared_data, name):
-    folder = shared_data / "grade"
-    expected = list(read_cells(folder / f"{name}.in", SPECIES))
-    found = ls.read_cfg(folder / f"{name}.cfg", SPECIES)
+def test_files_of_mlip_hold_the_cells_of_the_plain_lists(name):
+    expected = list(read_atoms(f"grade/{name}.in.gz", SPECIES))
+    found = parse_cfg(read_text(f"grade/{name}.cfg.gz"), SPECIES)
     assert len(found) == len(expected)
     for atoms, reference in zip(found, expected, strict=True):
         assert atoms.get_chemical_symbols() == reference.get_chemical_symbols()
@@ -128,7 +127,7 @@ def test_what_does_not_fit_into_a_feature_is_left_out_with_a_warning(caplog):
     assert parse_cfg(text, SPECIES)[0].info == {"good": "1.5"}
 
 
-def test_empty_list():
+def test_no_structures_are_an_empty_file():
     assert format_cfg([], SPECIES) == ""
     assert parse_cfg("\n", SPECIES) == []
 
@@ -170,7 +169,7 @@ def test_broken_files_are_refused_with_the_line(tmp_path, old, new, message):
     assert "\n" not in str(caught.value)
 
 
-def test_other_bad_input(tmp_path):
+def test_what_cannot_be_read_or_written_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"none\.cfg: cannot be read \(No such file"):
         ls.read_cfg(tmp_path / "none.cfg", SPECIES)
     with pytest.raises(InputError, match="give a tuple of distinct symbols"):

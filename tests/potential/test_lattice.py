@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import tracemalloc
 
 import numpy as np
@@ -14,6 +13,7 @@ from latticesearch.potential.mtp.lattice import MtpLatticeEvaluator
 from latticesearch.potential.mtp.offlattice import evaluate
 from latticesearch.potential.mtp.tables import RadialInterval, lattice_geometry, parent_neighbours
 from tests.reference import mtp_lattice as naive
+from tests.shipped import DATA, read_cells, read_json
 
 TYPES = ("Ti", "Zr", "Hf", "V")  # the golden potentials do not care what their types are called
 
@@ -40,23 +40,12 @@ def case(request, rocksalt):
     return potential, supercell, labels, weights / weights.sum(axis=2, keepdims=True)
 
 
-def golden_cells(path):
-    """Yield (cell, types, positions) of the file of golden structures."""
-    numbers = iter(path.read_text().split())
-    for _ in range(int(next(numbers))):
-        n = int(next(numbers))
-        cell = np.array([float(next(numbers)) for _ in range(9)]).reshape(3, 3)
-        atoms = np.array([float(next(numbers)) for _ in range(4 * n)]).reshape(n, 4)
-        yield cell, atoms[:, 0].astype(np.int8), atoms[:, 1:]
-
-
 @pytest.mark.parametrize("level", [8, 10, 12, 16, 20])
-def test_energies_of_mlip2(shared_data, level):
-    folder = shared_data / "mtp"
-    potential = read_mtp(folder / f"random_level{level:02d}.mtp", species=TYPES)
-    golden = json.loads((folder / "golden_levels.json").read_text())["levels"][f"{level:02d}"]
+def test_energies_are_those_of_mlip2(level):
+    potential = read_mtp(DATA / "mtp" / f"random_level{level:02d}.mtp", species=TYPES)
+    golden = read_json("mtp/golden_levels.json.gz")["levels"][f"{level:02d}"]
     parent = ParentLattice.from_prototype("bcc", 3.25, TYPES)
-    cells = list(golden_cells(folder / "levels_structures.in"))
+    cells = list(read_cells("mtp/levels_structures.in.gz"))
     for (cell, types, positions), expected in zip(cells, golden["energy"], strict=True):
         inverse = np.linalg.inv(parent.cell)
         supercell = Supercell.from_matrix(parent, np.rint(cell @ inverse).astype(int))

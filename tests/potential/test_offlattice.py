@@ -21,6 +21,7 @@ from latticesearch.potential.mtp.offlattice import _pair_kernels as _kernels
 from latticesearch.potential.mtp.offlattice.design import design_rows
 from latticesearch.potential.mtp.radial import chebyshev_basis
 from tests.reference import mtp as reference
+from tests.shipped import DATA, read_atoms, read_json
 
 VOIGT = [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]
 
@@ -51,18 +52,6 @@ def virial(evaluation, atoms):
     return tensor
 
 
-def read_structures(path, species):
-    numbers = iter(path.read_text().split())
-    result = []
-    for _ in range(int(next(numbers))):
-        n = int(next(numbers))
-        cell = np.array([float(next(numbers)) for _ in range(9)]).reshape(3, 3)
-        rows = np.array([float(next(numbers)) for _ in range(4 * n)]).reshape(n, 4)
-        symbols = [species[int(kind)] for kind in rows[:, 0]]
-        result.append(Atoms(symbols, positions=rows[:, 1:], cell=cell, pbc=True))
-    return result
-
-
 @pytest.mark.parametrize("name", ["MoTaNbTi", "Mo", "Ni", "Cu", "Li"])
 def test_published_potentials_give_the_golden_values(name, shared_data):
     golden = json.loads((shared_data / "mtp" / "golden.json").read_text())
@@ -83,11 +72,10 @@ def test_published_potentials_give_the_golden_values(name, shared_data):
 
 
 @pytest.mark.parametrize("level", ["08", "10", "12", "16", "20"])
-def test_all_levels_give_the_golden_values(level, shared_data):
-    folder = shared_data / "mtp"
-    golden = json.loads((folder / "golden_levels.json").read_text())["levels"][level]
-    potential = read_mtp(folder / f"random_level{level}.mtp", ("Nb", "Mo", "Ta", "W"))
-    structures = read_structures(folder / "levels_structures.in", potential.species)
+def test_all_levels_give_the_golden_values(level):
+    golden = read_json("mtp/golden_levels.json.gz")["levels"][level]
+    potential = read_mtp(DATA / "mtp" / f"random_level{level}.mtp", ("Nb", "Mo", "Ta", "W"))
+    structures = list(read_atoms("mtp/levels_structures.in.gz", potential.species))
     assert len(structures) == 60
     for k, atoms in enumerate(structures):
         result = evaluate(potential, atoms)

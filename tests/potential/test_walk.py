@@ -11,6 +11,7 @@ from latticesearch.potential.mtp.basis import MtpBasis
 from latticesearch.potential.mtp.files import read_mtp
 from tests.reference import mtp_lattice as naive
 from tests.reference import walk
+from tests.shipped import DATA
 
 TYPES = ("Nb", "Mo", "Ta", "W")
 
@@ -144,9 +145,9 @@ def test_a_state_can_begin_again_with_other_labels(case):
     assert np.array_equal(state.moments, fresh.moments)
 
 
-def drift_after(n_flips, level, matrix, shared_data):
+def drift_after(n_flips, level, matrix):
     """Return |accumulated - fresh| energy per atom after many accepted flips."""
-    path = shared_data / "mtp" / f"random_level{level:02d}.mtp"
+    path = DATA / "mtp" / f"random_level{level:02d}.mtp"
     potential = read_mtp(path, species=TYPES)
     parent = ParentLattice.from_prototype("bcc", 3.25, TYPES)
     supercell = Supercell.from_matrix(parent, matrix)
@@ -163,14 +164,14 @@ def drift_after(n_flips, level, matrix, shared_data):
 
 
 @pytest.mark.parametrize("level", [8, 12])
-def test_energies_do_not_drift(level, shared_data):
-    assert drift_after(25_003, level, [3, 3, 6], shared_data) < 1e-9
+def test_energies_do_not_drift(level):
+    assert drift_after(25_003, level, [3, 3, 6]) < 1e-9
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("level", [8, 12, 16])
-def test_energies_do_not_drift_in_a_million_flips(level, shared_data):
-    assert drift_after(1_000_000, level, [3, 3, 6], shared_data) < 1e-9
+def test_energies_do_not_drift_in_a_million_flips(level):
+    assert drift_after(1_000_000, level, [3, 3, 6]) < 1e-9
 
 
 def test_the_names_have_no_meaning_for_tables_of_no_model():

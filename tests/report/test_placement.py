@@ -38,7 +38,7 @@ def test_placed_labels_overlap_neither_each_other_nor_points():
     assert (np.linalg.norm(centres - points, axis=1) < 70).all()
 
 
-def test_nothing_to_place():
+def test_no_labels_need_no_room():
     assert place_labels(
         np.empty((0, 2)), np.empty((0, 2)), np.empty((0, 2)), np.empty((0, 2, 2)), 1
     ).shape == (0, 2)

@@ -78,11 +78,11 @@ def test_summary_leaves_out_what_is_missing():
     ("seconds", "text"),
     [(0.51, "0.5 s"), (59.7, "1 min 0 s"), (42, "42 s"), (3661, "1 h 1 min"), (125, "2 min 5 s")],
 )
-def test_durations(seconds, text):
+def test_durations_are_told_in_the_unit_that_fits(seconds, text):
     assert duration(seconds) == text
 
 
-def test_energies_as_text():
+def test_energies_are_rounded_to_what_matters():
     assert [mev(e) for e in (-1e-9, -0.0123456, np.nan)] == ["0.0", "-12.3", ""]
 
 

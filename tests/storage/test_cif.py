@@ -53,7 +53,7 @@ def test_every_small_labeling_is_the_same_crystal_when_read_back():
             assert match.configuration.key == configuration.key
 
 
-def test_a_structure_without_symmetry():
+def test_a_structure_without_symmetry_keeps_its_distances():
     positions = np.random.default_rng(3).uniform(size=(5, 3))
     cell = [[4.0, 0.3, 0.1], [0.2, 5.0, 0.4], [0.1, 0.6, 6.0]]
     atoms = Atoms("Cu2PdPtAu", scaled_positions=positions, cell=cell, pbc=True)

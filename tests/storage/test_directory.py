@@ -15,8 +15,7 @@ from ase.build import bulk
 from latticesearch.errors import InputError
 from latticesearch.storage import RunDirectory, is_run_directory
 from latticesearch.storage.events import EventLog
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.conftest import HANG, REPOSITORY
 
 
 def candidates(**changes):
@@ -260,7 +259,7 @@ def test_root_alone_writes_under_mpi(tmp_path):
         [mpirun, "-n", "2", sys.executable, "-c", RANKS, tmp_path, *tables],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG,
         cwd=REPOSITORY,
         check=False,
     )
