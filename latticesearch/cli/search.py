@@ -52,7 +52,8 @@ def add_verbs(verbs: Any) -> None:
         metavar="MATRIX",
         help="a supercell instead of sizes, as JSON: [2,2,2] or three rows; may be repeated",
     )
-    parser.add_argument("--mode", default="portfolio", help="portfolio, exhaustive, target, ...")
+    parser.add_argument("--method", default="auto", help="auto, enumerate, screening, ...")
+    parser.add_argument("--mode", help="name of the method in earlier versions")
     for flag, kind, metavar, meaning in NUMBERS:
         parser.add_argument(flag, type=kind, metavar=metavar, help=meaning)
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the table as CSV")
@@ -78,7 +79,9 @@ def run_search(options: argparse.Namespace, comm: Communicator) -> int:
     from latticesearch.search import search
 
     parent, potential, settings = on_root(comm, _given, options)
-    arguments: dict[str, Any] = {"mode": options.mode, "seed": settings["seed"]}
+    arguments: dict[str, Any] = {"method": options.method, "seed": settings["seed"]}
+    if options.mode is not None:
+        arguments["mode"] = options.mode
     given = [_matrix(text) for text in options.supercell or ()]
     if given or (settings["supercell"] is not None and options.max_sites is None):
         arguments["supercells"] = given or [settings["supercell"]]
