@@ -65,6 +65,9 @@ SMALL = 20
 BETWEEN = 100
 """Unguided swaps per site between two looks at the clock: some milliseconds."""
 
+LEAST_SECONDS = 1e-3
+"""Seconds of a cycle at least, where time is the limit: setting one up takes a third of that."""
+
 MEASURABLE = 1e-4
 """Seconds below which a reading of the clock says nothing of a pace."""
 
@@ -201,8 +204,11 @@ class Annealing:
     def run(self) -> list[kernels.Best]:
         """Spend what is left of the budget; return what the parts found."""
         budget = self.walk.budget
-        self._long_walk(int(LONG * budget.left))
-        least = 3 * SHORTEST if self.guides is not None else BETWEEN * self.task.n_open
+        began, n = budget.clock(), int(LONG * budget.left)
+        self._long_walk(n)
+        least = 3 * SHORTEST
+        if budget.deadline < math.inf:
+            least = max(least, int(LEAST_SECONDS * n / max(budget.clock() - began, MEASURABLE)))
         n = max(int(budget.left) // FITS, least)
         if self.guides is not None or budget.deadline == math.inf:
             self._add_atoms(n)  # mean fields take the time of many cheap swaps
