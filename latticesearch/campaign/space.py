@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -314,25 +315,47 @@ def explore(
     evaluations
         Energies that were computed.
     """
-    pool = search(
-        model,
-        space.parent,
-        **_cells(space, stable),
-        composition=space.wanted.composition,
-        comm=comm,
+    arguments = {
+        **_cells(space),
+        "near": near,
+        "composition": space.wanted.composition,
+        "comm": comm,
         **limits,
-    )
+    }
+    pool = search(model, space.parent, **_as_search_takes_them(arguments, space, stable))
     return near_hull(pool, *near), pool.evaluations
 
 
-def _cells(space: CandidateSpace, stable: Sequence[Supercell]) -> dict[str, Any]:
+def _cells(space: CandidateSpace) -> dict[str, Any]:
     """Return the arguments of `search` that name the cells to explore."""
+    sizes = [n for n, count in space.explored.items() if count]
+    if space.supercell is not None:
+        return {"supercells": [space.supercell]}
+    if space.wanted.layer_axis is not None:
+        # All superlattices of the sizes would be too many: those with several layers are out.
+        return {"supercells": _layers(space, sizes)}
+    n_basis = space.parent.n_basis
+    return {"min_sites": min(sizes) * n_basis, "max_sites": max(sizes) * n_basis}
+
+
+def _layers(space: CandidateSpace, sizes: Sequence[int]) -> list[Supercell]:
+    """Return the superlattices of some sizes in which nothing is stacked along the layer axis."""
+    axis, parent = space.wanted.layer_axis, space.parent
+    forms = (hnf for n in sizes for hnf in superlattices(parent, n, layer_axis=axis))
+    return [Supercell.from_matrix(parent, hnf) for hnf in forms]
+
+
+def _as_search_takes_them(
+    arguments: dict[str, Any], space: CandidateSpace, stable: Sequence[Supercell]
+) -> dict[str, Any]:
+    """Return arguments for a search that does not decide by itself: a few shapes per size."""
+    if "near" in inspect.signature(search).parameters:
+        return arguments
     cells = [space.supercell] if space.supercell else []
     for n in [] if cells else [n for n, count in space.explored.items() if count]:
-        forms = superlattices(space.parent, n, layer_axis=space.wanted.layer_axis)
-        of_size = [Supercell.from_matrix(space.parent, hnf) for hnf in forms]
-        cells += choose_shapes(of_size, SHAPES, stable)
-    return {"supercells": cells, "mode": "target", "exhaustive_up_to": 0}
+        cells += choose_shapes(_layers(space, [n]), SHAPES, stable)
+    kept = {k: v for k, v in arguments.items() if k not in {"near", "min_sites", "max_sites"}}
+    return {**kept, "supercells": cells, "mode": "target", "exhaustive_up_to": 0}
 
 
 def near_hull(pool: CandidatePool, hull: Hull, window: float) -> list[Configuration]:

@@ -223,4 +223,4 @@ def warm_up(model: Potential, space: CandidateSpace) -> None:
     learning_rows(model, cell, batch.labels)
     batch.keys()
     if space.n_explored:
-        search(model, space.parent, supercells=[cell], mode="target", budget=200)
+        search(model, space.parent, supercells=[cell], budget=200)
