@@ -287,6 +287,7 @@ def explore(
     model: LatticeModel,
     space: CandidateSpace,
     near: tuple[Hull, float],
+    window: float,
     stable: Sequence[Supercell],
     comm: Communicator,
     **limits: Any,
@@ -300,7 +301,10 @@ def explore(
     space
         Says which cells those are.
     near
-        The hull of what is known, eV/atom, and how far above it structures are of interest.
+        The hull of what is known, eV/atom, and how far above it all structures are wanted, not
+        only the best of each composition.
+    window
+        How far above the hull the best of each composition are wanted, eV/atom.
     stable
         Primitive cells of the structures on that hull.
     comm
@@ -323,7 +327,7 @@ def explore(
         **limits,
     }
     pool = search(model, space.parent, **_as_search_takes_them(arguments, space, stable))
-    return near_hull(pool, *near), pool.evaluations
+    return near_hull(pool, near[0], max(window, near[1])), pool.evaluations
 
 
 def _cells(space: CandidateSpace) -> dict[str, Any]:

@@ -160,7 +160,8 @@ class CampaignSteps:
         found, evaluations = explore(
             model,
             self.space,
-            (hull, self.settings.candidates.near_hull),
+            (hull, self.settings.learning.near_hull),
+            self.settings.candidates.near_hull,
             stable,
             self.comm,
             max_per_composition=options.keep,
