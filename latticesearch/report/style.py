@@ -63,6 +63,13 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def fix_layout(figure: Figure) -> None:
+    """Arrange a figure now, so that no file of it arranges it anew (twice each)."""
+    with figure_style():
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
 def render(figure: Figure, kind: str) -> bytes:
     """Return a figure as the bytes of a file, `kind` "png" or "svg"."""
     buffer = io.BytesIO()

@@ -7,6 +7,7 @@ cell and the asymmetric unit, all from spglib. ASE, VESTA and pymatgen read the 
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,8 +101,13 @@ def _operation(rotation: npt.NDArray[np.int32], translation: npt.NDArray[np.floa
     parts = []
     for row, shift in zip(rotation, translation, strict=True):
         terms = [f"{'+' if c > 0 else '-'}{axis}" for c, axis in zip(row, "xyz", strict=True) if c]
-        fraction = Fraction(float(shift)).limit_denominator(LARGEST_DENOMINATOR) % 1
-        if fraction:
-            terms.append(f"+{fraction}")
-        parts.append("".join(terms).removeprefix("+"))
+        parts.append("".join([*terms, _fraction(float(shift))]).removeprefix("+"))
     return ",".join(parts)
+
+
+# A space group has a handful of different components, which come back in every file.
+@lru_cache(maxsize=256)
+def _fraction(shift: float) -> str:
+    """Return one component of a translation as a signed fraction, nothing for 0."""
+    fraction = Fraction(shift).limit_denominator(LARGEST_DENOMINATOR) % 1
+    return f"+{fraction}" if fraction else ""
