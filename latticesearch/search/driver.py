@@ -176,7 +176,8 @@ def carry_out(
         chosen = [block.limited_to(shapes, stable) for block in plan.walked]
         guides = None
         if plan.is_guided and method != "addition":
-            guides = Guides.of_large_cells(problem.parent)
+            make = Guides.of_large_cells if plan.is_wide else Guides.of
+            guides = make(problem.parent)
             guides.learn_blocks(problem, plan.enumerated)
         pool = Waves(problem, plan, guides, budget, pool).run(tasks_of(chosen))
     return pool, plan

@@ -164,7 +164,14 @@ class Waves:
             evaluator = self.problem.evaluator(task.cell)
             return search_by_addition(evaluator, task.counts, budget=budget, rng=rng)
         guides = None if self.guides is None else self.guides.copy()
-        return anneal(task, self.problem.evaluator, budget=budget, rng=rng, guides=guides)
+        return anneal(
+            task,
+            self.problem.evaluator,
+            budget=budget,
+            rng=rng,
+            guides=guides,
+            guide_cycles=self.plan.is_wide,
+        )
 
     def _close(self, found: Iterable[tuple[Task, SearchResult]]) -> list[Task]:
         """Return the tasks whose best is nearest to the hull of the pool."""
