@@ -34,6 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.conftest import REPOSITORY
@@ -199,8 +200,20 @@ def _check_value(value: Any, comment: str) -> None:
     except (ValueError, SyntaxError):
         return
     value = value.tolist() if hasattr(value, "tolist") else value
-    # A page shows the digits that matter.
-    assert value == pytest.approx(shown, rel=0.02) if isinstance(shown, float) else value == shown
+    if not (_agree(value, shown) if _is_numeric(shown) else value == shown):
+        raise AssertionError(f"{value!r} instead of {shown!r}")
+
+
+def _is_numeric(shown: Any) -> bool:
+    """Tell whether a literal holds numbers only, of which one is no integer."""
+    numbers = np.array(shown, dtype=object).ravel().tolist()
+    kinds = {type(number) for number in numbers}
+    return float in kinds and kinds <= {int, float}
+
+
+def _agree(value: Any, shown: Any) -> bool:
+    """Compare numbers as far as a page shows them: its digits are those that matter."""
+    return np.shape(value) == np.shape(shown) and bool(np.allclose(value, shown, rtol=0.02))
 
 
 def check_output(printed: str, shown: str, *, like: bool) -> None:

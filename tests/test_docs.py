@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import latticesearch
 from latticesearch.campaign.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.pages import LANGUAGES, PAGES, Reader, blocks_of, prose_of
@@ -160,3 +161,8 @@ def test_every_page_is_in_the_index():
 
 def test_the_readme_is_short():
     assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_the_citation_names_this_version():
+    text = (REPOSITORY / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.search(r"^version: (.*)$", text, re.MULTILINE)[1] == latticesearch.__version__
