@@ -24,7 +24,6 @@ FAKES = REPOSITORY / "tests" / "fakes"
 
 
 rebuilt = pytest.mark.xfail(
-    importlib.util.find_spec("latticesearch.potential.registry") is None,
     reason="the pages are ahead of the program: kinds of potentials, the bench of enumeration",
 )
 """To be taken out once both are there."""
