@@ -135,7 +135,9 @@ class SearchSettings(_Section):
     keep: Count = Field(3, description="candidates kept per composition")
     budget: Count | None = Field(None, description="energy evaluations per round")
     beam_width: Count = Field(8, description="without effect")
-    supercells: Count = Field(8, description="without effect")
+    supercells: Count = Field(
+        8, description="shapes per size where these are too many to enumerate"
+    )
 
 
 MTP = "mtp"
@@ -258,14 +260,14 @@ class Settings(_Section):
     def without_effect(self) -> list[str]:
         """Return a line for every key that is set but decides nothing any more."""
         return [
-            f"{section}.{key} has no effect: the search itself decides which supercells it looks "
-            "at and how; leave it out"
+            f"{section}.{key} has no effect: the search itself decides how it goes about its work; "
+            "leave it out"
             for section, key in WITHOUT_EFFECT
             if key in getattr(self, section).model_fields_set
         ]
 
 
-WITHOUT_EFFECT = (("search", "beam_width"), ("search", "supercells"))
+WITHOUT_EFFECT = (("search", "beam_width"),)
 """Keys of earlier versions, whose part the search took over."""
 
 REPEATABLE = (

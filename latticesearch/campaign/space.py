@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,6 @@ from latticesearch.lattice import Labelings, Supercell
 from latticesearch.learning import CandidateSet
 from latticesearch.parallel import SerialComm, gather_blocks
 from latticesearch.search import search
-from latticesearch.search.shapes import choose_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,9 +37,6 @@ if TYPE_CHECKING:
 ENUMERATED = "enumeration"
 EXPLORED = "greedy"
 """What candidates.parquet calls the source of what an exploration found, whatever its method."""
-
-SHAPES = 8
-"""Supercells per size that an exploration looks at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,7 +283,6 @@ def explore(
     space: CandidateSpace,
     near: tuple[Hull, float],
     window: float,
-    stable: Sequence[Supercell],
     comm: Communicator,
     **limits: Any,
 ) -> tuple[list[Configuration], int]:
@@ -305,12 +299,10 @@ def explore(
         only the best of each composition.
     window
         How far above the hull the best of each composition are wanted, eV/atom.
-    stable
-        Primitive cells of the structures on that hull.
     comm
         The ranks that call this together.
     limits
-        max_per_composition, budget and seed, as `search` takes them.
+        max_per_composition, shapes, budget and seed, as `search` takes them.
 
     Returns
     -------
@@ -326,7 +318,7 @@ def explore(
         "comm": comm,
         **limits,
     }
-    pool = search(model, space.parent, **_as_search_takes_them(arguments, space, stable))
+    pool = search(model, space.parent, **arguments)
     return near_hull(pool, near[0], max(window, near[1])), pool.evaluations
 
 
@@ -347,19 +339,6 @@ def _layers(space: CandidateSpace, sizes: Sequence[int]) -> list[Supercell]:
     axis, parent = space.wanted.layer_axis, space.parent
     forms = (hnf for n in sizes for hnf in superlattices(parent, n, layer_axis=axis))
     return [Supercell.from_matrix(parent, hnf) for hnf in forms]
-
-
-def _as_search_takes_them(
-    arguments: dict[str, Any], space: CandidateSpace, stable: Sequence[Supercell]
-) -> dict[str, Any]:
-    """Return arguments for a search that does not decide by itself: a few shapes per size."""
-    if "near" in inspect.signature(search).parameters:
-        return arguments
-    cells = [space.supercell] if space.supercell else []
-    for n in [] if cells else [n for n, count in space.explored.items() if count]:
-        cells += choose_shapes(_layers(space, [n]), SHAPES, stable)
-    kept = {k: v for k, v in arguments.items() if k not in {"near", "min_sites", "max_sites"}}
-    return {**kept, "supercells": cells, "mode": "target", "exhaustive_up_to": 0}
 
 
 def near_hull(pool: CandidatePool, hull: Hull, window: float) -> list[Configuration]:

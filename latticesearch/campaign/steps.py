@@ -155,15 +155,15 @@ class CampaignSteps:
         if not self.space.n_explored:
             return
         options = self.settings.search
-        hull, usable = state.mixed_hull()
-        stable = [self.candidates.configuration(int(i)).supercell for i in usable[hull.vertices]]
+        hull, _ = state.mixed_hull()
         found, evaluations = explore(
             model,
             self.space,
-            (hull, self.settings.learning.near_hull),
+            # What is closer to the hull than the accepted error cannot be told from it.
+            (hull, self.settings.learning.tolerance),
             self.settings.candidates.near_hull,
-            stable,
             self.comm,
+            shapes=options.supercells,
             max_per_composition=options.keep,
             budget=options.budget,
             seed=self.settings.campaign.seed + number,

@@ -301,7 +301,8 @@ class Configuration(FieldsOnlyPickle):
     @property
     def atomic_fractions(self) -> npt.NDArray[np.float64]:
         """Fractions of the atoms that are each element, (n_elements,); see `Labelings`."""
-        return self._batch.atomic_fractions[0]
+        fractions: npt.NDArray[np.float64] = self._batch.atomic_fractions[0]
+        return fractions
 
     @property
     def symbols(self) -> tuple[str, ...]:
