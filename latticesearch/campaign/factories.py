@@ -49,7 +49,7 @@ def start_potential(settings: Settings, parent: ParentLattice) -> Potential:
     """Return the potential before the first fit: that of the settings' file, or a fresh one."""
     kind, chosen = potential_kind(settings), settings.potential
     if chosen.file is not None and chosen.kind != MTP:
-        return kind.parse(chosen.file.read_text(encoding="utf-8"), parent)
+        return kind.read(chosen.file, parent)
     return kind.make(parent, potential_parameters(settings), settings.campaign.seed)
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latticesearch.energies import cell_to_site
 from latticesearch.search import _walk_kernels as kernels
 from latticesearch.search.addition import add_atoms
 from latticesearch.search.partial import random_labeling
@@ -145,7 +146,7 @@ def anneal(
         )  # where all swaps give an equal labeling
         of_cycles = guides if guide_cycles else None
         found += Annealing(task, evaluator_of, walk, guides, of_cycles, scale, rng).run()
-    energies = np.array([best.energy[0] for best in found]) / task.cell.n_sites
+    energies = cell_to_site(np.array([best.energy[0] for best in found]), task.cell.n_sites)
     return SearchResult.of(np.array([best.labels for best in found]), energies, budget.used)
 
 
