@@ -67,7 +67,8 @@ def fix_layout(figure: Figure) -> None:
     """Arrange a figure now, so that no file of it arranges it anew (twice each)."""
     with figure_style():
         figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    # None, not "none": for a place holder, too, each file would be drawn twice.
+    figure.set_layout_engine(None)
 
 
 def render(figure: Figure, kind: str) -> bytes:
