@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.lattice import Supercell
+    from latticesearch.potential.clusters.surrogate import Surrogate
     from latticesearch.potential.protocol import Evaluator
-    from latticesearch.search.guides import Guides, Surrogate
+    from latticesearch.search.guides import Guides
     from latticesearch.search.tiling import Tile
     from latticesearch.search.types import Budget, Task
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from latticesearch.lattice import Labelings
     from latticesearch.parallel import Communicator
-    from latticesearch.search.guides import Surrogate
+    from latticesearch.potential.clusters.surrogate import Surrogate
     from latticesearch.search.screening.kernel_ridge import SiteSurrogate
     from latticesearch.search.screening.sites import SiteTable
 
