@@ -84,7 +84,7 @@ def _call(_typing: Any, address: Any, handle: Any, n: Any) -> Any:
             context.cast(builder, value, kind, types.int64)
             for value, kind in zip(values, signature.args, strict=True)
         ]
-        # ctypes takes the interpreter's lock and calls Python; here it is a function like any other.
+        # ctypes takes the interpreter's lock and calls Python; here it is a function as any other.
         kind = ir.FunctionType(ir.VoidType(), [integer, integer])
         builder.call(builder.inttoptr(numbers[0], kind.as_pointer()), numbers[1:])
         return context.get_dummy_value()

@@ -59,7 +59,7 @@ class ClusterState(NamedTuple):
 def _add_line(field: Any, i: int, table: Any, new: int, old: int) -> None:
     """Add to the field of site i the difference of two lines of a table.
 
-    `field` is (n_sites, width), eV; `table` (..., width), its lines `new` and `old` numbered through.
+    `field` is (n_sites, width), eV; `table` is (..., width), its lines are numbered through.
     """
     width = field.shape[1]
     for first in range(0, width, BLOCK):

@@ -2,8 +2,9 @@
 
 The basis functions B_alpha of a moment tensor potential are contractions of the moments of a site,
 and its energy is V = xi_0 + sum_alpha xi_alpha B_alpha (Shapeev, Multiscale Model. Simul. 14, 1153
-(2016); Gubaev et al., Comput. Mater. Sci. 156, 148 (2019), for several species). The list of products of a potential is rewritten (see
-`latticesearch.potential.mtp.products`) so that few results have to be stored: with the basic moments m and the products behind them,
+(2016); Gubaev et al., Comput. Mater. Sci. 156, 148 (2019), for several species). The list of
+products of a potential is rewritten (see `latticesearch.potential.mtp.products`) so that few
+results have to be stored: with the basic moments m and the products behind them,
 
     m[n_basic + p] = sum_t factors[t] m[left[t]] m[right[t]],   starts[p] <= t < starts[p + 1]
     energy = sum_g m[group[g]] (linear[g] + sum_t weights[t] m[partner[t]])
