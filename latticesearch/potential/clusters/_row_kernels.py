@@ -142,6 +142,7 @@ def _see(tables: SwapTables, start: npt.NDArray[np.int8], swaps: npt.NDArray[np.
     before = np.zeros((2, n_places), dtype=np.uint8)
     species = np.zeros((2, n_around, n_places), dtype=np.uint8)
     labels = start.astype(np.uint8)
+    # One walk through all swaps; `place` sends them to their groups.
     for s in range(swaps.shape[0]):
         i, j, k = swaps[s, 0], swaps[s, 1], place[s]
         first, second = labels[i], labels[j]
@@ -276,6 +277,7 @@ def _sums(tables: SwapTables, kind: int, values: Floats, shape: tuple[int, int])
             _sum_rows(values, places, sums[0])
             continue
         _sum_rows(values, places, partial)
+        # Every product of two functions, for the swaps of the block side by side.
         for f in range(n_functions):
             factor = values[vertex, f * n : (f + 1) * n]
             for g in range(n_functions):

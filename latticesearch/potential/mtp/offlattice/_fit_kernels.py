@@ -302,6 +302,7 @@ def _add_by_position(
             by_atom[0, k] += gx
             by_atom[1, k] += gy
             by_atom[2, k] += gz
+        # Strain moves a neighbour by itself times its vector, whichever image it is.
         by_strain[0, k] += x * gx
         by_strain[1, k] += y * gy
         by_strain[2, k] += z * gz
@@ -332,6 +333,8 @@ def _gather(
     strain = work.by_position[3 * n_slots : 3 * n_slots + 6]
     work.by_position[: 3 * n_slots + 6] = 0.0
     functions, unit = np.empty((2, n_radial)), np.empty(3)
+    # All that depends on one vector, in one pass; angular and radial factors stay in `work`, since
+    # `_add_direct` needs them again and they cost more than memory does.
     for pair in range(start, structures.pairs[atom + 1]):
         vector = structures.vectors[pair]
         distance = np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
@@ -612,6 +615,7 @@ def structure_rows(
         if not with_forces:
             continue
         _differentiate(model, work)
+        # A matrix product (BLAS) of all atoms the site sees; the rest of a site is small beside it.
         products = np.dot(work.by_position[: 3 * n_slots + 6], work.by_moment)
         columns = (first, n_present + n_scalars, radial)
         _scatter(structures, work, atom, rows, products, columns)

@@ -134,6 +134,7 @@ def sorted_neighbours(
     for pair in range(n_pairs):
         ends[first[pair] * n_species + types[second[pair]] + 1] += 1
         ends[second[pair] * n_species + types[first[pair]] + 1] += 1
+    # Counts stand one bin up: their sums are where each bin begins, and move on as it is filled.
     for bin_ in range(1, ends.size):
         ends[bin_] += ends[bin_ - 1]
     # An atom's neighbours begin where those of its first species begin.
@@ -449,6 +450,7 @@ def _add_forces(
     for axis in range(3):
         gradient = load(terms, axis * LANES)
         forces[centre, axis] += total(gradient)
+        # Strain stays in lanes until the end: one sum over the lanes per structure.
         for other in range(3):
             at = (3 * other + axis) * LANES
             vector = load(terms, vectors + other * LANES)
@@ -480,6 +482,7 @@ def energies_and_forces(
         ``strain[a, b]``: derivative of the energy when the component b of all vectors grows by
         the component a, (3, 3), eV.
     """
+    # Space is made once here, so that everything inside is lean.
     n_atoms, n_basic = found.types.size, tables.contraction.n_basic
     energies = np.empty(n_atoms)
     terms, sums, strain = _terms(tables), aligned(n_basic * LANES), aligned(9 * LANES)

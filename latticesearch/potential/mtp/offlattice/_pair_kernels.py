@@ -165,8 +165,8 @@ def _pair_derivatives(
         angular = px * py * pz
         weights[pair, mu] += adjoints[k] * angular
         over = adjoints[k] * pairs.values[pair, mu] * inverse
-        # f(r) A(u) with u = r / |r|: the part along u, and the derivatives of A itself. The
-        # degree times A is what moving u along itself would give, and is taken off (Euler).
+        # f(r) A(u) with u = r / |r|: the part along u, and the derivatives of A itself, whose own
+        # part along u, (x + y + z) A by Euler's theorem, is taken off.
         along += (adjoints[k] * pairs.slopes[pair, mu] - (x + y + z) * over) * angular
         if x > 0:
             gx += over * x * powers[x - 1, 0] * py * pz
@@ -238,8 +238,8 @@ def tangents_of_moments(
 ) -> None:
     """Fill dm_c/dm_k of the products in place (forward mode).
 
-    Forward, because all basis functions are wanted: there are about as many of them as of basic
-    moments, and one pass forward gives every product's derivatives.
+    Forward, because the derivatives of each basis function are wanted, not those of their weighted
+    sum alone: one pass forward gives them for all products.
 
     Parameters
     ----------

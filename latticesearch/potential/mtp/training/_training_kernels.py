@@ -107,11 +107,12 @@ def work_out_moments(
     moments[:] = 0.0
     coeffs = coordinates[blocks.centres[block]]
     for v in range(coeffs.shape[1]):
-        # Blocks of few-species cells see few species: the rest of the coordinates is left out.
+        # Nothing stands behind the coordinates of species that no environment of the block sees.
         if blocks.present[block, v]:
             values = blocks.geometry[block, v].reshape(-1)
             for k in range(lists.mu.size):
                 coeff = coeffs[lists.mu[k], v]
+                # One coefficient for the whole block, since all its centres are of one species.
                 source, target = np.uint64(lists.power[k]) * _W, np.uint64(k) * _W
                 for w in range(_W):
                     moments[target + w] += coeff * values[source + w]
