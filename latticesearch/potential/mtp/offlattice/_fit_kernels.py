@@ -250,8 +250,8 @@ def _angular(
 def _number_slots(structures: Structures, work: Scratch, atom: int, first: int) -> int:
     """Give a slot to each other atom that the site sees, images together; return how many.
 
-    In small cells a site sees dozens of images of few atoms: the products with ``[J^T, H T]``, most
-    of the work, come once per atom.
+    In small cells a site sees dozens of images of few atoms: the products with ``[J^T, H T]``
+    come once per atom.
     """
     n_slots = 0
     for pair in range(structures.pairs[atom], structures.pairs[atom + 1]):
@@ -333,8 +333,8 @@ def _gather(
     strain = work.by_position[3 * n_slots : 3 * n_slots + 6]
     work.by_position[: 3 * n_slots + 6] = 0.0
     functions, unit = np.empty((2, n_radial)), np.empty(3)
-    # All that depends on one vector, in one pass; angular and radial factors stay in `work`, since
-    # `_add_direct` needs them again and they cost more than memory does.
+    # All that depends on one vector, in one pass; angular and radial factors stay in `work`, where
+    # `_add_direct` finds them.
     for pair in range(start, structures.pairs[atom + 1]):
         vector = structures.vectors[pair]
         distance = np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
@@ -615,7 +615,7 @@ def structure_rows(
         if not with_forces:
             continue
         _differentiate(model, work)
-        # A matrix product (BLAS) of all atoms the site sees; the rest of a site is small beside it.
+        # One matrix product (BLAS) for all atoms that the site sees and all columns.
         products = np.dot(work.by_position[: 3 * n_slots + 6], work.by_moment)
         columns = (first, n_present + n_scalars, radial)
         _scatter(structures, work, atom, rows, products, columns)
