@@ -107,14 +107,14 @@ def unit_of(bits: np.uint64) -> float:
 
 @njit(**INLINE)
 def random_below(rng: npt.NDArray[np.uint64], n: int) -> int:
-    """Return a random integer from 0 to n - 1; n is far below 2**32."""
+    """Return a random integer from 0 to n - 1 of the state `rng`, (1,); n is far below 2**32."""
     # A product and a shift instead of a division; the relative bias is n / 2**32 at most.
     return np.int64(((random_bits(rng) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))  # type: ignore[return-value]
 
 
 @njit(**INLINE)
 def random_unit(rng: npt.NDArray[np.uint64]) -> float:
-    """Return a random number in [0, 1)."""
+    """Return a random number in [0, 1) of the state `rng`, (1,)."""
     return unit_of(random_bits(rng))  # type: ignore[no-any-return]
 
 
@@ -129,7 +129,10 @@ def is_swap(rules: Rules, labels: npt.NDArray[np.int8], i: int, j: int) -> bool:
 def draw_swap(
     rules: Rules, labels: npt.NDArray[np.int8], rng: npt.NDArray[np.uint64]
 ) -> tuple[int, int]:
-    """Return two sites whose exchange gives another allowed labeling; (-1, -1) if none is met."""
+    """Return two sites whose exchange gives another allowed labeling; (-1, -1) if none is met.
+
+    `labels` are (n_sites,), `rng` is (1,), brought up to date.
+    """
     # Drawn until one fits, not listed: lists of what can be swapped would change with every swap,
     # and their length with them, so that a swap and its reverse were not equally likely.
     n = rules.sites.size

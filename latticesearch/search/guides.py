@@ -109,7 +109,9 @@ class Normal:
         )
 
     def solve(self, damped: npt.NDArray[np.bool_], ridge: float = RIDGE) -> tuple[Floats, float]:
-        """Return the coefficients and the root mean square residual.
+        """Return the coefficients, (n,), and the root mean square residual.
+
+        `damped`, (n,), says which coefficients the ridge pulls to zero; the rest is kept regular.
 
         Raises
         ------
@@ -196,7 +198,7 @@ class Surrogate:
         return self._fitted
 
     def coefficients(self) -> tuple[Floats, float]:
-        """Return the fitted coefficients and their root mean square error, eV."""
+        """Return the fitted coefficients, (n_parameters,), eV, and their root mean square error."""
         model, error = self.model()
         return model.coefficients, error
 
@@ -207,6 +209,7 @@ class Surrogate:
 
     @property
     def _damped(self) -> npt.NDArray[np.bool_]:
+        """All coefficients but those of single sites, (n_parameters,)."""
         damped = np.ones(self.basis.n_parameters, dtype=np.bool_)
         damped[(self.basis.points != 0.0).any(axis=(0, 1))] = False
         return damped
@@ -309,7 +312,10 @@ def _basis_of(parent: ParentLattice, reach: tuple[float, float]) -> ClusterBasis
 
 
 def _rows(surrogates: Sequence[Surrogate], make: Callable[[ClusterBasis], Floats]) -> list[Floats]:
-    """Return the rows of every surrogate; where one basis holds another they are made once."""
+    """Return the rows of every surrogate, (n, n_parameters) each.
+
+    Where one basis holds another they are made once.
+    """
     bases = [surrogate.basis for surrogate in surrogates]
     made: dict[ClusterBasis, Floats] = {}
     result = []
@@ -323,7 +329,10 @@ def _rows(surrogates: Sequence[Surrogate], make: Callable[[ClusterBasis], Floats
 
 
 def widest(basis: ClusterBasis, bases: Sequence[ClusterBasis]) -> tuple[ClusterBasis, Integers]:
-    """Return the largest of `bases` that holds all functions of `basis`, and which those are."""
+    """Return the largest of `bases` that holds all functions of `basis`, and which those are.
+
+    These are (n_parameters,) columns of the larger one.
+    """
     best, columns = basis, np.arange(basis.n_parameters)
     for other in bases:
         shared = columns_within(basis, other)
@@ -360,7 +369,7 @@ def columns_within(basis: ClusterBasis, wider: ClusterBasis) -> Integers | None:
 
 
 def _used(table: Floats) -> Integers:
-    """Return the coefficients that a table depends on."""
+    """Return the coefficients, (n,), that a table, (..., n_parameters), depends on."""
     return np.flatnonzero((table != 0.0).any(axis=tuple(range(table.ndim - 1))))
 
 

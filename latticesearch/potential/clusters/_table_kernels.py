@@ -126,7 +126,7 @@ def _with_swaps(alone: Floats, pairs: Floats, triplets: Floats, width: int) -> M
     Parameters
     ----------
     alone, pairs, triplets
-        eV, as in `ModelEnergies`.
+        eV, (n_shapes, n_species) and one axis of n_species per vertex, as in `ModelEnergies`.
     width
         Doubles in a line.
     """
@@ -237,7 +237,8 @@ def _pair_tables(energies: ModelEnergies, counts: Numbers) -> Floats:
 def _pair_swaps(energies: ModelEnergies, counts: Numbers, pairs: Floats) -> tuple[Floats, Floats]:
     """Return `pair_swaps` and `floors`, eV, as in `ClusterTables`.
 
-    What two flips miss by pairs; and the least they miss with all triplets of the two sites.
+    What two flips miss by pairs, (n_classes, n_species, n_species); and the least they miss with
+    all triplets of the two sites, (n_classes * n_species, n_species).
     """
     s, n_elements = energies.triplets.shape[1], energies.pairs.shape[0]
     swaps = np.empty((counts.shape[0], s, s))

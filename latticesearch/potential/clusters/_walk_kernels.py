@@ -107,7 +107,7 @@ def _triples(tables: ClusterTables, pair: int) -> tuple[int, int]:
 
 @njit(**INLINE)
 def _common(tables: ClusterTables, labels: npt.NDArray[np.int8], i: int, j: int) -> float:
-    """Return what the sum of two flips misses when sites i and j swap, eV."""
+    """Return what two flips miss when sites i and j of `labels`, (n_sites,), swap, eV."""
     a, b, n_species = np.int64(labels[i]), np.int64(labels[j]), tables.points.shape[1]
     energy = 0.0
     # E(both) - E(first alone) - E(second alone) + E(none) of the clusters that contain both sites,
@@ -197,9 +197,9 @@ def _own(field: npt.NDArray[np.float64], labels: npt.NDArray[np.int8]) -> float:
 def swap_row(
     tables: ClusterTables, state: ClusterState, site: int, least: npt.NDArray[np.float64]
 ) -> None:
-    """Find out what the swaps of a site cost; see `latticesearch.potential.walk.swap_row`.
+    """Write what the swaps of a site cost at least to `least`, (n_sites,), eV.
 
-    The third sites of triplets are not looked at: what they can spare is taken off.
+    See `latticesearch.potential.walk.swap_row`. The third sites of triplets are not looked at: what they can spare is taken off.
     """
     labels, field, a = state.labels, state.field, np.int64(state.labels[site])
     width, n_rows = field.shape[1], tables.near.shape[1]

@@ -311,7 +311,10 @@ def _put_terms(
     pairs: tuple[int, int, int],
     terms: npt.NDArray[np.float64],
 ) -> None:
-    """Fill in everything that the neighbours of one centre give; see `_terms`."""
+    """Fill in everything that the neighbours of one centre give; see `_terms`.
+
+    `pairs` are the centre, its first pair and the pair behind its last one in the lanes.
+    """
     _put_vectors(tables, found, pairs[1], pairs[2], terms)
     _put_powers(tables, terms)
     _put_basis(tables, terms)
