@@ -9,8 +9,8 @@ loops over sites, and `BLOCK`, for lines of tables that hold one number per spec
 Products and sums are fused where the processor can do that (``llvm.fmuladd``). There is no check
 of bounds; positions are counted in doubles from the beginning of a contiguous array.
 
-Nothing is compiled with ``fastmath``: that would let LLVM reorder sums, differently in loops of
-different length, and labelings that symmetry makes equal would no longer have equal energies.
+Nothing is compiled with ``fastmath``: that would let LLVM reorder sums, differently in different
+loops, so that the last bits of an energy, and ties with them, depended on where a labeling stands.
 
 What the signatures call ``Any`` are numba's types while a kernel is compiled. In a kernel, `array`
 is a contiguous array of float64, a vector is (LANES,) and a block (BLOCK,) of them; units are those
@@ -277,8 +277,8 @@ def item(_typing: Any, array: Any, at: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kind = signature.args[0]
-        # Numba's own look-up tests whether an index is negative, and multiplies for each further
-        # dimension; in a loop of few look-ups per step both are felt.
+        # One load. Numba's own look-up tests whether an index is negative, and multiplies for each
+        # further dimension.
         data = context.make_array(kind)(context, builder, values[0]).data
         index = context.cast(builder, values[1], signature.args[1], types.intp)
         return context.unpack_value(builder, kind.dtype, builder.gep(data, [index]))

@@ -115,7 +115,7 @@ class _Lowest:
             self.kept.append((batch.supercell, batch.labels[rows], energies[rows]))
 
     def survivors(self) -> list[tuple[Labelings, npt.NDArray[np.float64]]]:
-        """Return what is among the lowest of all, ties included, and energies, (n,), eV per site."""
+        """Return what is among the lowest of all, ties included; energies (n,), eV per site."""
         result = []
         for supercell, labels, energies in self.kept:
             where = np.searchsorted(self.codes, self.weights[labels].sum(axis=1))

@@ -199,7 +199,8 @@ def swap_row(
 ) -> None:
     """Write what the swaps of a site cost at least to `least`, (n_sites,), eV.
 
-    See `latticesearch.potential.walk.swap_row`. The third sites of triplets are not looked at: what they can spare is taken off.
+    See `latticesearch.potential.walk.swap_row`. The third sites of triplets are not looked at: what
+    they can spare is taken off.
     """
     labels, field, a = state.labels, state.field, np.int64(state.labels[site])
     width, n_rows = field.shape[1], tables.near.shape[1]

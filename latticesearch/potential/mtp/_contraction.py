@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 class Contraction(NamedTuple):
     """Products and sums as in the formulae above; all indices are multiplied by LANES.
 
-    Indices are unsigned, so numba tests none for being counted from the end, and of 32 bits, so
-    that the lists stay in the nearest cache beside the moments.
+    Indices are unsigned, so numba tests none for being counted from the end, and of 32 bits, which
+    leaves more of the nearest cache to the moments.
 
     Parameters
     ----------
@@ -134,8 +134,8 @@ def energy(contraction: Contraction, work: npt.NDArray[np.float64]) -> Lanes:
     (LANES,) vector
         V - xi_0 of each lane's site, eV.
     """
-    # The last products of each chain, most of all, are not stored: they are linear in the energy,
-    # so their coefficients are in the weights, and what they share is multiplied once per group.
+    # The last products of each chain are not stored: the energy is linear in them, so their
+    # coefficients are in the weights, and what they share is multiplied once per group.
     total = splat(0.0)
     for g in range(contraction.group.size):
         slope = splat(contraction.linear[g])
@@ -154,7 +154,7 @@ def differentiate(
 ) -> None:
     """Write the derivatives of the energies by all moments (reverse mode).
 
-    One pass back through the list gives all of them for about twice the products of the way
+    One pass back through the list gives all of them for a small multiple of the work of the way
     there; forces and gradients by radial coefficients both follow from those of the basic moments.
 
     Parameters

@@ -132,8 +132,8 @@ def sum_rows(
     """
     width = tables.moments.shape[3]
     own = labels[site] * tables.moments.shape[2] * width
-    # Vectors outside, neighbours inside: the sum stays in a register and is stored once. That the
-    # labels are looked up once per vector costs nothing beside the rows.
+    # Vectors outside, neighbours inside: the sum stays in a register and is stored once. For that,
+    # labels are looked up once per vector: single bytes beside whole rows.
     for first in range(0, width, LANES):
         total = splat(0.0)
         for r in range(tables.n_neighbours[site]):
@@ -172,7 +172,7 @@ def mean_rows(
             weights = occupations[tables.neighbours[site, r]]
             row = tables.offsets[site, r] + species * n_species * width + first
             for other in range(n_species):
-                # Decided sites, most of a cell, then cost one row as in `sum_rows`.
+                # A decided neighbour then costs one row, as in `sum_rows`.
                 if weights[other] != 0.0:
                     moments = load(tables.moments, row + other * width)
                     total = times_plus(splat(weights[other]), moments, total)
@@ -216,8 +216,8 @@ def site_energies(
 def mean_energies(site_energies: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the means over the sites, always summed in one order.
 
-    numpy's order depends on the shape of the batch; equal labelings in different batches would get
-    energies that differ in the last bit, and be told apart.
+    numpy promises no order. An energy whose last bit depended on the batch would make ties depend
+    on how labelings were cut into batches, hence on the number of ranks.
 
     Parameters
     ----------

@@ -107,7 +107,7 @@ def differentiate_moments(
 def _raise_powers(
     units: npt.NDArray[np.float64], pair: int, powers: npt.NDArray[np.float64]
 ) -> None:
-    """Fill `powers`, (rank + 1, 3), with those of the components of one of `units`, (n_pairs, 3)."""
+    """Fill `powers`, (rank + 1, 3), with those of the components of a row of `units`, (n, 3)."""
     # Every moment takes its three powers from here, instead of raising numbers itself.
     for axis in range(3):
         powers[0, axis] = 1.0
