@@ -133,8 +133,8 @@ def draw_swap(
 
     `labels` are (n_sites,), `rng` is (1,), brought up to date.
     """
-    # Drawn until one fits, not listed: lists of what can be swapped would change with every swap,
-    # and their length with them, so that a swap and its reverse were not equally likely.
+    # Drawn until one fits, each as likely as any other; a list of what can be swapped would have to
+    # be brought up to date with every swap.
     n = rules.sites.size
     for _ in range(DRAWS):
         i, j = rules.sites[random_below(rng, n)], rules.sites[random_below(rng, n)]
