@@ -35,7 +35,10 @@ def rows_of(bases: Sequence[ClusterBasis], make: Callable[[ClusterBasis], Floats
 
 
 def widest(basis: ClusterBasis, bases: Sequence[ClusterBasis]) -> tuple[ClusterBasis, Integers]:
-    """Return the largest of `bases` that holds all functions of `basis`, and which those are."""
+    """Return the largest of `bases` that holds all functions of `basis`, and which those are.
+
+    These are (n_parameters,) columns of the larger one.
+    """
     best, columns = basis, np.arange(basis.n_parameters)
     for other in bases:
         shared = columns_within(basis, other)
@@ -72,7 +75,7 @@ def columns_within(basis: ClusterBasis, wider: ClusterBasis) -> Integers | None:
 
 
 def _used(table: Floats) -> Integers:
-    """Return the coefficients that a table depends on."""
+    """Return the coefficients, (n,), that a table, (..., n_parameters), depends on."""
     return np.flatnonzero((table != 0.0).any(axis=tuple(range(table.ndim - 1))))
 
 

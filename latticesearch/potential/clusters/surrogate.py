@@ -80,7 +80,9 @@ class Normal:
         )
 
     def solve(self, damped: npt.NDArray[np.bool_], ridge: float = RIDGE) -> tuple[Floats, float]:
-        """Return the coefficients and the root mean square residual.
+        """Return the coefficients, (n,), and the root mean square residual.
+
+        `damped`, (n,), says which coefficients the ridge pulls to zero; the rest is kept regular.
 
         Raises
         ------
@@ -167,7 +169,7 @@ class Surrogate:
         return self._fitted
 
     def coefficients(self) -> tuple[Floats, float]:
-        """Return the fitted coefficients and their root mean square error, eV."""
+        """Return the fitted coefficients, (n_parameters,), eV, and their root mean square error."""
         model, error = self.model()
         return model.coefficients, error
 
@@ -178,6 +180,7 @@ class Surrogate:
 
     @property
     def _damped(self) -> npt.NDArray[np.bool_]:
+        """All coefficients but those of single sites, (n_parameters,)."""
         damped = np.ones(self.basis.n_parameters, dtype=np.bool_)
         damped[(self.basis.points != 0.0).any(axis=(0, 1))] = False
         return damped
