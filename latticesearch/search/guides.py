@@ -48,9 +48,6 @@ energies where many bodies act together: half the error after a thousand swaps."
 WIDEST = 400
 """Coefficients of a wide expansion at most: thousands of swaps teach so many."""
 
-LEARNT = 1500
-"""Swaps of one piece of a walk that are taught at most; by then the neighbourhood is known."""
-
 
 @dataclass(eq=False)
 class Guides:
@@ -111,7 +108,7 @@ class Guides:
         self, log: Log, models: Sequence[ClusterModel] | None = None, *, wide: bool = False
     ) -> list[float]:
         """Learn what a walk asked; see `learn_swaps`."""
-        swaps, changes = log.swaps[:LEARNT], log.changes[:LEARNT]
+        swaps, changes = log.swaps[:TAUGHT], log.changes[:TAUGHT]
         return self.learn_swaps(log.supercell, log.start, swaps, changes, models, wide=wide)
 
     def learn_swaps(
