@@ -23,6 +23,16 @@ hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
+def quick_start(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """The README's quick start, done once for all tests: its folder, and command -> output."""
+    from tests.pages import Reader, blocks_of
+
+    folder = tmp_path_factory.mktemp("quick_start")
+    block = next(b for b in blocks_of(REPOSITORY / "README.md") if b.language == "sh")
+    return folder, {block.text: Reader(folder).type_in(block)}
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of other people's data and potentials, which the project does not ship.
 

@@ -113,3 +113,24 @@ def test_only_limits_may_differ_on_resume(tmp_path):
     older = {**old, "candidates": {"max_sites": 4}}
     assert differences(older, old) == []
     assert differences(old, other) == ["lattice.a: 3.8 != 3.9"]
+
+
+def test_keys_of_earlier_versions_are_accepted_and_named(tmp_path):
+    old = parse_settings(changed(search__beam_width=4, search__keep=5), base=tmp_path)
+    assert [line.split()[0] for line in old.without_effect()] == ["search.beam_width"]
+    assert parse_settings(GOOD, base=tmp_path).without_effect() == []
+    # A run that was started by such a version goes on.
+    record = {**old.resolved(), "search": {"beam_width": 8, "keep": 5, "supercells": 8}}
+    assert differences(record, old.resolved()) == []
+
+
+def test_only_what_a_kind_of_potential_has_is_recorded(tmp_path):
+    mtp = parse_settings(GOOD, base=tmp_path).resolved()["potential"]
+    assert mtp == {"kind": "mtp", "level": 8, "cutoff": 5.0}
+    own = changed(potential__kind="my.module:factory", potential__parameters={"x": 1})
+    recorded = parse_settings(own, base=tmp_path).resolved()
+    assert recorded["potential"] == {"kind": "my.module:factory", "parameters": {"x": 1}}
+    assert parse_settings(recorded, base=tmp_path).resolved() == recorded
+    own["potential"]["level"] = 8
+    with pytest.raises(InputError, match=r"level belongs to kind = \"mtp\""):
+        parse_settings(own, base=tmp_path)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latticesearch.energies import cell_to_atom
 from latticesearch.hull import Hull
 from latticesearch.learning.loop import Answer
 from latticesearch.oracles import OracleJob, OracleResult, still_on_lattice
@@ -28,8 +29,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+def believed_energy(result: OracleResult) -> float:
+    """Return the energy of an answer, eV/atom; NaN for failures and what left the lattice."""
+    if result.status != "done" or not result.on_lattice:
+        return float("nan")
+    assert result.energy is not None
+    assert result.atoms is not None
+    return cell_to_atom(result.energy, len(result.atoms))
+
+
 @dataclass(frozen=True)
-class LabellingOptions:
+class AnswerRules:
     """How the oracle's answers are judged.
 
     Parameters
@@ -47,7 +57,7 @@ class LabellingOptions:
     references: Mapping[str, float] | None = None
 
 
-class Labeller:
+class Answers:
     """The oracle and the store of its answers; lives on rank 0 only.
 
     Parameters
@@ -58,7 +68,7 @@ class Labeller:
         Keeps them.
     candidates
         Gives structures and compositions for keys.
-    options
+    rules
         How answers are judged.
     progress
         Told how many structures of a round are ready.
@@ -69,18 +79,18 @@ class Labeller:
         oracle: Oracle,
         store: OracleStore,
         candidates: CandidateSet,
-        options: LabellingOptions,
+        rules: AnswerRules,
         progress: Progress,
     ) -> None:
         self._oracle, self._store, self._candidates = oracle, store, candidates
-        self._options, self._progress = options, progress
+        self._rules, self._progress = rules, progress
         self._end_members: Hull | None = None
         self.answers: dict[str, OracleResult] = {}
         self.attempts: dict[str, int] = {}
         for stored in store.results():
             self._remember(stored.result)
 
-    def label(self, indices: Sequence[int], round_: int) -> Answer:
+    def ask(self, indices: Sequence[int], round_: int) -> Answer:
         """Return the energies of candidates, computing only what no earlier run has.
 
         Parameters
@@ -108,19 +118,14 @@ class Labeller:
     def energy_per_atom(self, key: str) -> float:
         """Return the believed energy of a computed structure, eV/atom; NaN where there is none."""
         answer = self.answers.get(key)
-        if answer is None or answer.status != "done" or not answer.on_lattice:
-            return float("nan")
-        assert answer.energy is not None
-        assert answer.atoms is not None
-        return answer.energy / len(answer.atoms)
+        return float("nan") if answer is None else believed_energy(answer)
 
     def _reference(self, i: int) -> float | None:
-        """Return the given energy of a pure element, None for everything else."""
-        if not self._options.references:
+        """Return the given energy of a pure element, eV/atom, None for everything else."""
+        if not self._rules.references:
             return None
-        x = self._candidates.compositions[i]
-        element = self._candidates.elements[int(x.argmax())]
-        return self._options.references.get(element) if x.max() > 1.0 - 1e-9 else None
+        symbols = self._candidates.configuration(i).symbols
+        return self._rules.references.get(symbols[0]) if len(symbols) == 1 else None
 
     def _compute(self, keys: Sequence[str], round_: int) -> None:
         """Ask for what is open, again for what failed, until all is done or quarantined."""
@@ -128,7 +133,7 @@ class Labeller:
         while jobs := [self._job(key) for key in keys if self._is_open(key)]:
             for result in self._oracle.run(jobs):
                 judged = self._judge(result)
-                final = judged.status == "failed" and judged.attempt >= self._options.attempts
+                final = judged.status == "failed" and judged.attempt >= self._rules.attempts
                 self._store.append(judged, round_, quarantine=final)
                 self._remember(judged)
                 self._progress.advance(len(keys) - sum(self._is_open(key) for key in keys))
@@ -138,7 +143,7 @@ class Labeller:
         """Tell whether a structure has neither an energy nor used up its attempts."""
         answer = self.answers.get(key)
         failed = answer is None or answer.status != "done"
-        return failed and self.attempts.get(key, 0) < self._options.attempts
+        return failed and self.attempts.get(key, 0) < self._rules.attempts
 
     def _job(self, key: str) -> OracleJob:
         configuration = self._candidates.configuration(self._candidates.index(key))
@@ -156,7 +161,7 @@ class Labeller:
         if result.status == "failed":
             log.warning(
                 "oracle failed on %s (attempt %d of %d): %s",
-                *(result.key, result.attempt, self._options.attempts, result.error),
+                *(result.key, result.attempt, self._rules.attempts, result.error),
             )
         return result
 
@@ -165,10 +170,10 @@ class Labeller:
         assert result.energy is not None
         assert result.atoms is not None
         if self._end_members is not None:
-            x = self._candidates.compositions[[self._candidates.index(result.key)]]
-            energy = np.array([result.energy / len(result.atoms)])
+            x = self._candidates.composition(self._candidates.index(result.key))[None]
+            energy = np.array([cell_to_atom(result.energy, len(result.atoms))])
             formation = float(self._end_members.formation_energy(x, energy)[0])
-            limit = self._options.max_formation_energy
+            limit = self._rules.max_formation_energy
             if abs(formation) > limit:
                 error = f"formation energy {formation:.3g} eV/atom is beyond ±{limit:g}"
                 return replace(result, status="failed", error=error)
@@ -190,7 +195,9 @@ class Labeller:
     def energies(self) -> dict[str, float]:
         """Return the believed energies by key, eV/atom, with the references."""
         known = {key: self.energy_per_atom(key) for key in self.answers}
-        for i, key in enumerate(self._candidates.keys):
-            if (reference := self._reference(i)) is not None:
-                known[key] = reference
+        if self._rules.references:
+            # Of a pure element there may be several candidates: other sites are vacant.
+            for i in np.flatnonzero(self._candidates.compositions.max(axis=1) == 1.0).tolist():
+                if (reference := self._reference(i)) is not None:
+                    known[self._candidates.keys[i]] = reference
         return {key: e for key, e in known.items() if np.isfinite(e)}

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from latticesearch.campaign.answers import Labeller, LabellingOptions
+from latticesearch.campaign.answers import AnswerRules, Answers
 from latticesearch.campaign.settings import Settings, differences
 from latticesearch.campaign.tables import Tables, make_tables
 from latticesearch.errors import InputError
@@ -32,27 +32,31 @@ class Keeper:
     ----------
     directory
         Locked for writing.
+    suffix
+        What the names of files of potentials end with.
     oracle
-        Asked through the `labeller`.
-    options
+        Asked through `answers`.
+    rules
         How answers are judged.
     progress
         Told about oracle calculations.
     """
 
     directory: RunDirectory
+    suffix: str
     oracle: Oracle
-    options: LabellingOptions
+    rules: AnswerRules
     progress: Progress
-    _labeller: Labeller | None = field(default=None, repr=False)
+    _answers: Answers | None = field(default=None, repr=False)
 
     @classmethod
     def open(
         cls,
         path: Path,
         record: Mapping[str, Any],
+        suffix: str,
         oracle: Oracle,
-        options: LabellingOptions,
+        rules: AnswerRules,
         progress: Progress,
         *,
         resume: bool,
@@ -65,7 +69,7 @@ class Keeper:
             The folder.
         record
             The resolved settings, with versions and number of ranks.
-        oracle, options, progress
+        suffix, oracle, rules, progress
             See the class.
         resume
             Refuse to begin anew.
@@ -90,21 +94,21 @@ class Keeper:
                 raise
             directory.log_event("resume", **record["environment"])
             log.info("%s: going on where the last run stopped", path)
-        return cls(directory, oracle, options, progress)
+        return cls(directory, suffix, oracle, rules, progress)
 
-    def labeller(self, candidates: CandidateSet) -> Labeller:
+    def answers(self, candidates: CandidateSet) -> Answers:
         """Return the way to ask the oracle about candidates, made at the first call."""
-        if self._labeller is None:
-            self._labeller = Labeller(
-                self.oracle, self.directory.store, candidates, self.options, self.progress
+        if self._answers is None:
+            self._answers = Answers(
+                self.oracle, self.directory.store, candidates, self.rules, self.progress
             )
-        return self._labeller
+        return self._answers
 
     def fitted(self, number: int, digest: str) -> tuple[str, dict[str, Any]] | None:
         """Return text and figures of a potential that an earlier run fitted to the same data."""
         for event in self.directory.events():
             if event["event"] == "fit" and (event["round"], event["digest"]) == (number, digest):
-                text = self.directory.read_potential(number)
+                text = self.directory.read_potential(number, self.suffix)
                 return None if text is None else (text, event["figures"])
         return None
 
@@ -112,17 +116,33 @@ class Keeper:
         self, number: int, text: str, digest: str, figures: Mapping[str, Any]
     ) -> None:
         """Write the potential of a round; the event that vouches for it comes last."""
-        self.directory.write_potential(text, number)
+        self.directory.write_potential(text, number, self.suffix)
         self.directory.log_event("fit", round=number, digest=digest, figures=dict(figures))
 
-    def write_tables(self, candidates: CandidateSet, rounds: Sequence[Round]) -> Tables:
-        """Write candidates.parquet, hull.csv and the CIF files as of the last round."""
-        labeller = self.labeller(candidates)
+    def write_tables(
+        self, candidates: CandidateSet, rounds: Sequence[Round], before: Tables | None
+    ) -> Tables:
+        """Write candidates.parquet, hull.csv and the CIF files as of the last round.
+
+        Parameters
+        ----------
+        candidates
+            All candidates.
+        rounds
+            All rounds so far.
+        before
+            What this process wrote one round earlier.
+        """
+        answers = self.answers(candidates)
         asked = {candidates.keys[c.index]: r.number for r in rounds for c in r.choices}
         predicting = next((r for r in reversed(rounds) if len(r.predicted)), rounds[-1])
-        tables = make_tables(candidates, labeller.energies(), labeller.answers, predicting, asked)
+        tables = make_tables(
+            candidates, answers.energies(), answers.answers, predicting, asked, before
+        )
         self.directory.write_candidates(tables.candidates)
-        self.directory.write_hull(tables.hull, tables.stable)
+        # A relaxed structure never changes once it is known, so the same keys mean the same files.
+        unchanged = tables.same_stable(before)
+        self.directory.write_hull(tables.hull, None if unchanged else tables.stable)
         return tables
 
     def finish(
@@ -134,7 +154,7 @@ class Keeper:
         settings: Settings,
     ) -> None:
         """Write the report; complete the summary by the failures."""
-        failures = list(self.labeller(candidates).failures())
+        failures = list(self.answers(candidates).failures())
         summary["failures"] = len(failures)
         html, figures = write_report(
             tables.candidates, tables.hull, summary, rounds, failures, settings.resolved()

@@ -1,4 +1,4 @@
-"""Training sets of the results of a run, or of structure files, on the campaign's lattice."""
+"""What is known already: the potential and the energies of a run, and energies in files."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.campaign import factories
+from latticesearch.campaign.answers import believed_energy
+from latticesearch.campaign.settings import parse_settings
+from latticesearch.campaign.space import end_members
 from latticesearch.errors import InputError
-from latticesearch.lattice import Configuration, Labelings
-from latticesearch.lattice.parent import VACANCY
+from latticesearch.lattice import Configuration
+from latticesearch.learning import CandidateSet
 from latticesearch.oracles import OracleJob
 from latticesearch.oracles.recorded import RecordedOracle
-from latticesearch.potential import LabelledBatch, TrainingSet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from latticesearch.campaign.settings import Settings
     from latticesearch.lattice import ParentLattice
+    from latticesearch.potential import Potential, TrainingSet
     from latticesearch.storage import RunDirectory
 
 
@@ -40,17 +43,44 @@ class KnownEnergies:
     n_skipped: int
 
 
+def settings_of_run(run: RunDirectory) -> Settings:
+    """Return the settings that a run was started with."""
+    record = {k: v for k, v in run.read_settings().items() if k != "environment"}
+    return parse_settings(record, base=run.path)
+
+
+def potential_of_run(
+    run: RunDirectory, settings: Settings, parent: ParentLattice
+) -> Potential | None:
+    """Return the current potential of a run; None where it has none yet.
+
+    Raises
+    ------
+    InputError
+        Potentials of this kind are trained, but have no text form that a run could keep.
+    """
+    kind = factories.potential_kind(settings)
+    if (text := run.read_potential(suffix=kind.suffix)) is not None:
+        return kind.parse(text, parent)
+    start = factories.start_potential(settings, parent)
+    if not hasattr(start, "fit"):
+        return start
+    if not hasattr(start, "text"):
+        raise InputError(
+            f"{run.path} keeps no potential: those of kind {kind.name} have no text form"
+        )
+    return None
+
+
 def energies_of_run(run: RunDirectory) -> KnownEnergies:
     """Return what the oracle of a run has answered."""
     energies, n_skipped = {}, 0
     for stored in run.store.by_key().values():
-        result = stored.result
-        if result.status != "done" or not result.on_lattice:
+        energy = believed_energy(stored.result)
+        if np.isfinite(energy):
+            energies[stored.key] = energy
+        else:
             n_skipped += 1
-            continue
-        assert result.energy is not None
-        assert result.atoms is not None
-        energies[stored.key] = result.energy / len(result.atoms)
     return KnownEnergies(energies, n_skipped)
 
 
@@ -77,8 +107,7 @@ def energies_of_files(
             for key, configuration in zip(table.keys, configurations, strict=True)
         ]
         for job, result in zip(jobs, table.run(jobs), strict=True):
-            assert result.energy is not None
-            energy = result.energy / len(job.atoms)
+            energy = believed_energy(result)
             energies[job.key] = min(energy, energies.get(job.key, np.inf))
     return KnownEnergies(energies, n_skipped)
 
@@ -88,10 +117,10 @@ def with_references(
 ) -> KnownEnergies:
     """Return the energies with the campaign's given ones of the pure elements, which win."""
     energies = dict(known.per_atom)
-    for configuration in factories.end_members(parent):
-        symbols = {parent.species[k] for k in np.flatnonzero(configuration.counts)} - {VACANCY}
-        if len(symbols) == 1 and (symbol := symbols.pop()) in settings.oracle.references:
-            energies[configuration.key] = settings.oracle.references[symbol]
+    for configuration in end_members(parent).canonical():
+        symbols = configuration.symbols
+        if len(symbols) == 1 and symbols[0] in settings.oracle.references:
+            energies[configuration.key] = settings.oracle.references[symbols[0]]
     return KnownEnergies(energies, known.n_skipped)
 
 
@@ -105,18 +134,8 @@ def training_set(known: KnownEnergies, parent: ParentLattice) -> TrainingSet:
     """
     if not known.per_atom:
         raise InputError("there are no energies to train on")
-    groups: dict[tuple[int, ...], list[tuple[Configuration, float]]] = {}
-    for key in sorted(known.per_atom):
-        one = Configuration.from_key(parent, key)
-        per_site = known.per_atom[key] * one.n_atoms / one.supercell.n_sites
-        name = tuple(int(v) for v in one.supercell.hnf.ravel())
-        groups.setdefault(name, []).append((one, per_site))
-    return TrainingSet(
-        tuple(
-            LabelledBatch(
-                Labelings(group[0][0].supercell, np.array([c.labels for c, _ in group], np.int8)),
-                np.array([energy for _, energy in group]),
-            )
-            for group in groups.values()
-        )
-    )
+    candidates = CandidateSet(parent)
+    keys = sorted(known.per_atom)
+    candidates.add_configurations((Configuration.from_key(parent, key) for key in keys), "known")
+    energies = [known.per_atom[key] for key in candidates.keys]
+    return candidates.training_set(range(len(candidates)), energies)

@@ -8,14 +8,12 @@ import numpy as np
 import pandas as pd
 
 from latticesearch.campaign import factories
-from latticesearch.campaign.settings import parse_settings
+from latticesearch.campaign.known import potential_of_run, settings_of_run
 from latticesearch.errors import InputError
 from latticesearch.hull import Hull
 from latticesearch.lattice import Configuration, map_to_lattice
 from latticesearch.learning import CandidateSet
 from latticesearch.learning.acquisition import training_grades
-from latticesearch.learning.candidates import by_supercell
-from latticesearch.potential.mtp.files import parse_mtp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,14 +47,14 @@ def predict(run: RunDirectory, frames: Sequence[Atoms]) -> pd.DataFrame:
     InputError
         The run has no potential yet, or no structure is on its lattice.
     """
-    text = run.read_potential()
+    settings = settings_of_run(run)
+    parent = factories.parent_lattice(settings)
+    potential = potential_of_run(run, settings, parent)
     table = run.read_candidates()
-    if text is None or table is None:
+    if potential is None or table is None:
         raise InputError(f"{run.path} has no potential yet; see latticesearch status {run.path}")
-    record = {k: v for k, v in run.read_settings().items() if k != "environment"}
-    parent = factories.parent_lattice(parse_settings(record, base=run.path))
     found = [
-        (i, match.configuration)
+        (i, match.configuration.canonical())
         for i, frame in enumerate(frames)
         if (match := map_to_lattice(frame, parent)) is not None
     ]
@@ -64,13 +62,12 @@ def predict(run: RunDirectory, frames: Sequence[Atoms]) -> pd.DataFrame:
         raise InputError(
             f"none of the {len(frames)} structures is a decoration of the lattice of {run.path}"
         )
-    potential = parse_mtp(text, parent.species)
     known = table[table.oracle_energy.notna()].set_index("key").oracle_energy
     candidates = _candidates(parent, [*known.index], [c for _, c in found])
     rows = [candidates.index(c.key) for _, c in found]
     energies = candidates.energies(potential)
     training = np.array([candidates.index(key) for key in known.index])
-    grades = training_grades(candidates.gradient_rows(potential), training)
+    grades = training_grades(candidates.learning_rows(potential), training)
     hull = Hull(candidates.compositions[training], known.to_numpy())
     above = hull.energy_above_hull(candidates.compositions[rows], energies[rows])
     return _table(found, energies[rows], above, grades[rows], known)
@@ -81,9 +78,8 @@ def _candidates(
 ) -> CandidateSet:
     """Return the computed structures of a run and those asked about, each once."""
     candidates = CandidateSet(parent)
-    computed = [Configuration.from_key(parent, key) for key in keys]
-    for batch in by_supercell([*computed, *configurations]):
-        candidates.add(batch, "given")
+    computed = (Configuration.from_key(parent, key) for key in keys)
+    candidates.add_configurations([*computed, *configurations], "given")
     return candidates
 
 
@@ -99,7 +95,7 @@ def _table(
         {
             "frame": [i for i, _ in found],
             "formula": [c.formula for _, c in found],
-            "n_atoms": [c.canonical().n_atoms for _, c in found],
+            "n_atoms": [c.n_atoms for _, c in found],
             "energy": energies,
             "energy_above_hull": above,
             "grade": grades,

@@ -101,10 +101,10 @@ class CandidateSettings(_Section):
         description="structures with a smaller cell, too; default for a supercell only",
     )
     exhaustive_limit: int = Field(
-        20_000, ge=0, description="sizes with more labelings than this go to the greedy search"
+        20_000, ge=0, description="most structures held as candidates; the rest is searched"
     )
     near_hull: Positive = Field(
-        0.050, description="candidates of the greedy search up to this far above the hull, eV/atom"
+        0.050, description="found candidates up to this far above the hull, eV/atom"
     )
 
     @model_validator(mode="after")
@@ -130,26 +130,49 @@ class CandidateSettings(_Section):
 
 
 class SearchSettings(_Section):
-    """The greedy search, where enumeration ends."""
+    """The search of every round, where the candidates that are held from the beginning end."""
 
-    beam_width: Count = 8
     keep: Count = Field(3, description="candidates kept per composition")
     budget: Count | None = Field(None, description="energy evaluations per round")
+    beam_width: Count = Field(8, description="without effect")
     supercells: Count = Field(
-        8, description="shapes per size: least skewed, and hosts of stable ones"
+        8, description="shapes per size where these are too many to enumerate"
     )
 
 
-class PotentialSettings(_Section):
-    """The moment tensor potential."""
+MTP = "mtp"
+MTP_KEYS = ("level", "cutoff", "min_dist", "radial_size")
+"""Keys of the section on the potential that describe a moment tensor potential."""
 
+
+class PotentialSettings(_Section):
+    """The potential: a moment tensor potential, a cluster expansion, or one of other people's."""
+
+    kind: str = Field(MTP, description='"mtp", "clusters", or "module:factory" of your own')
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="of any kind but mtp: what it is made with"
+    )
     level: Annotated[int, Field(ge=2, le=28)] = 8
     cutoff: Positive = Field(5.0, description="Å")
     min_dist: Positive | None = Field(None, description="Å; default from the parent lattice")
     radial_size: Annotated[int, Field(ge=2, le=32)] | None = None
     file: Path | None = Field(
-        None, description=".mtp file to start from, its types in the order of the species"
+        None, description="potential to start from, its types in the order of the species"
     )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> PotentialSettings:
+        if self.kind == MTP and self.parameters:
+            message = f"parameters belong to other kinds; {MTP} has {', '.join(MTP_KEYS)}"
+            raise ValueError(message)
+        foreign = [key for key in MTP_KEYS if key in self.model_fields_set]
+        if self.kind != MTP and foreign:
+            message = (
+                f'{foreign[0]} belongs to kind = "{MTP}"; what "{self.kind}" is made with '
+                "stands in [potential.parameters]"
+            )
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _interval(self) -> PotentialSettings:
@@ -226,12 +249,29 @@ class Settings(_Section):
     learning: LearningSettings = LearningSettings()
 
     def resolved(self) -> dict[str, Any]:
-        """Return all values, defaults included, as TOML can hold them (no None)."""
+        """Return all values that have an effect, defaults too, as TOML can hold them (no None)."""
         dumped: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
+        for section, key in WITHOUT_EFFECT:
+            del dumped[section][key]
+        for key in MTP_KEYS if self.potential.kind != MTP else ("parameters",):
+            dumped["potential"].pop(key, None)
         return dumped
 
+    def without_effect(self) -> list[str]:
+        """Return a line for every key that is set but decides nothing any more."""
+        return [
+            f"{section}.{key} has no effect: the search itself decides how it goes about its work; "
+            "leave it out"
+            for section, key in WITHOUT_EFFECT
+            if key in getattr(self, section).model_fields_set
+        ]
+
+
+WITHOUT_EFFECT = (("search", "beam_width"),)
+"""Keys of earlier versions, whose part the search took over."""
 
 REPEATABLE = (
+    *WITHOUT_EFFECT,
     ("learning", "budget"),
     ("learning", "max_rounds"),
     ("oracle", "workers"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +50,13 @@ class Tables:
     hull: pd.DataFrame
     stable: dict[str, Atoms]
 
+    def same_stable(self, other: Tables | None) -> bool:
+        """Tell whether the same structures are stable as in other tables, in the same order."""
+        if other is None:
+            return False
+        mine, theirs = (t.hull[t.hull.cif != ""][["key", "cif"]] for t in (self, other))
+        return mine.equals(theirs)
+
 
 def space_group(atoms: Atoms) -> str:
     """Return the international symbol of the space group, e.g. "Pm-3m"."""
@@ -63,6 +71,7 @@ def make_tables(
     answers: Mapping[str, OracleResult],
     last: Round,
     oracle_rounds: Mapping[str, int],
+    before: Tables | None = None,
 ) -> Tables:
     """Make all tables.
 
@@ -78,6 +87,8 @@ def make_tables(
         The last round that predicted energies and grades.
     oracle_rounds
         In which round the oracle was asked, by key.
+    before
+        The tables of the round before: space groups found once are not searched again.
     """
     energies = np.array([true.get(key, np.nan) for key in candidates.keys])
     known = np.flatnonzero(np.isfinite(energies))
@@ -86,7 +97,16 @@ def make_tables(
     depths = dict(zip(known[hull.vertices].tolist(), hull.depths.tolist(), strict=True))
     table["depth"] = [depths.get(i, np.nan) for i in range(len(table))]
     near = table.iloc[known].query("energy_above_hull <= @NEAR_STABLE")
-    return _hull_table(near, candidates, answers, table.drop(columns="depth"))
+    known_groups = (
+        {} if before is None else dict(zip(before.hull.key, before.hull.space_group, strict=True))
+    )
+    hull_table, structures = _hull_table(near, candidates, known_groups)
+    stable = {
+        Path(cif).name: _relaxed(answers.get(key), structures[key])
+        for key, cif in zip(hull_table.key, hull_table.cif, strict=True)
+        if cif
+    }
+    return Tables(table.drop(columns="depth"), hull_table, stable)
 
 
 def _candidates_table(
@@ -101,14 +121,13 @@ def _candidates_table(
     predicted = _padded(last.predicted, n)
     best = np.where(np.isfinite(true), true, predicted)
     x = candidates.compositions
-    configurations = [candidates.configuration(i) for i in range(n)]
     table = {
         "key": candidates.keys,
-        "formula": [c.formula for c in configurations],
+        "formula": candidates.formulas,
         **{f"x_{s}": x[:, i] for i, s in enumerate(candidates.elements)},
-        "n_atoms": [c.n_atoms for c in configurations],
-        "hnf": [c.supercell.hnf.ravel().tolist() for c in configurations],
-        "labels": [c.labels.tolist() for c in configurations],
+        "n_atoms": candidates.n_atoms,
+        "hnf": candidates.hnfs,
+        "labels": candidates.labels,
         "energy": best,
         "formation_energy": hull.formation_energy(x, best),
         "energy_above_hull": hull.energy_above_hull(x, best),
@@ -128,12 +147,9 @@ def _padded(values: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.float64]:
 
 
 def _hull_table(
-    near: pd.DataFrame,
-    candidates: CandidateSet,
-    answers: Mapping[str, OracleResult],
-    table: pd.DataFrame,
-) -> Tables:
-    """Return the tables with that of the stable and nearly stable structures, sorted."""
+    near: pd.DataFrame, candidates: CandidateSet, known_groups: Mapping[str, str]
+) -> tuple[pd.DataFrame, dict[str, Atoms]]:
+    """Return the table of the stable and nearly stable structures, sorted, and these by key."""
     fractions = [f"x_{s}" for s in candidates.elements]
     # Vertices only: what lies on a tie line within rounding adds nothing to the hull.
     stable_first = near.assign(is_stable=near.depth.notna())
@@ -141,8 +157,8 @@ def _hull_table(
         ["is_stable", *fractions, "energy_above_hull", "key"],
         ascending=[False, *[False] * len(fractions), True, True],
     )
-    structures = [candidates.configuration(candidates.index(k)) for k in ordered.key]
-    groups = [space_group(c.to_atoms()) for c in structures]
+    structures = {k: candidates.configuration(candidates.index(k)).to_atoms() for k in ordered.key}
+    groups = [known_groups.get(k) or space_group(structures[k]) for k in ordered.key]
     names = _file_names(ordered, groups)
     hull = pd.DataFrame(
         {
@@ -157,12 +173,7 @@ def _hull_table(
             "depth": ordered.depth.replace(np.inf, np.nan),
         }
     ).reset_index(drop=True)
-    stable = {
-        name: _relaxed(answers.get(key), structure.to_atoms())
-        for name, key, structure in zip(names, ordered.key, structures, strict=True)
-        if name
-    }
-    return Tables(table, hull, stable)
+    return hull, structures
 
 
 def _relaxed(answer: OracleResult | None, ideal: Atoms) -> Atoms:

@@ -51,16 +51,17 @@ def write_all(options: argparse.Namespace, comm: Communicator) -> int:
     """Write the structures; each rank its share, compared with the exact number at the end."""
     from latticesearch.campaign import factories
     from latticesearch.campaign.settings import read_settings
+    from latticesearch.campaign.space import candidate_space
 
     settings = read_settings(Path(options.config), options.overrides, needs_oracle=False)
     parent = factories.parent_lattice(settings)
-    plan = factories.candidate_plan(settings, parent)
-    expected = plan.n_possible
+    space = candidate_space(settings, parent)
+    expected = space.n_possible
     target = _target(options, settings)
     on_root(comm, _make_room, target)
     log.info("%d structures to write to %s", expected, target)
     progress = StreamProgress() if comm.rank == 0 else NoProgress()
-    batches = plan.labelings(parent, {**plan.exhaustive, **plan.greedy}, comm, progress)
+    batches = space.labelings(space.sizes, comm, progress)
     if options.format == "parquet":
         written = _write_table(batches, target / f"part-{comm.rank:04d}.parquet"), 0
     else:

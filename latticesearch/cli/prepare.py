@@ -50,20 +50,23 @@ def check(options: argparse.Namespace, comm: Communicator) -> int:
         return 0
     from latticesearch.campaign import factories
     from latticesearch.campaign.settings import read_settings
+    from latticesearch.campaign.space import candidate_space, require_searchable
 
     settings = read_settings(Path(options.config), options.overrides)
     parent = factories.parent_lattice(settings)
-    basis = factories.mtp_basis(settings, parent)
-    plan = factories.candidate_plan(settings, parent)
-    factories.require_searchable(plan)
+    start = factories.start_potential(settings, parent)
+    space = candidate_space(settings, parent)
+    require_searchable(space)
     factories.oracle(settings, parent, 1).close()
+    n_parameters = getattr(start, "n_parameters", None)
     answer = {
         "system": "-".join(parent.species),
         "sites_of_parent_cell": parent.n_basis,
         "symmetry_operations": parent.n_ops,
-        "enumerated": plan.n_enumerated,
-        "left_to_greedy_search": sum(plan.greedy.values()),
-        "potential_parameters": basis.potential().n_parameters,
+        "enumerated": space.n_held,
+        "left_to_greedy_search": space.n_explored,
+        "potential": settings.potential.kind,
+        **({} if n_parameters is None else {"potential_parameters": n_parameters}),
         "oracle": settings.oracle.kind,
         "oracle_calculations_at_most": settings.learning.budget,
     }
@@ -77,11 +80,11 @@ def count(options: argparse.Namespace, comm: Communicator) -> int:
         return 0
     from latticesearch.campaign import factories
     from latticesearch.campaign.settings import read_settings
+    from latticesearch.campaign.space import candidate_space
 
     settings = read_settings(Path(options.config), options.overrides, needs_oracle=False)
     parent = factories.parent_lattice(settings)
-    plan = factories.candidate_plan(settings, parent)
-    counts = {**plan.exhaustive, **plan.greedy}
+    counts = candidate_space(settings, parent).sizes
     answer = {f"{n * parent.n_basis} sites": counts[n] for n in sorted(counts)}
     _print({**answer, "total": sum(counts.values())}, as_json=options.json)
     return 0

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latticesearch.campaign.settings import parse_settings, read_settings
+from latticesearch.campaign.settings import read_settings
 from latticesearch.cli.run import add_overrides
 from latticesearch.errors import InputError
 from latticesearch.progress import NoProgress, StreamProgress
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from latticesearch.lattice import ParentLattice
     from latticesearch.parallel import Communicator
-    from latticesearch.potential import MtpPotential
+    from latticesearch.potential import Potential
     from latticesearch.search import CandidatePool
 
 NUMBERS = (
@@ -75,10 +75,11 @@ def _matrix(text: str) -> list[Any]:
 
 def run_search(options: argparse.Namespace, comm: Communicator) -> int:
     """Search; print the structures near the hull of what was found."""
-    from latticesearch.parallel import on_root
+    from latticesearch.parallel import collective_errors
     from latticesearch.search import search
 
-    parent, potential, settings = on_root(comm, _given, options)
+    with collective_errors(comm):
+        parent, potential, settings = _given(options)
     arguments: dict[str, Any] = {"method": options.method, "seed": settings["seed"]}
     if options.mode is not None:
         arguments["mode"] = options.mode
@@ -110,26 +111,26 @@ def run_search(options: argparse.Namespace, comm: Communicator) -> int:
 
 def _given(
     options: argparse.Namespace,
-) -> tuple[ParentLattice, MtpPotential, dict[str, Any]]:
+) -> tuple[ParentLattice, Potential, dict[str, Any]]:
     """Return the lattice, the potential and the campaign's defaults."""
     from latticesearch.campaign import factories
-    from latticesearch.potential import parse_mtp, read_mtp
+    from latticesearch.campaign.known import potential_of_run, settings_of_run
+    from latticesearch.potential.registry import KINDS
     from latticesearch.storage import RunDirectory, is_run_directory
 
-    source, text = Path(options.source), None
-    if is_run_directory(source):
-        run = RunDirectory.read(source)
-        record = {k: v for k, v in run.read_settings().items() if k != "environment"}
-        settings, text = parse_settings(record, base=run.path), run.read_potential()
-    else:
-        settings = read_settings(source, options.overrides)
+    source = Path(options.source)
+    run = RunDirectory.read(source) if is_run_directory(source) else None
+    settings = settings_of_run(run) if run else read_settings(source, options.overrides)
     parent = factories.parent_lattice(settings)
-    file = options.potential or settings.potential.file
-    if file is not None:
-        potential = read_mtp(file, parent.species)
-    elif text is not None:
-        potential = parse_mtp(text, parent.species)
-    else:
+    kind, potential = factories.potential_kind(settings), None
+    if options.potential is not None:
+        potential = kind.read(options.potential, parent)
+    elif run is not None:
+        potential = potential_of_run(run, settings, parent)
+    elif settings.potential.file is not None or kind.name not in KINDS:
+        # What has to be trained first says nothing yet; one that others bring may know.
+        potential = factories.start_potential(settings, parent)
+    if potential is None:
         raise InputError(
             f"{source} has no potential: give --potential FILE, set potential.file, or name a run "
             "that has trained one"

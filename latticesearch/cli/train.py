@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latticesearch.campaign.settings import parse_settings, read_settings
+import numpy as np
+
+from latticesearch.campaign.settings import MTP, read_settings
 from latticesearch.cli.run import add_overrides
 from latticesearch.errors import InputError
 
@@ -18,23 +21,20 @@ if TYPE_CHECKING:
 
     from latticesearch.campaign.known import KnownEnergies
     from latticesearch.campaign.settings import Settings
-    from latticesearch.lattice import ParentLattice
     from latticesearch.parallel import Communicator
-    from latticesearch.potential import FitReport, MtpBasis, MtpPotential
+    from latticesearch.potential import Potential, TrainingSet
     from latticesearch.storage import RunDirectory
-
-POTENTIAL = "potential.mtp"
 
 FOLDS = 5
 
 OPTIONS = (
-    ("--level", int, "L", "level of the potential (default as in the campaign)"),
-    ("--cutoff", float, "ANGSTROM", "cutoff (default as in the campaign)"),
+    ("--level", int, "L", "level of a moment tensor potential (default as in the campaign)"),
+    ("--cutoff", float, "ANGSTROM", "its cutoff (default as in the campaign)"),
     ("--folds", int, "K", f"folds of the cross-validation, 0 for none (default {FOLDS})"),
     ("--seed", int, "N", "of starts and folds (default as in the campaign)"),
     ("--near-hull", float, "EV", "weight energies by exp(-height above the hull / EV)"),
     ("--initial", Path, "FILE", "potential to start from and to stay near to"),
-    ("--output", Path, "FILE", f"the potential (default RUN/{POTENTIAL} or ./{POTENTIAL})"),
+    ("--output", Path, "FILE", "the potential (default potential.mtp in RUN or here)"),
 )
 
 
@@ -63,34 +63,74 @@ def train(options: argparse.Namespace, comm: Communicator) -> int:
     from latticesearch.campaign import factories
     from latticesearch.campaign.known import training_set
     from latticesearch.parallel import kept_on_root, on_root
-    from latticesearch.potential import fit, near_hull_weights, read_mtp
 
     run = kept_on_root(comm, _run_directory, options)
     try:
         settings = on_root(comm, _settings, options, run)
         parent = factories.parent_lattice(settings)
+        start = factories.start_potential(settings, parent)
         known = on_root(comm, _known_energies, options, settings, run)
-        training = training_set(known, parent)
-        basis = _basis(options, settings, parent)
-        near = options.near_hull
-        potential, report = fit(
-            basis,
-            training,
-            weights=None if near is None else near_hull_weights(training, width=near),
-            initial=options.initial and read_mtp(options.initial, basis.species),
-            seed=settings.campaign.seed if options.seed is None else options.seed,
-            folds=min(FOLDS, len(training)) if options.folds is None else options.folds,
-            comm=comm,
-        )
-        path = on_root(comm, _write, options, potential)
+        training = _weighted(training_set(known, parent), options.near_hull)
+        potential, report = _fit(options, settings, start, training, comm)
+        path = on_root(comm, _write, options, settings, potential)
     finally:
         if run is not None:
             run.close()
     if comm.rank == 0:
-        answer = {"potential": str(path), "level": basis.level, "n_skipped": known.n_skipped}
-        text = _json(answer, report) if options.json else "\n".join(_lines(answer, report))
+        chosen = settings.potential
+        form = {"level": chosen.level} if chosen.kind == MTP else {"kind": chosen.kind}
+        answer = {"potential": str(path), **form, "n_skipped": known.n_skipped}
+        figures = {"n_data": len(training), **asdict(report)}
+        text = json.dumps({**answer, **figures}) if options.json else _text({**answer, **figures})
         sys.stdout.write(text + "\n")
     return 0
+
+
+def _weighted(training: TrainingSet, width: float | None) -> TrainingSet:
+    """Return the training set with weights that fall off above its hull, within `width`, eV."""
+    from latticesearch.potential import TrainingSet, near_hull_weights
+
+    if width is None:
+        return training
+    weights = near_hull_weights(training, width=width)
+    starts = np.cumsum([0, *(len(part.batch) for part in training.labelings)])
+    return TrainingSet(
+        tuple(
+            replace(part, weights=weights[first:last])
+            for part, first, last in zip(training.labelings, starts, starts[1:], strict=False)
+        )
+    )
+
+
+def _fit(
+    options: argparse.Namespace,
+    settings: Settings,
+    start: Potential,
+    training: TrainingSet,
+    comm: Communicator,
+) -> tuple[Potential, Any]:
+    """Fit any kind of potential, which may be able to validate itself and to use many ranks.
+
+    Raises
+    ------
+    InputError
+        Potentials of this kind are fixed.
+    """
+    from latticesearch.potential import fit_potential
+
+    fit = getattr(start, "fit", None)
+    if fit is None:
+        raise InputError(
+            f"potentials of the kind {settings.potential.kind} have no fit: there is nothing to "
+            "train"
+        )
+    folds = min(FOLDS, len(training)) if options.folds is None else options.folds
+    seed = settings.campaign.seed if options.seed is None else options.seed
+    takes = inspect.signature(fit).parameters
+    if "folds" in takes and "comm" in takes:
+        result: tuple[Potential, Any] = fit(training, seed=seed, folds=folds, comm=comm)
+        return result
+    return fit_potential(start, training, seed=seed)
 
 
 def _run_directory(options: argparse.Namespace) -> RunDirectory | None:
@@ -107,11 +147,21 @@ def _run_directory(options: argparse.Namespace) -> RunDirectory | None:
 
 
 def _settings(options: argparse.Namespace, run: RunDirectory | None) -> Settings:
-    """Return the settings of the run or of the campaign file."""
-    if run is None:
-        return read_settings(Path(options.source), options.overrides)
-    record = {k: v for k, v in run.read_settings().items() if k != "environment"}
-    return parse_settings(record, base=run.path)
+    """Return the settings of the run or of the campaign file, with what the options change."""
+    from latticesearch.campaign.known import settings_of_run
+
+    source = Path(options.source)
+    settings = settings_of_run(run) if run else read_settings(source, options.overrides)
+    given = {"level": options.level, "cutoff": options.cutoff, "file": options.initial}
+    given = {name: value for name, value in given.items() if value is not None}
+    if settings.potential.kind != MTP and given:
+        raise InputError(
+            f"--{'initial' if 'file' in given else next(iter(given))} is for moment tensor "
+            f"potentials; this campaign's are of the kind {settings.potential.kind}"
+        )
+    update = {"file": None, **given}
+    potential = settings.potential.model_copy(update=update)
+    return settings.model_copy(update={"potential": potential})
 
 
 def _known_energies(
@@ -137,56 +187,70 @@ def _known_energies(
     return with_references(known, settings, parent)
 
 
-def _basis(options: argparse.Namespace, settings: Settings, parent: ParentLattice) -> MtpBasis:
-    """Return the campaign's basis with what the command line changes."""
-    from latticesearch.campaign import factories
+def _write(options: argparse.Namespace, settings: Settings, potential: Any) -> Path:
+    """Write the potential, complete or not at all; return where to.
 
-    given = {"level": options.level, "cutoff": options.cutoff}
-    potential = settings.potential.model_copy(
-        update={name: value for name, value in given.items() if value is not None}
-    )
-    return factories.mtp_basis(settings.model_copy(update={"potential": potential}), parent)
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    from latticesearch.campaign.factories import potential_kind
+    from latticesearch.storage import write_text_atomic
 
-
-def _write(options: argparse.Namespace, potential: MtpPotential) -> Path:
-    """Write the potential, complete or not at all; return where to."""
-    from latticesearch.storage import write_mtp
-
-    source = Path(options.source)
-    path = options.output or (source if source.is_dir() else Path()) / POTENTIAL
+    source, suffix = Path(options.source), potential_kind(settings).suffix
+    path = Path(options.output or (source if source.is_dir() else Path()) / f"potential.{suffix}")
     if path.is_dir():
         raise InputError(f"{path} is a folder; give --output the name of a file")
+    if not hasattr(potential, "text"):
+        raise InputError(
+            f"potentials of the kind {settings.potential.kind} have no text(): there is nothing "
+            "to write"
+        )
     try:
-        write_mtp(path, potential)
+        write_text_atomic(path, potential.text())
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from error
-    return Path(path)
+    return path
 
 
-def _json(answer: dict[str, Any], report: FitReport) -> str:
-    return json.dumps({**answer, **asdict(report)})
+def _text(answer: dict[str, Any]) -> str:
+    """Return what the fit tells as lines for a person; kinds tell more or less."""
+    return "\n".join([_first_line(answer), "", *_table(answer), *_last_lines(answer)])
 
 
-def _lines(answer: dict[str, Any], report: FitReport) -> Iterator[str]:
-    """Yield the report as lines for a person."""
+def _first_line(answer: dict[str, Any]) -> str:
+    name = f"level {answer['level']}" if "level" in answer else answer["kind"]
     skipped = f" ({answer['n_skipped']} results left out)" if answer["n_skipped"] else ""
-    yield (
-        f"level {answer['level']}: {report.n_data} energies{skipped}, {report.n_parameters} "
-        f"coefficients, {report.effective_parameters:.0f} of them determined by the data; "
-        f"{report.seconds:.1f} s"
-    )
-    validated = report.cross_validated_rmse
-    yield ""
+    line = f"{name}: {answer['n_data']} energies{skipped}"
+    if "n_parameters" in answer:
+        line += f", {answer['n_parameters']} coefficients"
+    if "effective_parameters" in answer:
+        line += f", {answer['effective_parameters']:.0f} of them determined by the data"
+    return line + (f"; {answer['seconds']:.1f} s" if "seconds" in answer else "")
+
+
+def _table(answer: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of the table of errors, meV per site."""
     yield f"{'meV per site':28}{'energies':>9}{'fitted':>9}{'left out':>9}{'folds':>9}"
-    everything = ("all", report.n_data, report.energy_rmse, report.left_out_rmse, validated)
-    groups = [
-        (group.name, group.n, group.rmse, group.left_out_rmse, group.cross_validated_rmse)
-        for group in (*report.by_pair, *report.by_height)
-    ]
-    for name, n, fitted, left_out, folds in (everything, *groups):
+    everything = {
+        "name": "all",
+        "n": answer["n_data"],
+        "rmse": answer["energy_rmse"],
+        "left_out_rmse": answer["left_out_rmse"],
+        "cross_validated_rmse": answer.get("cross_validated_rmse"),
+    }
+    for group in (everything, *answer.get("by_pair", ()), *answer.get("by_height", ())):
+        folds = group["cross_validated_rmse"]
         last = "" if folds is None else f"{folds:9.2f}"
-        yield f"{name:28}{n:9}{fitted:9.2f}{left_out:9.2f}{last}"
-    if report.force_rmse is not None:
-        yield f"forces: {1e3 * report.force_rmse:.1f} meV/Å"
-    yield from (f"note: {line}" for line in report.warnings)
+        yield (
+            f"{group['name']:28}{group['n']:9}{group['rmse']:9.2f}{group['left_out_rmse']:9.2f}"
+            f"{last}"
+        )
+
+
+def _last_lines(answer: dict[str, Any]) -> Iterator[str]:
+    if answer.get("force_rmse") is not None:
+        yield f"forces: {1e3 * answer['force_rmse']:.1f} meV/Å"
+    yield from (f"note: {line}" for line in answer.get("warnings", ()))
     yield f"wrote {answer['potential']}"

@@ -27,7 +27,7 @@ from latticesearch.lattice.parent import VACANCY, FieldsOnlyPickle
 from latticesearch.lattice.supercell import Supercell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
     from ase import Atoms
@@ -106,16 +106,45 @@ class Labelings(FieldsOnlyPickle):
         """Fractions of all sites, vacancies included, that hold each species, (n, n_species)."""
         return self.counts / self.supercell.n_sites
 
+    @cached_property
+    def n_atoms(self) -> npt.NDArray[np.int64]:
+        """Number of atoms, (n,); vacancies do not count."""
+        result: npt.NDArray[np.int64] = self.counts[:, self._is_element].sum(axis=1)
+        return result
+
+    @property
+    def atomic_fractions(self) -> npt.NDArray[np.float64]:
+        """Fractions of the atoms that are each element, (n, n_elements); NaN without atoms.
+
+        The elements are the parent's species without the vacancy, in their order.
+        """
+        with np.errstate(invalid="ignore"):
+            return self.counts[:, self._is_element] / self.n_atoms[:, None]
+
+    @property
+    def _is_element(self) -> list[bool]:
+        """Which species are atoms, (n_species,)."""
+        return [symbol != VACANCY for symbol in self.supercell.parent.species]
+
     def keys(self) -> list[str]:
         """Return the canonical keys, n of them."""
         keys = [""] * len(self)
         for members, canonical in self.canonical_groups():
-            letters = (canonical.labels + ord("A")).astype(np.uint8).tobytes().decode()
-            prefix = key_prefix(canonical.supercell)
-            width = canonical.supercell.n_sites
-            for row, member in enumerate(members.tolist()):
-                keys[member] = prefix + letters[row * width : (row + 1) * width]
+            for member, key in zip(members.tolist(), written_keys(canonical), strict=True):
+                keys[member] = key
         return keys
+
+    def canonical(self) -> list[Configuration]:
+        """Return the same n crystals, each in its primitive canonical supercell.
+
+        Each knows that it is canonical, so its `Configuration.key` is only written.
+        """
+        found: list[tuple[int, Configuration]] = []
+        for members, canonical in self.canonical_groups():
+            cell = canonical.supercell
+            rows = [Configuration(cell, row, is_canonical=True) for row in canonical.labels]
+            found += zip(members.tolist(), rows, strict=True)
+        return [one for _, one in sorted(found, key=lambda pair: pair[0])]
 
     def canonical_groups(self) -> Iterator[tuple[npt.NDArray[np.intp], Labelings]]:
         """Yield the canonical forms, one group per primitive superlattice.
@@ -159,6 +188,21 @@ def _check_range(labels: npt.NDArray[np.int8], supercell: Supercell) -> None:
         )
 
 
+def written_keys(canonical: Labelings) -> list[str]:
+    """Return the keys, n of them, of labelings that are canonical already."""
+    letters = (canonical.labels + ord("A")).astype(np.uint8).tobytes().decode()
+    prefix, width = key_prefix(canonical.supercell), canonical.supercell.n_sites
+    return [prefix + letters[start : start + width] for start in range(0, len(letters), width)]
+
+
+def reduced_formula(symbols: Iterable[str], counts: Iterable[int]) -> str:
+    """Return the formula of numbers of atoms, e.g. "CuPd3"; vacancies and zeros are left out."""
+    pairs = zip(symbols, counts, strict=True)
+    present = [(symbol, n) for symbol, n in pairs if n and symbol != VACANCY]
+    divisor = gcd(*(n for _, n in present))
+    return "".join(s + (str(n // divisor) if n > divisor else "") for s, n in present)
+
+
 def key_prefix(supercell: Supercell) -> str:
     """Return what the keys of all primitive labelings of a canonical supercell begin with."""
     entries = ".".join(map(str, hnf_entries(supercell.hnf).tolist()))
@@ -189,10 +233,14 @@ class Configuration(FieldsOnlyPickle):
     supercell : Supercell
     labels : (n_sites,) int8
         Indices into ``supercell.parent.species``.
+    is_canonical : bool
+        True where the supercell is known to be primitive and canonical, and the labels the
+        smallest of all equivalent ones: what made the configuration vouches for it.
     """
 
     supercell: Supercell
     labels: npt.NDArray[np.int8]
+    is_canonical: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", np.ascontiguousarray(self.labels, dtype=np.int8))
@@ -232,7 +280,7 @@ class Configuration(FieldsOnlyPickle):
             raise InputError(
                 f"{key!r} is not canonical; this crystal has key {configuration.key!r}"
             )
-        return configuration
+        return cls(supercell, labels, is_canonical=True)
 
     @cached_property
     def counts(self) -> npt.NDArray[np.int64]:
@@ -244,29 +292,33 @@ class Configuration(FieldsOnlyPickle):
         """Fractions of all sites, vacancies included, that hold each species, (n_species,)."""
         return self.counts / self.supercell.n_sites
 
-    @cached_property
-    def _atom_counts(self) -> dict[str, int]:
-        pairs = zip(self.supercell.parent.species, self.counts.tolist(), strict=True)
-        return {symbol: n for symbol, n in pairs if n and symbol != VACANCY}
-
     @property
     def n_atoms(self) -> int:
         """Number of atoms; vacancies do not count."""
-        return sum(self._atom_counts.values())
+        pairs = zip(self.supercell.parent.species, self.counts.tolist(), strict=True)
+        return sum(n for symbol, n in pairs if symbol != VACANCY)
+
+    @property
+    def atomic_fractions(self) -> npt.NDArray[np.float64]:
+        """Fractions of the atoms that are each element, (n_elements,); see `Labelings`."""
+        fractions: npt.NDArray[np.float64] = self._batch.atomic_fractions[0]
+        return fractions
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The elements that are there, in the parent's order of species."""
+        pairs = zip(self.supercell.parent.species, self.counts.tolist(), strict=True)
+        return tuple(symbol for symbol, n in pairs if n and symbol != VACANCY)
 
     @property
     def formula(self) -> str:
         """Reduced formula in the parent's order of species, e.g. "CuPd3"; vacancies left out."""
-        divisor = gcd(*self._atom_counts.values())
-        return "".join(
-            symbol + (str(n // divisor) if n > divisor else "")
-            for symbol, n in self._atom_counts.items()
-        )
+        return reduced_formula(self.supercell.parent.species, self.counts.tolist())
 
     @cached_property
     def key(self) -> str:
         """Canonical key, the same for every description of the same crystal."""
-        return self._batch.keys()[0]
+        return (written_keys(self._batch) if self.is_canonical else self._batch.keys())[0]
 
     @property
     def _batch(self) -> Labelings:
@@ -274,8 +326,7 @@ class Configuration(FieldsOnlyPickle):
 
     def canonical(self) -> Configuration:
         """Return the same crystal in its primitive canonical supercell."""
-        ((_, batch),) = self._batch.canonical_groups()
-        return batch[0]
+        return self if self.is_canonical else self._batch.canonical()[0]
 
     def to_atoms(self) -> Atoms:
         """Return the structure with ideal positions, in the supercell's reduced cell."""

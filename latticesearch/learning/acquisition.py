@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.hull import Hull
+from latticesearch.learning.posterior import spread_out
 from latticesearch.learning.selection import ActiveSet, effective_rows
-from latticesearch.learning.uncertainty import spread_out
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -63,7 +63,7 @@ def initial_choice(
     Parameters
     ----------
     rows
-        Gradient rows of the untrained potential, (n, n_parameters).
+        Learning rows of the untrained potential, (n, m); see `CandidateSet.learning_rows`.
     compositions
         Atomic fractions, (n, n_elements).
     n_sites
@@ -171,7 +171,7 @@ def choose(
     grades
         Extrapolation grades, (n,).
     rows
-        Gradient rows, (n, n_parameters), for the diversity of what is chosen by grade.
+        Learning rows, (n, m), for the diversity of what is chosen by grade.
     thresholds
         What is worth a calculation.
     number

@@ -1,42 +1,71 @@
-"""The structures that compete: labelings of many supercells, each crystal once."""
+"""The structures that compete: canonical labelings of many supercells, each crystal once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from latticesearch.energies import atom_to_site, site_to_atom
 from latticesearch.lattice import Configuration, Labelings, ParentLattice
+from latticesearch.lattice.labelings import reduced_formula, written_keys
 from latticesearch.lattice.parent import VACANCY
 from latticesearch.parallel import SerialComm, block_range, gather_blocks
+from latticesearch.potential import LabelledBatch, TrainingSet, evaluator_of, learning_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
+    from latticesearch.lattice import Supercell
     from latticesearch.parallel import Communicator
-    from latticesearch.potential import LatticeEvaluator, LatticeModel
+    from latticesearch.potential import Potential
+
+    Floats = npt.NDArray[np.float64]
+    Labels = npt.NDArray[np.int8]
+
+
+class Members(NamedTuple):
+    """The candidates of one canonical supercell: n labelings and where they stand in the set."""
+
+    batch: Labelings
+    """The canonical labels, (n, n_sites)."""
+    positions: npt.NDArray[np.intp]
+    """Indices of the candidates, (n,)."""
 
 
 @dataclass(eq=False)
 class CandidateSet:
     """All candidates of a campaign, in the order they were found.
 
-    Arrays have one row per candidate. Compositions are atomic fractions of the elements (the
-    parent's species without the vacancy) and energies are per atom, so cells with vacancies
-    compare with those without. A cell of vacancies alone is no candidate.
+    What enters is brought to its canonical labels in its canonical supercell once; keys are
+    written from them and never parsed. Arrays have one row per candidate. Compositions are atomic
+    fractions of the elements (the parent's species without the vacancy) and energies are per
+    atom, so cells with vacancies compare with those without. A cell of vacancies alone is no
+    candidate.
+
+    Attributes
+    ----------
+    parent : ParentLattice
+    cells : list of Members
+        All candidates by canonical supercell, in the order these first appeared.
+    keys, sources : list of str
+        Canonical key, and what found it, of each candidate.
+    rounds : list of int
+        The round in which each was found.
     """
 
     parent: ParentLattice
-    batches: list[Labelings] = field(default_factory=list)
+    cells: list[Members] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     rounds: list[int] = field(default_factory=list)
     _index: dict[str, int] = field(default_factory=dict, repr=False)
-    _configurations: dict[int, Configuration] = field(default_factory=dict, repr=False)
-    _compositions: npt.NDArray[np.float64] | None = field(default=None, repr=False)
+    _cell_of: dict[bytes, int] = field(default_factory=dict, repr=False)
+    _rows: list[tuple[int, int]] = field(default_factory=list, repr=False)
+    """Per candidate its supercell's position in `cells`, and its row there."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -51,110 +80,183 @@ class CandidateSet:
 
     def add(self, batch: Labelings, source: str, round_: int = 0) -> int:
         """Append the labelings whose crystal is not here yet; return how many those were."""
-        new_rows: list[int] = []
-        new_keys: list[str] = []
-        for row, (key, n_atoms) in enumerate(zip(batch.keys(), _n_atoms(batch), strict=True)):
-            if key not in self._index and n_atoms > 0:
-                self._index[key] = len(self.keys) + len(new_keys)
-                new_rows.append(row)
-                new_keys.append(key)
-        if new_rows:
-            self._compositions = None
-            self.batches.append(Labelings(batch.supercell, batch.labels[new_rows]))
-            self.keys += new_keys
-            self.sources += [source] * len(new_keys)
-            self.rounds += [round_] * len(new_keys)
-        return len(new_keys)
+        found: list[tuple[int, str, Supercell, Labels]] = []
+        for members, canonical in batch.canonical_groups():
+            keys, cell = written_keys(canonical), canonical.supercell
+            rows = zip(members.tolist(), keys, canonical.labels, strict=True)
+            found += [(member, key, cell, labels) for member, key, labels in rows]
+        # Groups are of one supercell each; the batch's own order is what counts.
+        found.sort(key=lambda one: one[0])
+        has_atoms = batch.n_atoms > 0
+        return self._append((one[1:] for one in found if has_atoms[one[0]]), source, round_)
+
+    def add_configurations(
+        self, configurations: Iterable[Configuration], source: str, round_: int = 0
+    ) -> int:
+        """Append what is not here yet; return how many. Canonical ones are taken as they are."""
+        canonical = (one.canonical() for one in configurations)
+        rows = ((one.key, one.supercell, one.labels) for one in canonical if one.n_atoms)
+        return self._append(rows, source, round_)
+
+    def _append(
+        self, rows: Iterable[tuple[str, Supercell, Labels]], source: str, round_: int
+    ) -> int:
+        """Append the new ones of rows of key, canonical supercell and labels, (n_sites,)."""
+        before = len(self.keys)
+        new: dict[int, tuple[Supercell, list[Labels], list[int]]] = {}
+        for key, supercell, labels in rows:
+            if key in self._index:
+                continue
+            i = self._index[key] = len(self.keys)
+            cell = self._cell_of.setdefault(supercell.hnf.tobytes(), len(self._cell_of))
+            known = len(self.cells[cell].positions) if cell < len(self.cells) else 0
+            _, stack, positions = new.setdefault(cell, (supercell, [], []))
+            self._rows.append((cell, known + len(stack)))
+            stack.append(labels)
+            positions.append(i)
+            self.keys.append(key)
+        for cell, (supercell, stack, positions) in sorted(new.items()):
+            self._grow(cell, Labelings(supercell, np.array(stack, dtype=np.int8)), positions)
+        n = len(self.keys) - before
+        self.sources += [source] * n
+        self.rounds += [round_] * n
+        return n
+
+    def _grow(self, cell: int, batch: Labelings, positions: Sequence[int]) -> None:
+        """Add labelings to those of a supercell, which may be the first of it."""
+        where = np.array(positions, dtype=np.intp)
+        if cell == len(self.cells):
+            self.cells.append(Members(batch, where))
+            return
+        old = self.cells[cell]
+        self.cells[cell] = Members(
+            Labelings.concatenate([old.batch, batch]), np.concatenate([old.positions, where])
+        )
 
     def index(self, key: str) -> int:
         """Return the position of the crystal `key`."""
         return self._index[key]
 
     def configuration(self, i: int) -> Configuration:
-        """Return candidate `i` in its primitive canonical supercell (made once and kept)."""
-        if i not in self._configurations:
-            self._configurations[i] = Configuration.from_key(self.parent, self.keys[i])
-        return self._configurations[i]
+        """Return candidate `i` in its primitive canonical supercell."""
+        cell, row = self._rows[i]
+        batch = self.cells[cell].batch
+        return Configuration(batch.supercell, batch.labels[row], is_canonical=True)
+
+    def configurations(self) -> Iterator[Configuration]:
+        """Yield all candidates in order."""
+        return (self.configuration(i) for i in range(len(self)))
 
     @property
-    def compositions(self) -> npt.NDArray[np.float64]:
+    def compositions(self) -> Floats:
         """Atomic fractions of the elements, (n, n_elements)."""
-        if self._compositions is None:
-            self._compositions = self._count_atoms()
-        return self._compositions
+        parts = [(cell.batch.atomic_fractions, cell.positions) for cell in self.cells]
+        return _in_order(parts, len(self), len(self.elements))
 
-    def _count_atoms(self) -> npt.NDArray[np.float64]:
-        """Return the atomic fractions from the labels."""
-        keep = [i for i, s in enumerate(self.parent.species) if s != VACANCY]
-        counts = [batch.counts[:, keep] for batch in self.batches]
-        table = np.concatenate(counts) if counts else np.zeros((0, len(keep)))
-        result: npt.NDArray[np.float64] = table / table.sum(axis=1, keepdims=True)
-        return result
+    def composition(self, i: int) -> Floats:
+        """Return the atomic fractions of candidate `i`, (n_elements,)."""
+        return self.configuration(i).atomic_fractions
 
     @property
-    def sites_per_atom(self) -> npt.NDArray[np.float64]:
-        """Lattice sites per atom, (n,): one without vacancies."""
-        if not self.batches:
-            return np.zeros(0)
-        return np.concatenate([b.supercell.n_sites / _n_atoms(b) for b in self.batches])
+    def n_sites(self) -> npt.NDArray[np.intp]:
+        """Sites of the primitive cells, (n,)."""
+        return self._numbers(lambda batch: batch.supercell.n_sites)
 
-    def energies(
-        self, model: LatticeModel, comm: Communicator | None = None
-    ) -> npt.NDArray[np.float64]:
+    @property
+    def n_atoms(self) -> npt.NDArray[np.intp]:
+        """Atoms of the primitive cells, (n,)."""
+        return self._numbers(lambda batch: batch.n_atoms)
+
+    @property
+    def formulas(self) -> list[str]:
+        """Reduced formula of each candidate."""
+        names = [
+            [reduced_formula(self.parent.species, counts) for counts in cell.batch.counts.tolist()]
+            for cell in self.cells
+        ]
+        return [names[cell][row] for cell, row in self._rows]
+
+    @property
+    def hnfs(self) -> list[list[int]]:
+        """Nine entries, row by row, of the Hermite normal form of each canonical supercell."""
+        forms = [cell.batch.supercell.hnf.ravel().tolist() for cell in self.cells]
+        return [forms[cell] for cell, _ in self._rows]
+
+    @property
+    def labels(self) -> list[list[int]]:
+        """Canonical labels of each candidate."""
+        stacks = [cell.batch.labels.tolist() for cell in self.cells]
+        return [stacks[cell][row] for cell, row in self._rows]
+
+    def _numbers(self, of: Callable[[Labelings], Any]) -> npt.NDArray[np.intp]:
+        """Return one number per candidate, (n,), given what gives them of a batch."""
+        column = np.empty(len(self), dtype=np.intp)
+        for batch, positions in self.cells:
+            column[positions] = of(batch)
+        return column
+
+    def energies(self, model: Potential, comm: Communicator | None = None) -> Floats:
         """Return the energies under `model`, (n,), eV/atom; the work is split over the ranks."""
-        per_site = self._evaluate(model, lambda e, labels: e.energies(labels), comm)
-        return per_site * self.sites_per_atom
+        return self.evaluate(
+            lambda part: site_to_atom(
+                evaluator_of(model, part.supercell).energies(part.labels), part
+            ),
+            comm,
+        )
 
-    def gradient_rows(
-        self, model: LatticeModel, comm: Communicator | None = None
-    ) -> npt.NDArray[np.float64]:
-        """Return d(energy per site)/d(parameters), (n, n_parameters)."""
-        return self._evaluate(model, lambda e, labels: e.gradient_rows(labels), comm)
+    def learning_rows(self, model: Potential, comm: Communicator | None = None) -> Floats:
+        """Return the features, (n, m), that errors of `model` are taken as linear in.
 
-    def subset(self, indices: Sequence[int]) -> list[tuple[Labelings, npt.NDArray[np.intp]]]:
-        """Return candidates as batches, with the position in `indices` of each batch row."""
-        starts = np.cumsum([0, *(len(b) for b in self.batches)])
-        batch_of = np.searchsorted(starts, indices, side="right") - 1
+        Its gradient rows, or the cluster functions of the lattice where it has none.
+        """
+        return self.evaluate(lambda part: learning_rows(model, part.supercell, part.labels), comm)
+
+    def subset(self, indices: Sequence[int]) -> list[Members]:
+        """Return some candidates by supercell, with their positions in `indices`."""
+        wanted = np.array([self._rows[i] for i in indices], dtype=np.intp).reshape(-1, 2)
         parts = []
-        for number in np.unique(batch_of):
-            positions = np.flatnonzero(batch_of == number)
-            rows = np.asarray(indices)[positions] - starts[number]
-            batch = self.batches[number]
-            parts.append((Labelings(batch.supercell, batch.labels[rows]), positions))
+        for cell in np.unique(wanted[:, 0]).tolist():
+            positions = np.flatnonzero(wanted[:, 0] == cell)
+            batch = self.cells[cell].batch
+            rows = batch.labels[wanted[positions, 1]]
+            parts.append(Members(Labelings(batch.supercell, rows), positions))
         return parts
 
-    def _evaluate(
-        self,
-        model: LatticeModel,
-        function: Callable[[LatticeEvaluator, npt.NDArray[np.int8]], npt.NDArray[np.float64]],
-        comm: Communicator | None,
-    ) -> npt.NDArray[np.float64]:
-        """Apply `function` to the labels of all candidates; one result row per candidate."""
+    def training_set(self, indices: Sequence[int], energies: Sequence[float]) -> TrainingSet:
+        """Return some candidates with their energies, eV/atom, in the batches of `subset`."""
+        given = np.asarray(energies, dtype=np.float64)
+        parts = self.subset(indices)
+        return TrainingSet(
+            tuple(LabelledBatch(batch, atom_to_site(given[where], batch)) for batch, where in parts)
+        )
+
+    def evaluate(
+        self, function: Callable[[Labelings], Floats], comm: Communicator | None = None
+    ) -> Floats:
+        """Return one result row per candidate, on all ranks, which share the work.
+
+        Parameters
+        ----------
+        function
+            Gives (m,) or (m, k) numbers of m labelings; a row must not depend on the others.
+        comm
+            The ranks that call this together.
+        """
         comm = comm or SerialComm()
-        parts: list[tuple[int, npt.NDArray[np.float64]]] = []
-        for number, batch in enumerate(self.batches):
+        parts: list[tuple[Floats, npt.NDArray[np.intp]]] = []
+        for batch, positions in self.cells:
             mine = block_range(len(batch), comm)
             if len(mine):
-                labels = batch.labels[mine.start : mine.stop]
-                parts.append((number, function(model.evaluator(batch.supercell), labels)))
-        # Ranks arrive in order; a stable sort puts their blocks of one batch side by side.
-        everything = sorted(gather_blocks(parts, comm), key=lambda part: part[0])
-        return np.concatenate([values for _, values in everything])
+                rows = slice(mine.start, mine.stop)
+                part = Labelings(batch.supercell, batch.labels[rows])
+                parts.append((function(part), positions[rows]))
+        return _in_order(gather_blocks(parts, comm), len(self))
 
 
-def _n_atoms(batch: Labelings) -> npt.NDArray[np.intp]:
-    """Return the number of atoms per labeling, (n,)."""
-    species = batch.supercell.parent.species
-    sites = np.full(len(batch), batch.supercell.n_sites)
-    return sites - batch.counts[:, species.index(VACANCY)] if VACANCY in species else sites
-
-
-def by_supercell(configurations: Sequence[Configuration]) -> list[Labelings]:
-    """Group configurations into batches, one per supercell, in the order of first appearance."""
-    groups: dict[tuple[int, ...], list[Configuration]] = {}
-    for one in configurations:
-        groups.setdefault(tuple(int(v) for v in one.supercell.hnf.ravel()), []).append(one)
-    return [
-        Labelings(group[0].supercell, np.array([c.labels for c in group], dtype=np.int8))
-        for group in groups.values()
-    ]
+def _in_order(parts: Sequence[tuple[Floats, npt.NDArray[np.intp]]], n: int, *width: int) -> Floats:
+    """Return the rows of parts, each with the positions of its rows, as (n, ...) numbers."""
+    shape = (n, *(parts[0][0].shape[1:] if parts else width))
+    result = np.empty(shape)
+    for values, positions in parts:
+        result[positions] = values
+    return result

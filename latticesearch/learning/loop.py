@@ -27,7 +27,7 @@ from latticesearch.learning.acquisition import (
     initial_choice,
     training_grades,
 )
-from latticesearch.learning.uncertainty import expected_errors
+from latticesearch.learning.posterior import expected_errors
 from latticesearch.parallel import SerialComm, on_root
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from latticesearch.learning.candidates import CandidateSet
     from latticesearch.parallel import Communicator
-    from latticesearch.potential import LatticeModel
+    from latticesearch.potential import Potential
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ class Fitted:
         training, eV per site.
     """
 
-    model: LatticeModel
+    model: Potential
     left_out: npt.NDArray[np.float64]
 
 
@@ -167,7 +167,7 @@ class Steps(Protocol):
     def train(self, number: int, indices: Sequence[int], energies: Sequence[float]) -> Fitted:
         """Return the potential of round `number`, fitted to candidates and energies, eV/atom."""
 
-    def explore(self, number: int, model: LatticeModel, state: State) -> None:
+    def explore(self, number: int, model: Potential, state: State) -> None:
         """Add the candidates that a search with `model` finds."""
 
     def label(self, number: int, choices: Sequence[Choice]) -> Answer:
@@ -217,7 +217,7 @@ class _Progress:
 def learn(
     candidates: CandidateSet,
     steps: Steps,
-    start: LatticeModel,
+    start: Potential,
     options: LearningOptions,
     comm: Communicator | None = None,
 ) -> Iterator[Round]:
@@ -230,7 +230,7 @@ def learn(
     steps
         Training, exploration and the oracle.
     start
-        The untrained potential, whose gradient rows spread the first training set.
+        The untrained potential, whose learning rows spread the first training set.
     options
         Limits and tolerances.
     comm
@@ -249,14 +249,14 @@ def learn(
 def _first_round(
     progress: _Progress,
     steps: Steps,
-    start: LatticeModel,
+    start: Potential,
     options: LearningOptions,
     comm: Communicator,
 ) -> Round:
     """Compute the end members, then the rest of the first training set."""
     progress.grow()
-    rows = progress.candidates.gradient_rows(start, comm)
-    sites = np.array([_n_cells(key) for key in progress.candidates.keys])
+    rows = progress.candidates.learning_rows(start, comm)
+    sites = progress.candidates.n_sites
     number = min(options.initial, options.budget)
     x = progress.candidates.compositions
     choices = on_root(comm, initial_choice, rows, x, sites, number)
@@ -279,11 +279,6 @@ def _first_round(
         predicted=nothing,
         grades=nothing,
     )
-
-
-def _n_cells(key: str) -> int:
-    """Return the size of the primitive cell, which a canonical key begins with."""
-    return int(key[1 : key.index("-")])
 
 
 def _require_end_members(progress: _Progress, choices: Sequence[Choice]) -> None:
@@ -313,7 +308,7 @@ def _next_round(
     steps.explore(number, model, progress.state(predicted))
     progress.grow()
     predicted = progress.candidates.energies(model, comm)
-    rows = progress.candidates.gradient_rows(model, comm)
+    rows = progress.candidates.learning_rows(model, comm)
     state = progress.state(predicted)
     decision = on_root(comm, _decide, state, rows, training, fitted.left_out, options)
     choices = decision.choices

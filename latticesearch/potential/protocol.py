@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, runtime_che
 
 import numpy as np
 
+from latticesearch.energies import site_to_atom
 from latticesearch.errors import InputError
-from latticesearch.lattice.parent import VACANCY
 from latticesearch.potential.callback import Callback
 
 if TYPE_CHECKING:
@@ -383,12 +383,7 @@ def kind_name(model: Any) -> str:
 
 def energies_per_atom(model: Potential, batch: Labelings) -> Floats:
     """Return the energies of a batch, (n,), eV per atom: vacancies are sites but no atoms."""
-    per_site = evaluator_of(model, batch.supercell).energies(batch.labels)
-    species = batch.supercell.parent.species
-    if VACANCY not in species:
-        return per_site
-    n_atoms = batch.supercell.n_sites - batch.counts[:, species.index(VACANCY)]
-    return per_site * batch.supercell.n_sites / np.maximum(n_atoms, 1)
+    return site_to_atom(evaluator_of(model, batch.supercell).energies(batch.labels), batch)
 
 
 LatticeModel = Potential

@@ -14,6 +14,7 @@ from latticesearch.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from latticesearch.lattice import ParentLattice
     from latticesearch.potential.protocol import Potential
@@ -47,6 +48,21 @@ class Kind:
     suffix: str
     make: Callable[[ParentLattice, Mapping[str, Any], int], Potential]
     parse: Callable[[str, ParentLattice], Potential]
+
+    def read(self, path: Path, parent: ParentLattice) -> Potential:
+        """Return the potential in a file.
+
+        Raises
+        ------
+        InputError
+            The file cannot be read, or holds no potential of this kind for this lattice.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not a text file"
+            raise InputError(f"cannot read a potential from {path}: {reason}") from error
+        return self.parse(text, parent)
 
 
 def kind_of(name: str) -> Kind:

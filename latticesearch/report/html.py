@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from latticesearch.report.figures import draw_figures
-from latticesearch.report.style import render
+from latticesearch.report.style import fix_layout, render
 from latticesearch.report.tables import duration, is_stable, mev, text_of
 
 if TYPE_CHECKING:
@@ -96,9 +96,12 @@ def write_report(
     figures
         Contents of the files NAME.png and NAME.svg.
     """
+    drawn = draw_figures(candidates, hull, rounds)
+    for figure in drawn.values():
+        fix_layout(figure)
     files = {
         f"{name}.{kind}": render(figure, kind)
-        for name, figure in draw_figures(candidates, hull, rounds).items()
+        for name, figure in drawn.items()
         for kind in ("png", "svg")
     }
     pictures = {name[:-4]: data for name, data in files.items() if name.endswith(".svg")}

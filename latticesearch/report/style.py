@@ -63,6 +63,14 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def fix_layout(figure: Figure) -> None:
+    """Arrange a figure now, so that no file of it arranges it anew (twice each)."""
+    with figure_style():
+        figure.draw_without_rendering()
+    # None, not "none": for a place holder, too, each file would be drawn twice.
+    figure.set_layout_engine(None)
+
+
 def render(figure: Figure, kind: str) -> bytes:
     """Return a figure as the bytes of a file, `kind` "png" or "svg"."""
     buffer = io.BytesIO()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latticesearch.energies import cell_to_site
 from latticesearch.search.partial import (
     UNDECIDED,
     children,
@@ -157,5 +158,5 @@ def search_by_addition(
         walk = Walk(evaluator, start, budget, state)
         found.append(walk.here())
         walk.descend(found[-1])
-    energies = np.array([best.energy[0] for best in found]) / len(starts[0])
+    energies = cell_to_site(np.array([best.energy[0] for best in found]), len(starts[0]))
     return SearchResult.of(np.array([best.labels for best in found]), energies, budget.used)

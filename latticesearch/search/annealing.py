@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latticesearch.energies import cell_to_site
 from latticesearch.search import _walk_kernels as kernels
 from latticesearch.search.addition import add_atoms
 from latticesearch.search.partial import random_labeling
@@ -65,6 +66,9 @@ SMALL = 20
 BETWEEN = 100
 """Unguided swaps per site between two looks at the clock: some milliseconds."""
 
+LEAST_SECONDS = 1e-3
+"""Seconds of a cycle at least, where time is the limit: setting one up takes a third of that."""
+
 MEASURABLE = 1e-4
 """Seconds below which a reading of the clock says nothing of a pace."""
 
@@ -105,6 +109,7 @@ def anneal(
     budget: Budget,
     rng: np.random.Generator,
     guides: Guides | None = None,
+    guide_cycles: bool = True,
 ) -> SearchResult:
     """Search one composition of one supercell by annealing.
 
@@ -120,6 +125,8 @@ def anneal(
         Source of all chance.
     guides
         Surrogates of the parent lattice, which learn; without them nothing is guided.
+    guide_cycles
+        Not only the long walk is guided.
 
     Returns
     -------
@@ -137,8 +144,9 @@ def anneal(
         scale = max(
             float(np.abs(changes).mean()), kernels.SAME
         )  # where all swaps give an equal labeling
-        found += Annealing(task, evaluator_of, walk, guides, scale, rng).run()
-    energies = np.array([best.energy[0] for best in found]) / task.cell.n_sites
+        of_cycles = guides if guide_cycles else None
+        found += Annealing(task, evaluator_of, walk, guides, of_cycles, scale, rng).run()
+    energies = cell_to_site(np.array([best.energy[0] for best in found]), task.cell.n_sites)
     return SearchResult.of(np.array([best.labels for best in found]), energies, budget.used)
 
 
@@ -183,6 +191,9 @@ class Annealing:
     walk : Walk
         Through the labelings of the task's cell.
     guides : Guides or None
+        Of the long walk.
+    cycle_guides : Guides or None
+        Of the cycles: the same, or none where a fit takes longer than a cycle.
     scale : float
         Mean size of a random swap, eV; temperatures are in units of it.
     rng : numpy.random.Generator
@@ -194,6 +205,7 @@ class Annealing:
     evaluator_of: EvaluatorOf
     walk: Walk
     guides: Guides | None
+    cycle_guides: Guides | None
     scale: float
     rng: np.random.Generator
     found: list[kernels.Best] = field(default_factory=list)
@@ -201,10 +213,13 @@ class Annealing:
     def run(self) -> list[kernels.Best]:
         """Spend what is left of the budget; return what the parts found."""
         budget = self.walk.budget
-        self._long_walk(int(LONG * budget.left))
-        least = 3 * SHORTEST if self.guides is not None else BETWEEN * self.task.n_open
+        began, n = budget.clock(), int(LONG * budget.left)
+        self._long_walk(n)
+        least = 3 * SHORTEST
+        if budget.deadline < math.inf:
+            least = max(least, int(LEAST_SECONDS * n / max(budget.clock() - began, MEASURABLE)))
         n = max(int(budget.left) // FITS, least)
-        if self.guides is not None or budget.deadline == math.inf:
+        if self.cycle_guides is not None or budget.deadline == math.inf:
             self._add_atoms(n)  # mean fields take the time of many cheap swaps
         tilings = self._tilings()
         for number in range(2 * FITS):
@@ -295,15 +310,15 @@ class Annealing:
             (n_sites,) low labeling to begin with, which is only touched up.
         """
         is_large = walk is self.walk
-        is_low = start is not None or (self.guides is None and is_large)
+        is_low = start is not None or (self.cycle_guides is None and is_large)
         first = MILD if is_low else FIRST
         labels = self._lowest_of(walk) if start is None else start
-        if self.guides is None:
+        if self.cycle_guides is None:
             walk.restart(labels)
             best = walk.here()
             self._cool(walk, (first, LAST), n, best)
             return best
-        model, error = self._turn(self.guides, number, is_large=is_large).model()
+        model, error = self._turn(self.cycle_guides, number, is_large=is_large).model()
         steps = FREE_STEPS if start is None else SMALL
         walk.restart(walk.anneal_free(labels, model, first, steps))
         best = walk.here()
@@ -311,7 +326,7 @@ class Annealing:
         if asked >= 1:
             cooling = self._cooling((first, LAST), 0, 1)
             log = walk.cool_guided(Guide(model, error), cooling, asked, best)
-            self.guides.learn_walk(log, wide=is_large)
+            self.cycle_guides.learn_walk(log, wide=is_large)
         return best
 
     def _lowest_of(self, walk: Walk) -> Labels:
@@ -319,7 +334,7 @@ class Annealing:
 
         An unguided one begins at the lowest labeling of the cell, for want of a better place.
         """
-        if self.guides is None and walk is self.walk:
+        if self.cycle_guides is None and walk is self.walk:
             return min(self.found, key=_rank).labels
         return walk.labels.copy()
 
@@ -352,11 +367,11 @@ class Annealing:
             start = random_labeling(tile.cell.allowed, tile.counts, self.rng)
             small = Walk(evaluator, start, self.walk.budget, self.walk.state)
             tiling = Tiling(tile, small, math.inf)
-            if self.guides is not None:
-                model = self._turn(self.guides, -1, is_large=False).model()[0]
+            if self.cycle_guides is not None:
+                model = self._turn(self.cycle_guides, -1, is_large=False).model()[0]
                 small.restart(small.anneal_free(start, model, FIRST, FREE_STEPS))
             lowest = small.here()
-            if self.guides is None:
+            if self.cycle_guides is None:
                 self._cool(small, (FIRST, LAST), SMALL * tile.cell.n_sites, lowest)
             if self._fill(tiling, lowest.labels) is not None:
                 result.append(tiling)
@@ -391,7 +406,7 @@ class Annealing:
 
     def _visit(self, tiling: Tiling, number: int, n: int) -> None:
         """Search a small cell, tile, and touch up."""
-        in_small = max(SMALL * tiling.tile.cell.n_sites, n // 4 if self.guides is None else 0)
+        in_small = max(SMALL * tiling.tile.cell.n_sites, n // 4 if self.cycle_guides is None else 0)
         lowest = self._cycle(
             tiling.walk, number, int(min(in_small, self.walk.budget.left - LABELINGS))
         )

@@ -168,18 +168,25 @@ def carry_out(
         pool = enumerate_all(problem, plan.enumerated)
     pool = pool.reduce(problem.comm)
     budget.used = pool.evaluations
-    stable = [] if shapes is None else pool.stable_cells
     if plan.screened:
-        chosen = [block.limited_to(shapes, stable) for block in plan.screened]
+        chosen = _limited(plan.screened, shapes, pool)
         pool = screen_blocks(problem, plan.enumerated, chosen, budget, pool)
     if plan.walked:
-        chosen = [block.limited_to(shapes, stable) for block in plan.walked]
+        chosen = _limited(plan.walked, shapes, pool)
         guides = None
         if plan.is_guided and method != "addition":
-            guides = Guides.of_large_cells(problem.parent)
+            make = Guides.of_large_cells if plan.is_wide else Guides.of
+            guides = make(problem.parent)
             guides.learn_blocks(problem, plan.enumerated)
         pool = Waves(problem, plan, guides, budget, pool).run(tasks_of(chosen))
     return pool, plan
+
+
+def _limited(blocks: list[Block], shapes: int | None, pool: CandidatePool) -> list[Block]:
+    """Return blocks with so many supercells at most, some chosen by what the pool finds stable."""
+    if shapes is None:
+        return blocks
+    return [block.limited_to(shapes, pool.stable_cells) for block in blocks]
 
 
 def _possible(problem: Problem, blocks: list[Block]) -> list[Block]:

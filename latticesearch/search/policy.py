@@ -51,9 +51,10 @@ TAUGHT = 3000
 LISTED = 300_000
 """Labelings that surrogates rank one by one; their rows take a gigabyte."""
 
-GUIDED_FROM = 20e-6
-"""Seconds per swap from which a guide pays where time is the limit: a guided swap takes 20 to 40
-microseconds besides the model, for fits, and saves more than nine of ten swaps."""
+GUIDED_FROM, WIDE_FROM = 1.5e-6, 20e-6
+"""Seconds per swap from which a guide, and a wide one, pay where time is the limit: besides the
+model a guided swap takes 2.5 microseconds under short pairs and triplets, 40 with a wide surrogate,
+and saves nine of ten swaps."""
 
 PER_SITE = 100
 """Guided energies per site of a cell without a limit; at 5000 energies guided walks end where plain
@@ -84,6 +85,11 @@ class Plan:
     method: str
     is_guided: bool
     seconds_per_swap: float = 0.0
+
+    @property
+    def is_wide(self) -> bool:
+        """One of the surrogates is wide."""
+        return self.seconds_per_swap == 0.0 or self.seconds_per_swap > WIDE_FROM
 
     def default_energies(self, task: Task) -> int:
         """Return the energies for a task when there is no limit."""

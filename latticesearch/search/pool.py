@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from latticesearch.energies import site_to_atom
 from latticesearch.errors import InputError
 from latticesearch.hull import Hull
-from latticesearch.lattice import Configuration, Labelings
+from latticesearch.lattice import Configuration, Labelings, Supercell
 from latticesearch.lattice.parent import VACANCY
 from latticesearch.search.types import ENERGY_DECIMALS, Candidate
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from latticesearch.lattice import ParentLattice, Supercell
+    from latticesearch.lattice import ParentLattice
     from latticesearch.parallel import Communicator
     from latticesearch.search.types import SearchResult, Task
 
@@ -37,7 +38,11 @@ class Entry(NamedTuple):
     rounded: float
     """Energy, eV per site, rounded so that equal energies compare equal on every path."""
     key: str
-    """Canonical key, from which the labeling can be rebuilt."""
+    """Canonical key."""
+    cell: tuple[int, ...]
+    """Nine entries of the Hermite normal form of its primitive canonical supercell."""
+    labels: bytes
+    """Canonical labels, int8."""
     source: str
     """What found it."""
     energy: float
@@ -145,10 +150,18 @@ class CandidatePool:
                     "coefficients"
                 )
             hnf = tuple(batch.supercell.hnf.ravel().tolist())
-            rows = zip(batch.counts.tolist(), batch.keys(), energies.tolist(), strict=True)
-            for counts, key, energy in rows:
+            rows = zip(batch.counts.tolist(), batch.canonical(), energies.tolist(), strict=True)
+            for counts, crystal, energy in rows:
                 entry = Entry(
-                    round(energy, ENERGY_DECIMALS), key, source, energy, hnf, spent, is_near
+                    round(energy, ENERGY_DECIMALS),
+                    crystal.key,
+                    tuple(crystal.supercell.hnf.ravel().tolist()),
+                    crystal.labels.tobytes(),
+                    source,
+                    energy,
+                    hnf,
+                    spent,
+                    is_near,
                 )
                 exact = tuple(counts)
                 if exact not in names:
@@ -233,14 +246,15 @@ class CandidatePool:
     def _build(self) -> Iterator[Candidate]:
         for ratio in sorted(self.entries):
             for entry in self.entries[ratio]:
-                configuration = Configuration.from_key(self.parent, entry.key)
-                found_in = np.array(entry.hnf, dtype=np.int64).reshape(3, 3)
+                # Canonical since it entered the pool, maybe on another rank: nothing to parse.
+                cell = Supercell.from_matrix(self.parent, np.array(entry.cell).reshape(3, 3))
+                labels = np.frombuffer(entry.labels, dtype=np.int8)
                 yield Candidate(
-                    configuration,
+                    Configuration(cell, labels, is_canonical=True),
                     entry.energy,
                     entry.source,
                     entry.key,
-                    found_in,
+                    np.array(entry.hnf, dtype=np.int64).reshape(3, 3),
                     entry.evaluations,
                 )
 
@@ -301,8 +315,7 @@ class CandidatePool:
             bound = self.bounds.get(ratio_of(candidate.configuration.counts))
             if bound is not None:
                 gap = (candidate.energy - bound) if candidate.energy > bound + PROVEN else 0.0
-                n_sites, n_atoms = candidate.supercell.n_sites, candidate.configuration.n_atoms
-                gaps[i] = gap * n_sites / max(n_atoms, 1)
+                gaps[i] = site_to_atom(gap, candidate.configuration)
         return gaps
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latticesearch.energies import cell_to_site, site_to_cell
 from latticesearch.errors import InputError
 from latticesearch.lattice import Labelings
 from latticesearch.parallel import deal_out
@@ -174,11 +175,11 @@ class Prover:
             np.zeros((n_sites, n_species)),
             np.zeros(n_sites, dtype=np.int64),
         )
-        energy = np.minimum(evaluator.energies(labels[None]), below) * n_sites
+        energy = site_to_cell(np.minimum(evaluator.energies(labels[None]), below), n_sites)
         best = Best(np.array(labels, dtype=np.int8), energy)
         nodes, bound = kernels.prove(self._tables, tree, best, TOLERANCE, max_nodes)
         found = float(evaluator.energies(best.labels[None])[0])
-        return Certificate(best.labels, found, bound / n_sites, int(nodes), 2)
+        return Certificate(best.labels, found, cell_to_site(bound, n_sites), int(nodes), 2)
 
 
 def _bounds(evaluator: Evaluator) -> tuple[kernels.Bounds, int]:

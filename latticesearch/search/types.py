@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
+from latticesearch.energies import site_to_atom
 from latticesearch.parallel import SerialComm, deal_out
 from latticesearch.potential.protocol import evaluator_of
 from latticesearch.progress import NoProgress
@@ -212,4 +213,4 @@ class Candidate:
     @property
     def energy_per_atom(self) -> float:
         """Energy, eV per atom; per site for a lattice of vacancies alone."""
-        return self.energy * self.supercell.n_sites / max(self.configuration.n_atoms, 1)
+        return float(site_to_atom(self.energy, self.configuration))

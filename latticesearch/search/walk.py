@@ -28,6 +28,7 @@ those tried with 5000 and 25 000 energies on cells of 54 and 64 sites, (0.5, 0.0
 SAMPLES = 300
 """Random swaps that set the temperatures, and teach the surrogates before the first fit."""
 
+
 class Guide(NamedTuple):
     """A surrogate at one time."""
 

@@ -98,7 +98,8 @@ class Waves:
         ranks, growth, number = self.problem.comm.size, 1, 0
         tasks = in_random_order(tasks, self.problem.seed)
         rate = ranks / self.plan.seconds_per_swap
-        while (left := self._seconds_left()) > 0.0:
+        # One round at least: who gives too short a time gets a labeling all the same.
+        while (left := self._seconds_left()) > 0.0 or number == 0:
             # Where there are fewer tasks than ranks, several search one with other random numbers.
             copies = -(-ranks // len(tasks))
             energies = growth * np.array([self.plan.default_energies(task) for task in tasks])
@@ -163,7 +164,14 @@ class Waves:
             evaluator = self.problem.evaluator(task.cell)
             return search_by_addition(evaluator, task.counts, budget=budget, rng=rng)
         guides = None if self.guides is None else self.guides.copy()
-        return anneal(task, self.problem.evaluator, budget=budget, rng=rng, guides=guides)
+        return anneal(
+            task,
+            self.problem.evaluator,
+            budget=budget,
+            rng=rng,
+            guides=guides,
+            guide_cycles=self.plan.is_wide,
+        )
 
     def _close(self, found: Iterable[tuple[Task, SearchResult]]) -> list[Task]:
         """Return the tasks whose best is nearest to the hull of the pool."""

@@ -7,17 +7,18 @@ cell and the asymmetric unit, all from spglib. ASE, VESTA and pymatgen read the 
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import spglib
+from ase import Atoms
 from ase.data import chemical_symbols
 from ase.formula import Formula
 from ase.geometry import cell_to_cellpar
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from ase import Atoms
 
 SYMPREC = 1e-2
 """Å; relaxed positions are good to about this."""
@@ -34,15 +35,30 @@ def cif_bytes(atoms: Atoms) -> bytes:
     atoms
         The structure, periodic in three directions; its orientation is not kept.
     """
-    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    dataset = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
+    arrays = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers.astype(np.int64))
+    return _cif_bytes(*(np.ascontiguousarray(array).tobytes() for array in arrays))
+
+
+@lru_cache(maxsize=1024)  # the stable structures of a run: most stay so for many rounds
+def _cif_bytes(cell: bytes, positions: bytes, numbers: bytes) -> bytes:
+    """Return the CIF of cell vectors, fractional positions and atomic numbers, as bytes."""
+    atoms = Atoms(
+        np.frombuffer(numbers, dtype=np.int64),
+        cell=np.frombuffer(cell).reshape(3, 3),
+        scaled_positions=np.frombuffer(positions).reshape(-1, 3),
+        pbc=True,
+    )
+    structure = (atoms.cell.array, np.frombuffer(positions).reshape(-1, 3), atoms.numbers)
+    dataset = spglib.get_symmetry_dataset(structure, symprec=SYMPREC)
     if dataset is None:
-        return _text(atoms.get_chemical_formula("metal"), *cell, _NoSymmetry(len(atoms))).encode()
-    lattice, positions = dataset.std_lattice, dataset.std_positions
-    numbers = dataset.std_types
-    symmetry = spglib.get_symmetry_dataset((lattice, positions, numbers), symprec=SYMPREC)
+        return _text(
+            atoms.get_chemical_formula("metal"), *structure, _NoSymmetry(len(atoms))
+        ).encode()
+    lattice, standard = dataset.std_lattice, dataset.std_positions
+    types = dataset.std_types
+    symmetry = spglib.get_symmetry_dataset((lattice, standard, types), symprec=SYMPREC)
     name = atoms.get_chemical_formula("metal", empirical=True)
-    return _text(name, lattice, positions, numbers, symmetry or _NoSymmetry(len(numbers))).encode()
+    return _text(name, lattice, standard, types, symmetry or _NoSymmetry(len(types))).encode()
 
 
 class _NoSymmetry:
@@ -100,8 +116,13 @@ def _operation(rotation: npt.NDArray[np.int32], translation: npt.NDArray[np.floa
     parts = []
     for row, shift in zip(rotation, translation, strict=True):
         terms = [f"{'+' if c > 0 else '-'}{axis}" for c, axis in zip(row, "xyz", strict=True) if c]
-        fraction = Fraction(float(shift)).limit_denominator(LARGEST_DENOMINATOR) % 1
-        if fraction:
-            terms.append(f"+{fraction}")
-        parts.append("".join(terms).removeprefix("+"))
+        parts.append("".join([*terms, _fraction(float(shift))]).removeprefix("+"))
     return ",".join(parts)
+
+
+# A space group has a handful of different components, which come back in every file.
+@lru_cache(maxsize=256)
+def _fraction(shift: float) -> str:
+    """Return one component of a translation as a signed fraction, nothing for 0."""
+    fraction = Fraction(shift).limit_denominator(LARGEST_DENOMINATOR) % 1
+    return f"+{fraction}" if fraction else ""

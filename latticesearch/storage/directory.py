@@ -36,7 +36,9 @@ log = logging.getLogger(__name__)
 
 SETTINGS = "settings.toml"
 ORACLE = "oracle.db"
-POTENTIAL = "potential.mtp"
+POTENTIAL = "potential"
+MTP = "mtp"
+"""What the names of files of potentials end with, unless they are of another kind."""
 CANDIDATES = "candidates.parquet"
 HULL = "hull.csv"
 STABLE = "stable"
@@ -154,20 +156,19 @@ class RunDirectory:
         """Return all events, oldest first."""
         return self._events.read()
 
-    def potential_path(self, round_number: int | None = None) -> Path:
+    def potential_path(self, round_number: int | None = None, suffix: str = MTP) -> Path:
         """Return the file of the potential of a round, or of the current one."""
-        if round_number is None:
-            return self.path / POTENTIAL
-        return self.path / f"potential-{round_number:02d}.mtp"
+        number = "" if round_number is None else f"-{round_number:02d}"
+        return self.path / f"{POTENTIAL}{number}.{suffix}"
 
-    def write_potential(self, text: str, round_number: int) -> None:
+    def write_potential(self, text: str, round_number: int, suffix: str = MTP) -> None:
         """Write the potential of a round, given as the text of its file, and make it current."""
-        write_text_atomic(self.potential_path(round_number), text)
-        write_text_atomic(self.potential_path(), text)
+        write_text_atomic(self.potential_path(round_number, suffix), text)
+        write_text_atomic(self.potential_path(None, suffix), text)
 
-    def read_potential(self, round_number: int | None = None) -> str | None:
+    def read_potential(self, round_number: int | None = None, suffix: str = MTP) -> str | None:
         """Return the text of the potential of a round (or the current one), None if not there."""
-        path = self.potential_path(round_number)
+        path = self.potential_path(round_number, suffix)
         return path.read_text(encoding="utf-8") if path.exists() else None
 
     def write_candidates(self, table: pd.DataFrame) -> None:
@@ -181,7 +182,7 @@ class RunDirectory:
         path = self.path / CANDIDATES
         return pd.read_parquet(path) if path.exists() else None
 
-    def write_hull(self, table: pd.DataFrame, stable: Mapping[str, Atoms]) -> None:
+    def write_hull(self, table: pd.DataFrame, stable: Mapping[str, Atoms] | None) -> None:
         """Write ``hull.csv`` and ``stable/*.cif``.
 
         Parameters
@@ -190,8 +191,10 @@ class RunDirectory:
             Columns as in `HULL_COLUMNS`, others follow.
         stable
             Structures by the names of their files in ``stable``; files of earlier rounds go.
+            None where those that are there are still right.
         """
-        replace_directory(self.path / STABLE, {n: cif_bytes(a) for n, a in stable.items()})
+        if stable is not None:
+            replace_directory(self.path / STABLE, {n: cif_bytes(a) for n, a in stable.items()})
         text = _ordered(table, HULL_COLUMNS).to_csv(index=False, lineterminator="\n")
         write_text_atomic(self.path / HULL, text)
 

@@ -9,6 +9,7 @@ from ase.io import read
 import latticesearch as ls
 from latticesearch.campaign import factories
 from latticesearch.campaign.settings import read_settings
+from latticesearch.campaign.space import candidate_set, candidate_space, require_searchable
 from latticesearch.cli import enumerate as verb
 from latticesearch.cli import prepare
 from latticesearch.cli.prepare import TEMPLATE
@@ -214,7 +215,7 @@ def test_bad_input_is_refused_in_one_line(tmp_path, name, word):
 SEARCHED = {
     "exchange = true": "differ in energy",
     "superperiodic = true": "smaller sizes once more",
-    "complete = true": "greedy search, to which .* exhaustive_limit",
+    "complete = true": "search, to which .* exhaustive_limit",
 }
 
 
@@ -222,17 +223,16 @@ SEARCHED = {
 def test_restrictions_without_sense_in_a_campaign_are_refused(tmp_path, line):
     config = _config(tmp_path, SALT, ["max_sites = 6", "exhaustive_limit = 20", line])
     loaded = read_settings(config, needs_oracle=False)
-    plan = factories.candidate_plan(loaded, factories.parent_lattice(loaded))
+    space = candidate_space(loaded, factories.parent_lattice(loaded))
     with pytest.raises(ls.InputError, match=SEARCHED[line]):
-        factories.require_searchable(plan)
+        require_searchable(space)
 
 
 def test_a_complete_campaign_that_is_enumerated_is_searchable(tmp_path):
     config = _config(tmp_path, SALT, ["max_sites = 4", "complete = true", "layer_axis = 0"])
     loaded = read_settings(config, needs_oracle=False)
     parent = factories.parent_lattice(loaded)
-    plan = factories.candidate_plan(loaded, parent)
-    factories.require_searchable(plan)
-    candidates = factories.candidate_set(parent, plan)
+    space = candidate_space(loaded, parent)
+    require_searchable(space)
     # The end members, which the hull needs, come on top.
-    assert len(candidates) == plan.n_enumerated + 4
+    assert len(candidate_set(space)) == space.n_held + 4

@@ -165,3 +165,32 @@ def test_bad_labels_are_refused(bcc):
 def test_bad_keys_are_refused(bcc, key, message):
     with pytest.raises(InputError, match=message):
         Configuration.from_key(bcc, key)
+
+
+def test_canonical_labelings_write_their_keys():
+    parent = ParentLattice.from_prototype("fcc", 3.8, ("Cu", "Pd", "X"))
+    cell = Supercell.from_matrix(parent, [2, 1, 3])
+    labels = np.random.default_rng(3).integers(0, 3, (40, cell.n_sites)).astype(np.int8)
+    labels[7:9] = [[0] * 6, [0, 1] * 3]  # with smaller periods
+    batch = Labelings(cell, labels)
+    canonical = batch.canonical()
+    assert [one.key for one in canonical] == batch.keys()
+    for one, key in zip(canonical, batch.keys(), strict=True):
+        assert one.is_canonical
+        assert one.canonical() is one
+        again = Configuration.from_key(parent, key)
+        assert again.is_canonical
+        np.testing.assert_array_equal(again.labels, one.labels)
+        assert again.supercell is one.supercell
+
+
+def test_atoms_are_what_is_no_vacancy():
+    parent = ParentLattice.from_prototype("fcc", 3.8, ("Cu", "X", "Pd"))
+    cell = Supercell.from_matrix(parent, [1, 1, 4])
+    batch = Labelings(cell, np.array([[0, 1, 2, 2], [1, 1, 1, 1]], dtype=np.int8))
+    assert batch.n_atoms.tolist() == [3, 0]
+    np.testing.assert_allclose(batch.atomic_fractions[0], [1 / 3, 2 / 3])
+    assert np.isnan(batch.atomic_fractions[1]).all()
+    assert [one.n_atoms for one in batch] == [3, 0]
+    assert [one.symbols for one in batch] == [("Cu", "Pd"), ()]
+    assert batch[0].formula == "CuPd2"

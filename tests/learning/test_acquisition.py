@@ -14,7 +14,7 @@ from latticesearch.learning.acquisition import (
     choose,
     initial_choice,
 )
-from latticesearch.learning.uncertainty import (
+from latticesearch.learning.posterior import (
     COMPOSITION_RANGE,
     NOISE,
     expected_errors,

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from latticesearch.lattice import Labelings, ParentLattice, Supercell
+from latticesearch.enumeration import enumerate_labelings
+from latticesearch.lattice import Configuration, Labelings, ParentLattice, Supercell, labelings
+from latticesearch.lattice._kernels import smallest_images
 from latticesearch.learning import CandidateSet
-from latticesearch.learning.candidates import by_supercell
 from tests.fake_comm import run_ranks
 from tests.learning.pair_model import PairModel
 
@@ -36,9 +37,12 @@ def test_vacancies_are_sites_without_atoms():
     assert candidates.add(batch(parent, cell, [0, 1], [1, 1], [0, 0]), "a") == 2
     assert candidates.elements == ("Mo",)
     np.testing.assert_array_equal(candidates.compositions, [[1.0], [1.0]])
-    np.testing.assert_array_equal(candidates.sites_per_atom, [2.0, 1.0])
+    assert candidates.n_sites.tolist() == [2, 1]
+    assert candidates.n_atoms.tolist() == [1, 1]
     model = PairModel.random(parent.species)
-    per_site = [model.evaluator(b.supercell).energies(b.labels) for b in candidates.batches]
+    per_site = [
+        model.evaluator(c.batch.supercell).energies(c.batch.labels) for c in candidates.cells
+    ]
     np.testing.assert_allclose(candidates.energies(model), np.concatenate(per_site) * [2.0, 1.0])
 
 
@@ -68,10 +72,53 @@ def test_energies_do_not_depend_on_the_number_of_ranks():
         assert result == serial
 
 
-def test_configurations_are_grouped_by_supercell():
+def test_columns_are_in_the_order_of_the_candidates_whatever_their_cells():
     parent = bcc()
     candidates = CandidateSet(parent)
-    candidates.add(batch(parent, np.eye(3, dtype=int), [0], [1]), "a")
-    candidates.add(batch(parent, [[1, 0, 0], [0, 1, 0], [0, 0, 2]], [0, 1]), "a")
-    groups = by_supercell([candidates.configuration(i) for i in (0, 2, 1)])
-    assert [len(g) for g in groups] == [2, 1]
+    cell = [[1, 0, 0], [0, 1, 0], [0, 0, 2]]
+    candidates.add(batch(parent, cell, [0, 0], [1, 0], [1, 1]), "a")
+    assert [len(members.batch) for members in candidates.cells] == [2, 1]
+    assert candidates.formulas == ["Mo", "MoTa", "Ta"]
+    assert candidates.n_atoms.tolist() == [1, 2, 1]
+    assert candidates.labels == [[0], [0, 1], [1]]
+    assert [len(hnf) for hnf in candidates.hnfs] == [9, 9, 9]
+    np.testing.assert_array_equal(candidates.compositions, [[1, 0], [0.5, 0.5], [0, 1]])
+    for i, configuration in enumerate(candidates.configurations()):
+        assert configuration.key == candidates.keys[i]
+        assert Configuration.from_key(parent, candidates.keys[i]).key == candidates.keys[i]
+        np.testing.assert_array_equal(candidates.composition(i), candidates.compositions[i])
+
+
+def test_a_candidate_is_canonicalised_once(monkeypatch):
+    """From the search to the tables: labels become canonical, keys are written from them."""
+    rows = []
+
+    def counting(labels, permutations):
+        rows.append(len(labels))
+        return smallest_images(labels, permutations)
+
+    monkeypatch.setattr(labelings, "smallest_images", counting)
+    parent = bcc(("Mo", "Ta", "W"))
+    found = [one for b in enumerate_labelings(parent, 4, 4) for one in b.canonical()]
+    assert sum(rows) == len(found) > 90
+    candidates = CandidateSet(parent)
+    assert candidates.add_configurations(found, "search") == len(found)
+    keys = [one.key for one in candidates.configurations()]
+    assert keys == candidates.keys == [one.key for one in found]
+    assert len(candidates.energies(PairModel.random(parent.species))) == len(found)
+    assert sum(rows) == len(found)
+
+
+def test_an_enumerated_batch_is_canonicalised_once(monkeypatch):
+    rows = []
+
+    def counting(labels, permutations):
+        rows.append(len(labels))
+        return smallest_images(labels, permutations)
+
+    monkeypatch.setattr(labelings, "smallest_images", counting)
+    parent = bcc(("Mo", "Ta", "W"))
+    candidates = CandidateSet(parent)
+    n = sum(candidates.add(b, "enumeration") for b in enumerate_labelings(parent, 1, 4))
+    assert [one.key for one in candidates.configurations()] == candidates.keys
+    assert sum(rows) == n == len(candidates)

@@ -35,7 +35,7 @@ class World:
 
     def train(self, number, indices, energies):
         zero = PairModel.random(SPECIES)
-        rows = self.candidates.gradient_rows(zero)[list(indices)]
+        rows = self.candidates.learning_rows(zero)[list(indices)]
         penalty = 1e-6 * np.eye(rows.shape[1])
         weights = np.linalg.solve(rows.T @ rows + penalty, rows.T @ np.asarray(energies))
         hat = rows @ np.linalg.solve(rows.T @ rows + penalty, rows.T)

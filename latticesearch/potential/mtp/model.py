@@ -44,7 +44,12 @@ class MtpPotential(MtpCoefficients):
         return MtpCalculator(self)
 
     def fit(
-        self, training: TrainingSet, *, seed: int = 0, comm: Communicator | None = None
+        self,
+        training: TrainingSet,
+        *,
+        seed: int = 0,
+        folds: int = 0,
+        comm: Communicator | None = None,
     ) -> tuple[MtpPotential, FitReport]:
         """Return a potential of this form fitted to `training`, and what the fit tells.
 
@@ -57,7 +62,7 @@ class MtpPotential(MtpCoefficients):
             The training set is too small or contradicts itself.
         """
         initial = None if self.is_start else self
-        return fit(_Form(self), training, initial=initial, seed=seed, comm=comm)
+        return fit(_Form(self), training, initial=initial, seed=seed, folds=folds, comm=comm)
 
     def text(self) -> str:
         """Return the text of the ``.mtp`` file of this potential."""

@@ -1,6 +1,6 @@
 """How far a prediction may be off, from the likeness of a structure to those computed.
 
-The potential's error is taken as linear in the gradient rows with independent coefficients of
+The potential's error is taken as linear in the learning rows with independent coefficients of
 equal prior variance once every column has unit spread over the candidates: a Gaussian process
 (Rasmussen & Williams, Gaussian Processes for Machine Learning, 2006, chapter 2) whose posterior
 spread says where the training set leaves the potential free. Its scale comes from the left-out
@@ -42,7 +42,7 @@ def expected_errors(
     Parameters
     ----------
     rows
-        Gradient rows of all candidates, (n, n_parameters).
+        Learning rows of all candidates, (n, m).
     compositions
         Atomic fractions, (n, n_elements).
     training
@@ -96,7 +96,7 @@ def spread_out(
     Parameters
     ----------
     rows
-        Gradient rows of all candidates, (n, n_parameters).
+        Learning rows of all candidates, (n, m).
     chosen
         Candidates already computed, or sure to be.
     pool

@@ -1,0 +1,227 @@
+"""What a campaign does in every round: train, explore, ask the oracle, write the tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latticesearch.campaign import factories
+from latticesearch.campaign.space import EXPLORED, explore
+from latticesearch.campaign.tables import describe_round, round_row, summarise
+from latticesearch.enumeration import enumerate_labelings
+from latticesearch.lattice import Supercell
+from latticesearch.learning import Fitted, learn
+from latticesearch.learning.acquisition import END_MEMBER
+from latticesearch.parallel import on_root
+from latticesearch.potential import fit_potential, learning_rows
+from latticesearch.search import search
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from latticesearch.campaign.keeper import Keeper
+    from latticesearch.campaign.settings import Settings
+    from latticesearch.campaign.space import CandidateSpace
+    from latticesearch.campaign.tables import Tables
+    from latticesearch.learning import CandidateSet, Choice, Round
+    from latticesearch.learning.acquisition import State
+    from latticesearch.learning.loop import Answer
+    from latticesearch.parallel import Communicator
+    from latticesearch.potential import Potential
+
+log = logging.getLogger(__name__)
+
+MEV = 1000.0
+"""meV per eV: reports of fits count in meV, everything else here in eV."""
+
+
+@dataclass(eq=False)
+class CampaignSteps:
+    """The three steps the learning loop asks for, and what is written after each round.
+
+    Parameters
+    ----------
+    settings
+        The checked campaign file.
+    candidates
+        The structures that compete; exploration adds to them.
+    space
+        Says what is left to exploration.
+    keeper
+        Run directory and oracle on rank 0, None on the others.
+    comm
+        The ranks that do this together.
+    start
+        The potential before the first fit; every round fits it anew.
+    """
+
+    settings: Settings
+    candidates: CandidateSet
+    space: CandidateSpace
+    keeper: Keeper | None
+    comm: Communicator
+    start: Potential
+    fit_rows: list[dict[str, Any]] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
+    tables: Tables | None = None
+
+    def run(self) -> None:
+        """Run the loop to its end; every round is on disk before the next begins."""
+        if not _can_be_fitted(self.start) and self.comm.rank == 0:
+            log.info("%s potential: it has no fit, its energies are taken as they are", self.kind)
+        options = factories.learning_options(self.settings)
+        for outcome in learn(self.candidates, self, self.start, options, self.comm):
+            self.rounds.append(outcome)
+            on_root(self.comm, self._report_round, outcome)
+
+    @property
+    def kind(self) -> str:
+        """The kind of potential, as in the campaign file."""
+        return self.settings.potential.kind
+
+    def finish(self, seconds: float) -> tuple[Tables, dict[str, Any]]:
+        """Write the report; return the last tables and the counts, `seconds` of wall time too."""
+        return on_root(self.comm, self._finish, seconds)
+
+    def train(self, number: int, indices: Sequence[int], energies: Sequence[float]) -> Fitted:
+        """Fit the potential of a round, or read it where an interrupted run left it."""
+        model, text, row = on_root(self.comm, self._train, number, indices, energies)
+        self.fit_rows.append(row)
+        if text is not None:
+            # Every rank, and every later resumption, sees the numbers that stand in the file.
+            kind = factories.potential_kind(self.settings)
+            model = kind.parse(text, self.candidates.parent)
+        return Fitted(model or self.start, np.asarray(row["left_out_errors"]))
+
+    def _train(
+        self, number: int, indices: Sequence[int], energies: Sequence[float]
+    ) -> tuple[Potential | None, str | None, dict[str, Any]]:
+        """Do the work of `train` on root.
+
+        Returns
+        -------
+        model
+            The potential, None where it is fixed or has a text.
+        text
+            Its text form, None where it has none.
+        row
+            The figures of the fit, energies in eV per site.
+        """
+        assert self.keeper is not None
+        digest = self._training_digest(indices, energies)
+        if (known := self.keeper.fitted(number, digest)) is not None:
+            return None, *known
+        began = time.monotonic()
+        training = self.candidates.training_set(indices, energies)
+        model, summary = fit_potential(self.start, training, seed=self.settings.campaign.seed)
+        where = np.concatenate([positions for _, positions in self.candidates.subset(indices)])
+        errors = np.empty(len(where))
+        errors[where] = np.asarray(summary.left_out_errors) / MEV
+        row = {
+            "rmse": summary.energy_rmse / MEV,
+            "left_out": summary.left_out_rmse / MEV,
+            "seconds": time.monotonic() - began,
+            "left_out_errors": errors.tolist(),
+        }
+        if not _can_be_fitted(self.start):
+            return None, None, row
+        text = model.text() if hasattr(model, "text") else None
+        if text is None:
+            return model, None, row
+        self.keeper.keep_potential(number, text, digest, row)
+        return None, text, row
+
+    def _training_digest(self, indices: Sequence[int], energies: Sequence[float]) -> str:
+        """Return a fingerprint of everything a fit depends on.
+
+        Every round fits from scratch: it costs a fraction of a second, and a potential that
+        depends on its data alone, not on the path to them, was the more reliable one.
+        """
+        data = sorted(
+            (self.candidates.keys[i], float(e)) for i, e in zip(indices, energies, strict=True)
+        )
+        potential = self.settings.resolved()["potential"]
+        content = json.dumps([data, potential, self.settings.campaign.seed])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def explore(self, number: int, model: Potential, state: State) -> None:
+        """Add what a search of the larger cells finds near the hull of what is known."""
+        if not self.space.n_explored:
+            return
+        options = self.settings.search
+        hull, _ = state.mixed_hull()
+        found, evaluations = explore(
+            model,
+            self.space,
+            # What is closer to the hull than the accepted error cannot be told from it.
+            (hull, self.settings.learning.tolerance),
+            self.settings.candidates.near_hull,
+            self.comm,
+            shapes=options.supercells,
+            max_per_composition=options.keep,
+            budget=options.budget,
+            seed=self.settings.campaign.seed + number,
+        )
+        new = self.candidates.add_configurations(found, EXPLORED, number)
+        if self.comm.rank == 0:
+            log.info("search: %d energies, %d new structures near the hull", evaluations, new)
+
+    def label(self, number: int, choices: Sequence[Choice]) -> Answer:
+        """Ask the oracle, on root."""
+        return on_root(self.comm, self._label, number, choices)
+
+    def _label(self, number: int, choices: Sequence[Choice]) -> Answer:
+        assert self.keeper is not None
+        answers = self.keeper.answers(self.candidates)
+        indices = [c.index for c in choices]
+        answer = answers.ask(indices, number)
+        if choices[0].reason == END_MEMBER and np.isfinite(answer.energies).all():
+            answers.set_end_members(indices, answer.energies)
+        return answer
+
+    def _report_round(self, outcome: Round) -> None:
+        """Write what a user may want to look at while the campaign goes on."""
+        assert self.keeper is not None
+        row = round_row(outcome, self._fit_error(len(self.rounds) - 1))
+        keys = [self.candidates.keys[c.index] for c in outcome.choices]
+        self.keeper.directory.log_event("round", **row, keys=keys)
+        log.info("%s", describe_round(row))
+        self.tables = self.keeper.write_tables(self.candidates, self.rounds, self.tables)
+
+    def _fit_error(self, i: int) -> float | None:
+        """Return the fit error of the i-th round, eV per site; the first one has no fit."""
+        return self.fit_rows[i - 1]["rmse"] if i else None
+
+    def _finish(self, seconds: float) -> tuple[Tables, dict[str, Any]]:
+        """Do the work of `finish` on root."""
+        assert self.keeper is not None
+        assert self.tables is not None
+        rows = [round_row(r, self._fit_error(i)) for i, r in enumerate(self.rounds)]
+        name, n_possible = self.settings.campaign.name, self.space.n_possible
+        summary = summarise(self.tables, rows, name, n_possible, seconds)
+        self.keeper.finish(self.candidates, self.tables, summary, rows, self.settings)
+        return self.tables, summary
+
+
+def _can_be_fitted(model: Potential) -> bool:
+    """Tell whether a potential learns anything from energies."""
+    return hasattr(model, "fit")
+
+
+def warm_up(model: Potential, space: CandidateSpace) -> None:
+    """Compile the kernels of a campaign, or load them from the disk cache, on a tiny problem."""
+    cell = Supercell.from_matrix(space.parent, [1, 1, 2])
+    batch = next(
+        enumerate_labelings(space.parent, supercell=cell, superperiodic=True, batch_size=8)
+    )
+    model.evaluator(cell).energies(batch.labels)
+    learning_rows(model, cell, batch.labels)
+    batch.keys()
+    if space.n_explored:
+        search(model, space.parent, supercells=[cell], budget=200)
