@@ -35,9 +35,9 @@ def brute_force(model, parent, **cells):
     return result, n
 
 
-def hull_of_all(model, parent, max_index):
+def hull_of_all(model, parent, **cells):
     """The hull of all labelings over fractions of all sites, eV per site, and their number."""
-    lowest, n = brute_force(model, parent, max_index=max_index)
+    lowest, n = brute_force(model, parent, **cells)
     return Hull(np.array(list(lowest)), np.array(list(lowest.values()))), n
 
 

@@ -53,7 +53,10 @@ def test_surrogates_learn_the_same_together_as_alone(parent, matrix):
     widest = together.surrogates[2].basis
     for surrogate in together.surrogates:
         columns = columns_within(surrogate.basis, widest)
-        rows = [feature_evaluator(basis, cell).gradient_rows(labels) for basis in (surrogate.basis, widest)]
+        rows = [
+            feature_evaluator(basis, cell).gradient_rows(labels)
+            for basis in (surrogate.basis, widest)
+        ]
         np.testing.assert_allclose(rows[0], rows[1][:, columns], atol=1e-12)
     assert columns_within(widest, together.surrogates[1].basis) is None
     assert columns_within(together.surrogates[1].basis, together.surrogates[3].basis) is None

@@ -127,7 +127,8 @@ def test_a_model_in_python_is_guided_without_a_limit_too(cost):
 
 @pytest.mark.parametrize("limit", [Budget(50), Budget()])
 @pytest.mark.parametrize(
-    ("method", "part"), [("enumerate", "enumerated"), ("addition", "walked"), ("annealing", "walked")]
+    ("method", "part"),
+    [("enumerate", "enumerated"), ("addition", "walked"), ("annealing", "walked")],
 )
 def test_a_method_by_name_takes_all_cells(method, part, limit):
     plan, blocks, _ = plan_of(limit, method)

@@ -3,6 +3,7 @@
 import pytest
 
 from latticesearch.errors import InputError
+from latticesearch.lattice import Supercell
 from latticesearch.search import policy, search
 from latticesearch.search.driver import carry_out
 from latticesearch.search.policy import METHODS
@@ -19,10 +20,13 @@ from tests.search.cases import (
 )
 from tests.search.toy_model import FCC, toy_model
 
+CELL = {"supercells": [[2, 2, 2]]}
+
 
 @pytest.fixture(scope="module")
 def truth():
-    return hull_of_all(toy_model(FCC), FCC, 6)
+    cell = Supercell.from_matrix(FCC, [2, 2, 2])
+    return hull_of_all(toy_model(FCC), FCC, supercell=cell, superperiodic=True)
 
 
 @pytest.fixture(autouse=True)
@@ -33,19 +37,15 @@ def cost(monkeypatch):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_finds_the_hull(method, truth):
-    pool = search(PythonModel(toy_model(FCC)), FCC, max_sites=6, method=method, seed=1)
+    pool = search(PythonModel(toy_model(FCC)), FCC, method=method, seed=1, **CELL)
     assert_same_vertices(pool, truth[0])
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_with_a_budget_too(method, truth):
-    """Screening, and what is enumerated, with half of all energies; walks ask some of them twice."""
-    hull, n = truth
-    is_walk = method in {"addition", "annealing"}
-    budget = 30 * n if is_walk else n if method == "enumerate" else n // 2
-    pool = search(PythonModel(toy_model(FCC)), FCC, max_sites=6, method=method, budget=budget)
-    assert pool.evaluations <= budget
-    assert_same_vertices(pool, hull)
+    pool = search(PythonModel(toy_model(FCC)), FCC, method=method, budget=6000, **CELL)
+    assert pool.evaluations <= 6000
+    assert_same_vertices(pool, truth[0])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -53,29 +53,24 @@ def test_with_a_time_too(method, truth):
     """Each energy takes a tenth of a millisecond of a clock that nothing else moves."""
     clock = HandClock()
     model = SlowModel(toy_model(FCC), clock, 1e-4)
-    problem, blocks = problem_of(model, FCC, max_sites=6)
+    problem, blocks = problem_of(model, FCC, **CELL)
     pool, _ = carry_out(problem, blocks, clock.budget(2.0), method)
     assert_same_vertices(pool, truth[0])
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_dear_model_finds_the_hull_with_fewer_energies(method, truth, monkeypatch):
-    """Where an energy takes a second, the policy screens; a method by name stays what it is."""
+@pytest.mark.parametrize("method", ["auto", "screening"])
+def test_a_dear_model_finds_the_hull_with_fewer_energies(method, monkeypatch):
+    """Where an energy takes a second, surrogates choose what is asked."""
     monkeypatch.setattr(policy, "_seconds", lambda function: 8.0)
     monkeypatch.setattr(policy, "TAUGHT", 40)
+    hull, n = hull_of_all(toy_model(FCC), FCC, max_index=6)
     pool = search(PythonModel(toy_model(FCC)), FCC, max_sites=6, method=method, seed=1)
-    assert_same_vertices(pool, truth[0])
-    if method in {"auto", "screening"}:
-        assert pool.evaluations < truth[1]
+    assert_same_vertices(pool, hull)
+    assert pool.evaluations < n
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_model_in_python_gives_the_pool_of_the_compiled_one(method):
-    """At equal numbers of energies, where no mean field takes part."""
-    if method in {"addition", "annealing", "screening"}:
-        pytest.skip("mean fields and site energies are other numbers where a model has them")
-    model = toy_model(FCC)
-    how = {"max_sites": 6, "method": method}
+def test_a_model_in_python_gives_the_pool_of_the_compiled_one():
+    model, how = toy_model(FCC), {"max_sites": 6, "method": "enumerate"}
     assert same_pools(search(model, FCC, **how), search(PythonModel(model), FCC, **how))
 
 
@@ -84,7 +79,7 @@ class ModelError(Exception):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("fails_at", [1, 40, 150])
+@pytest.mark.parametrize("fails_at", [1, 20, 60])
 @pytest.mark.parametrize("limit", [{}, {"budget": 400}])
 def test_what_the_model_raises_reaches_the_user(method, fails_at, limit):
     model = PythonModel(toy_model(FCC), fails_at, ModelError("no licence"))
@@ -94,7 +89,7 @@ def test_what_the_model_raises_reaches_the_user(method, fails_at, limit):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_interrupt_ends_a_search(method):
-    model = PythonModel(toy_model(FCC), 150, KeyboardInterrupt())
+    model = PythonModel(toy_model(FCC), 60, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         search(model, FCC, supercells=[[2, 2, 3]], method=method)
 
@@ -104,7 +99,7 @@ def test_a_model_that_fails_on_one_rank_ends_all_of_them(method):
     """None waits for the other."""
 
     def run(comm):
-        fails_at = 150 if comm.rank else None
+        fails_at = 20 if comm.rank else None
         model = PythonModel(toy_model(FCC), fails_at, ModelError("no licence"))
         with pytest.raises(ModelError, match="no licence"):
             search(model, FCC, supercells=[[2, 2, 3]], method=method, budget=4000, comm=comm)

@@ -24,7 +24,7 @@ def test_the_whole_hull_is_found_with_an_eighth_of_the_energies(kind):
     model = toy_model(BCC)
     if kind == "mtp":
         model = MtpBasis(level=8, species=BCC.species, cutoff=4.0).potential(seed=1)
-    truth, n = hull_of_all(model, BCC, 7)
+    truth, n = hull_of_all(model, BCC, max_index=7)
     if kind == "python":
         model = PythonModel(model)
     pool = search(model, BCC, max_sites=7, budget=n // 8)

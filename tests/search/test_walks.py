@@ -7,9 +7,9 @@ import pytest
 
 from latticesearch.lattice import ParentLattice, Supercell
 from latticesearch.potential.mtp.basis import MtpBasis
-from latticesearch.search import certify
 from latticesearch.search import _row_kernels as partners
 from latticesearch.search import _walk_kernels as kernels
+from latticesearch.search import certify
 from latticesearch.search.types import Budget
 from latticesearch.search.walk import Walk
 from tests.reference import search as reference
