@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.lattice import Supercell
+    from latticesearch.potential.clusters.surrogate import Surrogate
     from latticesearch.potential.protocol import Evaluator
-    from latticesearch.search.guides import Guides, Surrogate
+    from latticesearch.search.guides import Guides
     from latticesearch.search.tiling import Tile
     from latticesearch.search.types import Budget, Task
 
@@ -330,7 +331,9 @@ class Annealing:
         return best
 
     def _lowest_of(self, walk: Walk) -> Labels:
-        """Return where a cycle begins that was given no start: guided ones where the walk stands.
+        """Return where a cycle begins that was given no start, (n_sites,).
+
+        A guided one begins where the walk stands.
 
         An unguided one begins at the lowest labeling of the cell, for want of a better place.
         """
@@ -378,7 +381,10 @@ class Annealing:
         return result
 
     def _fill(self, tiling: Tiling, labels: Labels) -> kernels.Best | None:
-        """Let the walk stand where the cell is tiled with a labeling; None where it cannot be."""
+        """Let the walk stand where the cell is tiled with `labels`, (n_sites of the tile,).
+
+        Returns None where it cannot be tiled.
+        """
         cell, counts = self.task.cell, self.task.counts
         filled = tiling.tile.fill(labels, counts, cell.allowed, self.rng)
         if filled is None:

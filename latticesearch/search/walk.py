@@ -72,7 +72,7 @@ class Walk:
         return kernels.Best(self.labels.copy(), self.model[1].energy.copy())
 
     def restart(self, labels: Labels) -> None:
-        """Go on from another labeling; its energy is one evaluation."""
+        """Go on from another labeling, (n_sites,); its energy is one evaluation."""
         evaluator = self.evaluator
         self.model: tuple[Any, Any] = (evaluator.walk_tables, evaluator.walk_state(labels))
         self.budget.used += 1

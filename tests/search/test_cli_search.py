@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import latticesearch as ls
-from tests.campaign.runs import latticesearch, write_config
+from tests.campaign.runs import in_process, latticesearch, write_config
 
 
 @pytest.fixture

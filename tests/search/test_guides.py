@@ -6,7 +6,9 @@ import pytest
 from latticesearch.lattice import Labelings, ParentLattice, Supercell
 from latticesearch.potential.clusters import ClusterModel
 from latticesearch.potential.clusters.lattice import feature_evaluator
-from latticesearch.search.guides import WIDEST, Guides, Normal, columns_within
+from latticesearch.potential.clusters.nested import columns_within
+from latticesearch.potential.clusters.surrogate import Normal
+from latticesearch.search.guides import WIDEST, Guides
 from tests.search.toy_model import BCC, ROCKSALT
 
 

@@ -99,7 +99,19 @@ class SiteSurrogate:
 
 
 def _fit(x: Floats, weights: Floats, targets: Floats, ridge: float) -> Floats:
-    """Return the quadratic form, (width, width), of one kind and species of centres."""
+    """Return the quadratic form, (width, width), of one kind and species of centres.
+
+    Kernel ridge regression with the kernel (x . y)², whose prediction is a quadratic form of x.
+
+    Parameters
+    ----------
+    x
+        (n, width) descriptors.
+    weights, targets
+        (n,): sums of squared weights, and of these times energies, eV.
+    ridge
+        Damping, relative to the mean of the kernel's diagonal.
+    """
     mean = targets.sum() / weights.sum()
     matrix = (x @ x.T) ** 2
     matrix[np.diag_indices_from(matrix)] += ridge * np.diag(matrix).mean() / weights
