@@ -21,6 +21,7 @@ from latticesearch.search.screening import sites as sites_module
 from latticesearch.search.screening.kernel_ridge import SiteSurrogate
 from latticesearch.search.screening.rankers import OPTIMISM, Sites
 from latticesearch.search.screening.sites import SiteBasis, SiteTable, site_basis
+from tests.conftest import HANG
 from tests.fake_comm import run_ranks
 from tests.reference import search as reference
 from tests.search.toy_model import BCC, ROCKSALT
@@ -265,7 +266,7 @@ def test_screening_under_a_trained_potential_is_the_same_on_real_ranks(shared_da
             [folder / "mpirun", "-n", str(size), sys.executable, "-c", RANKS],
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=HANG,
             check=False,
             env={**os.environ, **variables},
         )
