@@ -157,7 +157,7 @@ def anneal_rows(
     Returns
     -------
     int
-        Number of evaluations, which may exceed `n_steps` by those of one site.
+        Number of evaluations, `n_steps` at most.
     """
     return _anneal_rows(model, rules, cooling, best, n_steps, rng, empty_row(rules))  # type: ignore[no-any-return]
 
@@ -180,7 +180,7 @@ def _anneal_rows(
     while asked < n_steps and in_vain < DRAWS:
         site = rules.sites[random_below(rng, rules.sites.size)]
         temperature = cooling.first * np.exp(ratio * (cooling.begin + asked * span))
-        turn = partners_in_turn(share, row.least.size)
+        turn = min(partners_in_turn(share, row.least.size), n_steps - asked)
         partners, swapped = _ask_row(model, rules, site, temperature, row, turn, best, rng)
         asked += partners
         share += RECENT * (swapped / turn - share)

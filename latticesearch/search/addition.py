@@ -96,7 +96,7 @@ def _affordable(
     fresh: Labels, cost: int, levels: int, budget: Budget, rng: np.random.Generator
 ) -> Labels:
     """Return and book the rows of `fresh`, (n, n_sites), that this level's part has room for."""
-    n = int(min(budget.left // (levels * cost), len(fresh)))
+    n = int(min(budget.left / (levels * cost), len(fresh)))
     if n < len(fresh):
         fresh = fresh[np.sort(rng.choice(len(fresh), size=n, replace=False))]
     budget.take(n * cost)
@@ -146,7 +146,7 @@ def search_by_addition(
     InputError
         No labeling of the cell has these counts.
     """
-    part = budget.part((budget.left - 1) // 2)
+    part = budget.part((budget.left - 1) / 2)
     starts = add_atoms(evaluator, counts, beam_width=beam_width, budget=part, rng=rng)
     budget.used += part.used
     if len(starts) > 1 or np.count_nonzero(counts) > 1:

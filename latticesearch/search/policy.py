@@ -109,7 +109,8 @@ def make_plan(problem: Problem, blocks: list[Block], budget: Budget, method: str
     """
     plan: dict[str, list[Block]] = {"enumerate": [], "screening": [], "walk": []}
     is_counted, is_timed = math.isfinite(budget.limit), math.isfinite(budget.deadline)
-    cost = seconds_per_energy(problem, blocks, is_timed=is_timed)
+    # Where energies are counted, none goes to a measurement.
+    cost = 0.0 if is_counted else seconds_per_energy(problem, blocks, is_timed=is_timed)
     limit: float = TAUGHT if cost > DEAR or method == "screening" else ENUMERABLE
     if is_counted:
         limit = ENUMERATION_SHARE * budget.limit
@@ -132,7 +133,8 @@ def make_plan(problem: Problem, blocks: list[Block], budget: Budget, method: str
             kind = "walk"
         plan[kind].append(block)
         totals[kind] = totals.get(kind, 0.0) + n
-    swap = _seconds_per_swap(problem, plan["walk"]) if plan["walk"] and is_timed else 0.0
+    is_clocked = is_timed and not is_counted
+    swap = _seconds_per_swap(problem, plan["walk"]) if plan["walk"] and is_clocked else 0.0
     is_guided = is_counted or swap > GUIDED_FROM
     if plan["walk"] and not (is_counted or is_timed):
         is_guided = not problem.evaluator(plan["walk"][0].supercells[0]).is_compiled

@@ -111,7 +111,8 @@ def certify(
     Raises
     ------
     InputError
-        The sites see too many others for a table of all environments.
+        The sites see too many others for a table of all environments, or the model gives no
+        energies of single sites.
     """
     prover = Prover(evaluator)
     proof = prover.certify(counts, labels=labels, max_nodes=max_nodes)
@@ -184,6 +185,11 @@ class Prover:
 
 def _bounds(evaluator: Evaluator) -> tuple[kernels.Bounds, int]:
     """Return the bounds of a supercell and the labelings evaluated for them."""
+    if not (evaluator.has_site_energies and hasattr(evaluator.walk_tables, "neighbours")):
+        raise InputError(
+            "a certificate needs the energies of single sites and which sites these depend on; "
+            "the model gives energies of labelings alone"
+        )
     supercell = evaluator.supercell
     n_sites, n_cells = supercell.n_sites, supercell.n_cells
     n_species = supercell.allowed.shape[1]
