@@ -14,13 +14,13 @@ from latticesearch.lattice.neighbours import nearest_distance
 from latticesearch.parallel import SerialComm
 from latticesearch.potential.clusters import ClusterBasis, ClusterModel
 from latticesearch.potential.mtp.basis import MtpBasis
+from latticesearch.potential.sites import _site_kernels as kernels
+from latticesearch.potential.sites import descriptors as sites_module
+from latticesearch.potential.sites import kernel_ridge
+from latticesearch.potential.sites.descriptors import SiteBasis, SiteTable, site_basis
+from latticesearch.potential.sites.kernel_ridge import SiteSurrogate
 from latticesearch.search import search
-from latticesearch.search.screening import _site_kernels as kernels
-from latticesearch.search.screening import kernel_ridge
-from latticesearch.search.screening import sites as sites_module
-from latticesearch.search.screening.kernel_ridge import SiteSurrogate
 from latticesearch.search.screening.rankers import OPTIMISM, Sites
-from latticesearch.search.screening.sites import SiteBasis, SiteTable, site_basis
 from tests.conftest import HANG
 from tests.fake_comm import run_ranks
 from tests.reference import search as reference

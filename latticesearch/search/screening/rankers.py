@@ -13,8 +13,8 @@ import numpy as np
 
 from latticesearch.parallel import split
 from latticesearch.potential.clusters.lattice import feature_evaluator
+from latticesearch.potential.sites.kernel_ridge import PARTS
 from latticesearch.search.screening._ranker_kernels import optimistic
-from latticesearch.search.screening.kernel_ridge import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from latticesearch.lattice import Labelings
     from latticesearch.parallel import Communicator
     from latticesearch.potential.clusters.surrogate import Surrogate
-    from latticesearch.search.screening.kernel_ridge import SiteSurrogate
-    from latticesearch.search.screening.sites import SiteTable
+    from latticesearch.potential.sites.descriptors import SiteTable
+    from latticesearch.potential.sites.kernel_ridge import SiteSurrogate
 
     Floats = npt.NDArray[np.float64]
 

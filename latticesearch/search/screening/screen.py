@@ -17,11 +17,11 @@ from latticesearch.errors import InputError
 from latticesearch.hull import Hull
 from latticesearch.lattice import Labelings
 from latticesearch.parallel import gather_blocks, split
+from latticesearch.potential.sites.descriptors import SiteTable
+from latticesearch.potential.sites.kernel_ridge import RIDGES, SiteSurrogate
 from latticesearch.search.enumerate import labelings_of
 from latticesearch.search.guides import SCREEN_REACHES, Guides, taught_labelings
-from latticesearch.search.screening.kernel_ridge import RIDGES, SiteSurrogate
 from latticesearch.search.screening.rankers import Expansion, Sites, best_shares
-from latticesearch.search.screening.sites import SiteTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

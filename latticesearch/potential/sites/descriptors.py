@@ -20,7 +20,7 @@ from numpy.polynomial.legendre import legvander
 
 from latticesearch.lattice.neighbours import nearest_distance, parent_neighbours
 from latticesearch.potential.clusters.functions import site_functions
-from latticesearch.search.screening import _site_kernels as kernels
+from latticesearch.potential.sites import _site_kernels as kernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

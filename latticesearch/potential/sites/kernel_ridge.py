@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from latticesearch.search.screening.sites import SiteTable, site_basis
+from latticesearch.potential.sites.descriptors import SiteTable, site_basis
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.lattice import Labelings, ParentLattice
-    from latticesearch.search.screening.sites import SiteBasis
+    from latticesearch.potential.sites.descriptors import SiteBasis
 
     Floats = npt.NDArray[np.float64]
 

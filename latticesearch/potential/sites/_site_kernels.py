@@ -1,7 +1,7 @@
 """Compiled descriptors of the surroundings of sites, and quadratic forms of them.
 
 A descriptor is linear in counts: how often each species stands in each shell, and each two species
-on each kind of two neighbours (`latticesearch.search.screening.sites` says which invariants of
+on each kind of two neighbours (`latticesearch.potential.sites.descriptors` says which invariants of
 Bartók, Kondor & Csányi, PRB 87, 184115 (2013), these make). Labelings share most surroundings, so
 each gets a code first, and only distinct ones are described.
 
