@@ -19,9 +19,7 @@ from latticesearch.enumeration import (
 )
 from latticesearch.errors import InputError
 from latticesearch.lattice import VACANCY, Labelings, Supercell
-from latticesearch.learning import CandidateSet
 from latticesearch.parallel import SerialComm, gather_blocks
-from latticesearch.search import search
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from latticesearch.campaign.settings import CandidateSettings, Settings
     from latticesearch.hull import Hull
     from latticesearch.lattice import Configuration, ParentLattice
+    from latticesearch.learning import CandidateSet
     from latticesearch.parallel import Communicator
     from latticesearch.potential import LatticeModel
     from latticesearch.progress import Progress
@@ -240,6 +239,8 @@ def candidate_set(
     space: CandidateSpace, comm: Communicator | None = None, progress: Progress | None = None
 ) -> CandidateSet:
     """Enumerate the candidates: the end members and all that the space holds."""
+    from latticesearch.learning import CandidateSet
+
     comm = comm or SerialComm()
     candidates = CandidateSet(space.parent)
     candidates.add(end_members(space.parent), "end member")
@@ -311,6 +312,8 @@ def explore(
     evaluations
         Energies that were computed.
     """
+    from latticesearch.search import search
+
     arguments = {
         **_cells(space),
         "near": near,
