@@ -35,6 +35,19 @@ def site_to_atom(energy: Energy, structures: Structures) -> Energy:
     return result
 
 
+def counted_per_atom(
+    energies: npt.NDArray[np.float64],
+    n_sites: npt.NDArray[np.int64],
+    n_atoms: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float64]:
+    """Return energies in eV/atom, (n,), of energies in eV per site and the sizes of the cells.
+
+    The same numbers as `site_to_atom` gives, for structures that need not be made for it.
+    """
+    result: npt.NDArray[np.float64] = energies * (n_sites / np.maximum(n_atoms, 1))
+    return result
+
+
 def atom_to_site(energy: Energy, structures: Structures) -> Energy:
     """Return energies in eV per site of energies in eV/atom; the inverse of `site_to_atom`."""
     result: Energy = energy / sites_per_atom(structures)

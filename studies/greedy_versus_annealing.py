@@ -9,7 +9,7 @@ method met in the study stands for it (all methods can be wrong).
 Run: python studies/greedy_versus_annealing.py        (about two minutes on one core)
      python studies/greedy_versus_annealing.py fast   (about a quarter of a minute)
 
-search          greedy_search: atom addition, descents from its results and from random starts
+search          method="addition": atom addition, descents from its results and from random starts
 beam alone      the same without the random starts (fewer evaluations than the others)
 annealing       one run of Metropolis swaps with as many evaluations as the search took
 descents        swap descents from random starts with as many evaluations
@@ -27,15 +27,18 @@ import numpy as np
 
 from latticesearch.lattice import ParentLattice, Supercell
 from latticesearch.potential.mtp.basis import MtpBasis
-from latticesearch.search.greedy import greedy_search
-from latticesearch.search.polish import Allowance, descend
-from latticesearch.search.strategies import polish_random
+from latticesearch.search import Budget
+from latticesearch.search.addition import add_atoms, search_by_addition
+from latticesearch.search.annealing import anneal_plainly
+from latticesearch.search.walk import Walk
 
 SPECIES = ("Mo", "Ta")
 LEVELS = (8, 12, 16)
 BEAM_WIDTHS = (1, 4, 8)
 TRUE_UP_TO = 16
 SAME = 1e-9
+ENOUGH = 10**6
+"""Energies with which addition and descents end by themselves."""
 METHODS = ("search", "beam alone", "annealing", "descents")
 
 
@@ -55,12 +58,12 @@ def random_potential(level, supercell, seed):
     rng = np.random.default_rng([seed, level])
     potential = basis.potential(seed=seed)
     radial = rng.normal(size=potential.radial_coeffs.shape)
-    potential = replace(potential, radial_coeffs=radial, _cache={})
+    potential = replace(potential, radial_coeffs=radial)
     labels = rng.integers(2, size=(200, supercell.n_sites)).astype(np.int8)
     rows = potential.evaluator(supercell).gradient_rows(labels)[:, -len(potential.moment_coeffs) :]
     spread = np.maximum(rows.std(axis=0), 1e-12)
     moments = 0.01 * rng.normal(size=len(spread)) / spread
-    return replace(potential, moment_coeffs=moments, _cache={})
+    return replace(potential, moment_coeffs=moments)
 
 
 def all_minima(evaluator):
@@ -76,16 +79,28 @@ def random_labels(n, k, rng):
     return rng.permutation(labels)
 
 
-def best_of_descents(evaluator, k, budget, rng):
-    """Swap descents from random labelings until the budget ends."""
-    allowance, best = Allowance(budget), np.inf
-    while allowance.left > 0:
-        end = descend(
-            evaluator, random_labels(evaluator.supercell.n_sites, k, rng), allowance=allowance
-        )
-        best = min(best, evaluator.energies(end.labels[None])[0])
-        allowance.used += 1
+def descend(evaluator, start, budget, rng):
+    """Energy per site where a swap descent from a labeling ends."""
+    walk = Walk(evaluator, start, budget, rng.integers(2**63, size=1, dtype=np.uint64))
+    best = walk.here()
+    walk.descend(best)
+    return best.energy[0] / len(start)
+
+
+def best_of_descents(evaluator, k, energies, rng):
+    """Swap descents from random labelings until the energies are spent."""
+    budget, best = Budget(energies), np.inf
+    while budget.left > 0:
+        start = random_labels(evaluator.supercell.n_sites, k, rng)
+        best = min(best, descend(evaluator, start, budget, rng))
     return best
+
+
+def beam_alone(evaluator, counts, width, rng):
+    """Atom addition, and descents from its results."""
+    budget = Budget(ENOUGH)
+    starts = add_atoms(evaluator, counts, beam_width=width, budget=budget, rng=rng)
+    return min(descend(evaluator, start, budget, rng) for start in starts)
 
 
 def compare(evaluator, k, width, rng):
@@ -93,17 +108,18 @@ def compare(evaluator, k, width, rng):
     n = evaluator.supercell.n_sites
     counts = np.array([n - k, k])
     start = time.perf_counter()
-    greedy = greedy_search(evaluator, counts, beam_width=width, rng=rng)
+    budget = Budget(ENOUGH)
+    greedy = search_by_addition(evaluator, counts, budget=budget, rng=rng, beam_width=width)
     seconds = time.perf_counter() - start
-    beam = greedy_search(evaluator, counts, beam_width=width, restarts=0)
+    beam = beam_alone(evaluator, counts, width, rng)
     start = time.perf_counter()
-    allowance = Allowance(greedy.evaluations)
-    annealed = polish_random(evaluator, counts, "annealing", allowance, rng)
+    budget = Budget(greedy.evaluations)
+    annealed = anneal_plainly(evaluator, random_labels(n, k, rng), budget, rng)
     annealing_seconds = time.perf_counter() - start
     energies = [
         greedy.energies[0],
-        beam.energies[0],
-        annealed.energies[0],
+        beam,
+        annealed.energy[0] / n,
         best_of_descents(evaluator, k, greedy.evaluations, rng),
     ]
     return energies, (greedy.evaluations, seconds, annealing_seconds)

@@ -23,12 +23,6 @@ FAKES = REPOSITORY / "tests" / "fakes"
 """Modules that stand for codes which tests cannot have; they check what they are given."""
 
 
-rebuilt = pytest.mark.xfail(
-    reason="the pages are ahead of the program: kinds of potentials, the bench of enumeration",
-)
-"""To be taken out once both are there."""
-
-
 def name_of(page):
     return str(page.relative_to(REPOSITORY))
 
@@ -46,10 +40,6 @@ def needed(page):
     return {block.says["needs"] for block in blocks_of(page) if "needs" in block.says}
 
 
-def is_part(name):
-    return name.startswith("latticesearch.") and importlib.util.find_spec(name) is not None
-
-
 def is_here(name):
     """Tell whether a module, a program or a folder of the reference data is to be had."""
     if (SHARED / name).exists() or shutil.which(name):
@@ -64,7 +54,7 @@ def runs(block):
 @pytest.mark.mpi
 @pytest.mark.parametrize("page", pages(runs))
 def test_what_a_page_shows_comes_out(page, tmp_path, request):
-    there = frozenset(path.stem for path in FAKES.glob("*.py")) | set(filter(is_part, needed(page)))
+    there = frozenset(path.stem for path in FAKES.glob("*.py"))
     folder, done = tmp_path, {}
     if page == PAGES[0]:
         folder, done = request.getfixturevalue("quick_start")
@@ -87,7 +77,6 @@ def test_every_block_is_of_a_kind_that_is_checked(page):
         assert "needs" not in block.says or "output" not in block.says
 
 
-@rebuilt
 @pytest.mark.parametrize("page", pages(lambda block: block.language == "toml"))
 def test_settings_that_are_shown_exist(page):
     for block in blocks_of(page):
@@ -117,13 +106,11 @@ def is_understood(command):
     return True
 
 
-@rebuilt
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_in_the_text_are_understood(page, capsys):
     assert [c for c in inline_commands(page) if not is_understood(c)] == []
 
 
-@rebuilt
 def test_the_commands_of_development_are_those_of_ci():
     ci = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
     shown = [b.text for page in PAGES for b in blocks_of(page) if "ci" in b.says]

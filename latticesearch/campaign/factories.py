@@ -1,4 +1,7 @@
-"""From settings to objects: the only code, beside the campaign, that knows the campaign file."""
+"""From settings to objects: the only code, beside the campaign, that knows the campaign file.
+
+What only a run needs is imported where it is made: counting must not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latticesearch.campaign.answers import AnswerRules
 from latticesearch.campaign.settings import MTP, MTP_KEYS
 from latticesearch.errors import InputError
 from latticesearch.lattice import ParentLattice
-from latticesearch.learning import LearningOptions
-from latticesearch.oracles import AseOracle, RecordedOracle
-from latticesearch.potential import kind_of
 
 if TYPE_CHECKING:
+    from latticesearch.campaign.answers import AnswerRules
     from latticesearch.campaign.settings import Settings
+    from latticesearch.learning import LearningOptions
     from latticesearch.oracles import Oracle
     from latticesearch.potential import Kind, Potential
 
@@ -42,6 +43,8 @@ def parent_lattice(settings: Settings) -> ParentLattice:
 
 def potential_kind(settings: Settings) -> Kind:
     """Return the kind of potential: how it is made, and read from a text."""
+    from latticesearch.potential import kind_of
+
     return kind_of(settings.potential.kind)
 
 
@@ -63,6 +66,8 @@ def potential_parameters(settings: Settings) -> dict[str, Any]:
 
 def oracle(settings: Settings, parent: ParentLattice, n_ranks: int) -> Oracle:
     """Return the oracle; it refuses species it cannot compute."""
+    from latticesearch.oracles import AseOracle, RecordedOracle
+
     source = settings.oracle
     result: Oracle
     if source.kind == "recorded":
@@ -90,12 +95,16 @@ def oracle(settings: Settings, parent: ParentLattice, n_ranks: int) -> Oracle:
 
 def answer_rules(settings: Settings) -> AnswerRules:
     """Return how the oracle's answers are judged."""
+    from latticesearch.campaign.answers import AnswerRules
+
     source = settings.oracle
     return AnswerRules(source.attempts, source.max_formation_energy, source.references)
 
 
 def learning_options(settings: Settings) -> LearningOptions:
     """Return the limits and tolerances of active learning."""
+    from latticesearch.learning import LearningOptions
+
     return LearningOptions(**settings.learning.model_dump())
 
 

@@ -18,10 +18,8 @@ from latticesearch.enumeration import (
     superlattices,
 )
 from latticesearch.errors import InputError
-from latticesearch.lattice import Labelings, Supercell
-from latticesearch.learning import CandidateSet
+from latticesearch.lattice import VACANCY, Labelings, Supercell
 from latticesearch.parallel import SerialComm, gather_blocks
-from latticesearch.search import search
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from latticesearch.campaign.settings import CandidateSettings, Settings
     from latticesearch.hull import Hull
     from latticesearch.lattice import Configuration, ParentLattice
+    from latticesearch.learning import CandidateSet
     from latticesearch.parallel import Communicator
     from latticesearch.potential import LatticeModel
     from latticesearch.progress import Progress
@@ -240,6 +239,8 @@ def candidate_set(
     space: CandidateSpace, comm: Communicator | None = None, progress: Progress | None = None
 ) -> CandidateSet:
     """Enumerate the candidates: the end members and all that the space holds."""
+    from latticesearch.learning import CandidateSet
+
     comm = comm or SerialComm()
     candidates = CandidateSet(space.parent)
     candidates.add(end_members(space.parent), "end member")
@@ -311,6 +312,8 @@ def explore(
     evaluations
         Energies that were computed.
     """
+    from latticesearch.search import search
+
     arguments = {
         **_cells(space),
         "near": near,
@@ -343,9 +346,11 @@ def _layers(space: CandidateSpace, sizes: Sequence[int]) -> list[Supercell]:
 
 def near_hull(pool: CandidatePool, hull: Hull, window: float) -> list[Configuration]:
     """Return the candidates of a search up to `window`, eV/atom, above a hull."""
-    found = [c for c in pool.candidates if c.configuration.n_atoms > 0]
-    if not found:
+    is_element = [symbol != VACANCY for symbol in pool.parent.species]
+    x = pool.compositions[:, is_element]
+    rows = np.flatnonzero(x.sum(axis=1) > 0.0)
+    if not len(rows):
         return []
-    x = np.array([c.configuration.atomic_fractions for c in found])
-    above = hull.energy_above_hull(x, [c.energy_per_atom for c in found])
-    return [c.configuration for c, e in zip(found, above, strict=True) if e < window]
+    x = x[rows] / x[rows].sum(axis=1, keepdims=True)
+    near = rows[hull.energy_above_hull(x, pool.energies[rows]) < window]
+    return [pool.candidate(i).configuration for i in near.tolist()]

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from latticesearch.energies import site_to_atom
+from latticesearch.energies import counted_per_atom, site_to_atom
 from latticesearch.errors import InputError
 from latticesearch.hull import Hull
 from latticesearch.lattice import Configuration, Labelings, Supercell
+from latticesearch.lattice.labelings import written_keys
 from latticesearch.lattice.parent import VACANCY
 from latticesearch.search.types import ENERGY_DECIMALS, Candidate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
 
@@ -150,23 +151,25 @@ class CandidatePool:
                     "coefficients"
                 )
             hnf = tuple(batch.supercell.hnf.ravel().tolist())
-            rows = zip(batch.counts.tolist(), batch.canonical(), energies.tolist(), strict=True)
-            for counts, crystal, energy in rows:
-                entry = Entry(
-                    round(energy, ENERGY_DECIMALS),
-                    crystal.key,
-                    tuple(crystal.supercell.hnf.ravel().tolist()),
-                    crystal.labels.tobytes(),
-                    source,
-                    energy,
-                    hnf,
-                    spent,
-                    is_near,
+            for members, canonical in batch.canonical_groups():
+                # One group at a time: what its crystals have in common is worked out once.
+                cell = tuple(canonical.supercell.hnf.ravel().tolist())
+                rows = zip(
+                    canonical.counts.tolist(),
+                    written_keys(canonical),
+                    canonical.labels,
+                    energies[members].tolist(),
+                    strict=True,
                 )
-                exact = tuple(counts)
-                if exact not in names:
-                    names[exact] = ratio_of(counts)
-                found.setdefault(names[exact], []).append(entry)
+                for counts, key, labels, energy in rows:
+                    entry = Entry(
+                        round(energy, ENERGY_DECIMALS), key, cell, labels.tobytes(),
+                        source, energy, hnf, spent, is_near,
+                    )  # fmt: skip
+                    exact = tuple(counts)
+                    if exact not in names:
+                        names[exact] = ratio_of(counts)
+                    found.setdefault(names[exact], []).append(entry)
         entries = dict(self.entries)
         for ratio, items in found.items():
             entries[ratio] = _best([*entries.get(ratio, ()), *items], self.max_per_composition)
@@ -241,34 +244,54 @@ class CandidatePool:
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
         """All candidates, by composition, then by energy."""
-        return tuple(self._build())
+        return tuple(self.candidate(i) for i in range(len(self)))
 
-    def _build(self) -> Iterator[Candidate]:
-        for ratio in sorted(self.entries):
-            for entry in self.entries[ratio]:
-                # Canonical since it entered the pool, maybe on another rank: nothing to parse.
-                cell = Supercell.from_matrix(self.parent, np.array(entry.cell).reshape(3, 3))
-                labels = np.frombuffer(entry.labels, dtype=np.int8)
-                yield Candidate(
-                    Configuration(cell, labels, is_canonical=True),
-                    entry.energy,
-                    entry.source,
-                    entry.key,
-                    np.array(entry.hnf, dtype=np.int64).reshape(3, 3),
-                    entry.evaluations,
-                )
+    @cached_property
+    def _ordered(self) -> list[tuple[Ratio, Entry]]:
+        """All entries in the order of the candidates, with their compositions."""
+        return [(ratio, entry) for ratio in sorted(self.entries) for entry in self.entries[ratio]]
+
+    def candidate(self, i: int) -> Candidate:
+        """Return one of the candidates; to look at a few, not all need be made."""
+        _, entry = self._ordered[i]
+        # Canonical since it entered the pool, maybe on another rank: nothing to parse.
+        cell = Supercell.from_matrix(self.parent, np.array(entry.cell).reshape(3, 3))
+        labels = np.frombuffer(entry.labels, dtype=np.int8)
+        return Candidate(
+            Configuration(cell, labels, is_canonical=True),
+            entry.energy,
+            entry.source,
+            entry.key,
+            np.array(entry.hnf, dtype=np.int64).reshape(3, 3),
+            entry.evaluations,
+        )
+
+    @property
+    def _ratios(self) -> npt.NDArray[np.int64]:
+        """Smallest whole numbers in the proportion of the species, (n, n_species)."""
+        rows = [ratio for ratio, _ in self._ordered]
+        return np.array(rows, dtype=np.int64).reshape(-1, self.parent.n_species)
+
+    @property
+    def _is_atom(self) -> npt.NDArray[np.bool_]:
+        """Which species are atoms, (n_species,)."""
+        return np.array([symbol != VACANCY for symbol in self.parent.species])
 
     @cached_property
     def compositions(self) -> npt.NDArray[np.float64]:
         """Fractions of all sites, vacancies included, (n, n_species)."""
-        rows = [candidate.configuration.composition for candidate in self.candidates]
-        return np.array(rows, dtype=np.float64).reshape(-1, self.parent.n_species)
+        ratios = self._ratios
+        return ratios / ratios.sum(axis=1, keepdims=True)
 
     @cached_property
     def energies(self) -> npt.NDArray[np.float64]:
         """Energies of the candidates, (n,), eV per atom."""
-        rows = [candidate.energy_per_atom for candidate in self.candidates]
-        return np.array(rows, dtype=np.float64)
+        ratios = self._ratios
+        n_sites = np.array([len(entry.labels) for _, entry in self._ordered], dtype=np.int64)
+        units = n_sites // ratios.sum(axis=1)
+        n_atoms = units * ratios[:, self._is_atom].sum(axis=1)
+        per_site = np.array([entry.energy for _, entry in self._ordered], dtype=np.float64)
+        return counted_per_atom(per_site, n_sites, n_atoms)
 
     @cached_property
     def heights(self) -> npt.NDArray[np.float64]:
@@ -276,8 +299,7 @@ class CandidatePool:
 
         NaN without atoms, and for all where the pool has no end members.
         """
-        is_atom = np.array([symbol != VACANCY for symbol in self.parent.species])
-        x = self.compositions[:, is_atom]
+        x = self.compositions[:, self._is_atom]
         rows = np.flatnonzero(x.sum(axis=1) > 0)
         result = np.full(len(self), np.nan)
         try:
@@ -301,7 +323,7 @@ class CandidatePool:
     @property
     def stable_cells(self) -> list[Supercell]:
         """Primitive cells of the stable candidates, without that of the parent lattice itself."""
-        cells = [self.candidates[i].supercell for i in np.flatnonzero(self.is_stable).tolist()]
+        cells = [self.candidate(i).supercell for i in np.flatnonzero(self.is_stable).tolist()]
         return [cell for cell in cells if cell.n_cells > 1]
 
     @cached_property

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.campaign.runs import latticesearch, write_config
+from tests.campaign.runs import in_process, latticesearch, write_config
 
 KINDS = {
     "clusters": {"kind": "clusters", "parameters": {"pairs": 5.0, "triplets": 3.0}},
@@ -28,7 +28,7 @@ def write_kind(folder, kind):
 def finished(request, tmp_path_factory):
     """One finished run: (kind, folder, log)."""
     folder = tmp_path_factory.mktemp(request.param)
-    done = latticesearch("run", write_kind(folder, request.param), "--output", folder / "run")
+    done = in_process("run", write_kind(folder, request.param), "--output", folder / "run")
     assert done.returncode == 0, done.stderr
     return request.param, folder / "run", done.stderr
 
@@ -58,7 +58,7 @@ def test_the_potential_lies_beside_the_results(finished):
 def test_running_again_changes_nothing(finished):
     kind, run, _ = finished
     before = outcome(run)
-    done = latticesearch("run", write_kind(run.parent, kind), "--output", run, "--resume")
+    done = in_process("run", write_kind(run.parent, kind), "--output", run, "--resume")
     assert done.returncode == 0, done.stderr
     assert outcome(run) == before
 
@@ -75,21 +75,21 @@ def test_two_ranks_give_the_same_campaign(finished, tmp_path):
 def test_the_verbs_know_the_kind(finished):
     kind, run, _ = finished
     config = run.parent / "campaign.toml"
-    checked = json.loads(latticesearch("check", config, "--json").stdout)
+    checked = json.loads(in_process("check", config, "--json").stdout)
     assert checked["potential"] == KINDS[kind]["kind"]
-    done = latticesearch("predict", run, *sorted((run / "stable").glob("*.cif")), "--json")
+    done = in_process("predict", run, *sorted((run / "stable").glob("*.cif")), "--json")
     assert done.returncode == 0, done.stderr
     rows = pd.DataFrame(json.loads(done.stdout))
     table = pd.read_parquet(run / "candidates.parquet").set_index("key")
     np.testing.assert_allclose(rows.energy, table.predicted_energy[rows.key], atol=1e-9)
-    exported = latticesearch("export", run, "--output", run.parent / "poscars")
+    exported = in_process("export", run, "--output", run.parent / "poscars")
     assert exported.returncode == 0, exported.stderr
 
 
 def test_training_writes_what_the_kind_writes(finished):
     kind, run, _ = finished
     output = run.parent / "trained"
-    done = latticesearch("train", run, "--output", output, "--json")
+    done = in_process("train", run, "--output", output, "--json")
     if FILES[kind] is None:
         assert done.returncode == 2
         assert "nothing to train" in done.stderr
@@ -99,8 +99,8 @@ def test_training_writes_what_the_kind_writes(finished):
     assert report["kind"] == KINDS[kind]["kind"]
     assert 0.0 < report["energy_rmse"] < report["left_out_rmse"]
     assert output.read_text()
-    assert "wrote" in latticesearch("train", run, "--output", output).stdout
-    refused = latticesearch("train", run, "--output", output, "--level", "8")
+    assert "wrote" in in_process("train", run, "--output", output).stdout
+    refused = in_process("train", run, "--output", output, "--level", "8")
     assert refused.returncode == 2
     assert "moment tensor" in refused.stderr
 
@@ -119,7 +119,7 @@ def test_training_writes_what_the_kind_writes(finished):
 )
 def test_what_cannot_be_made_is_one_line(tmp_path, potential, message):
     config = write_config(tmp_path, potential={"level": None, "cutoff": None, **potential})
-    done = latticesearch("run", config, "--output", tmp_path / "run")
+    done = in_process("run", config, "--output", tmp_path / "run")
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert message in done.stderr

@@ -82,7 +82,7 @@ def test_the_quickstart_finds_the_hull_of_brute_force(quickstart, brute_force):
 @pytest.mark.mpi
 def test_the_quickstart_asks_about_few_structures(quickstart, brute_force):
     table = pd.read_parquet(quickstart / "candidates.parquet")
-    assert table.oracle_energy.notna().sum() <= 150
+    assert table.oracle_energy.notna().sum() <= read_settings(QUICKSTART).learning.budget
     assert set(table.source) == {"end member", "enumeration", "greedy"}
     assert set(table.key) <= set(pd.read_csv(TABLE).key)
     known = table[table.oracle_energy.notna()].set_index("key").oracle_energy

@@ -109,7 +109,7 @@ def test_running_again_computes_nothing_and_changes_nothing(finished):
     run, _ = finished
     before, n, fits = outcome(run), len(oracle_rows(run)), count_fits(run)
     for extra in ([], ["--resume"]):
-        done = latticesearch("run", write_config(run.parent), "--output", run, *extra)
+        done = in_process("run", write_config(run.parent), "--output", run, *extra)
         assert done.returncode == 0, done.stderr
     assert outcome(run) == before
     assert len(oracle_rows(run)) == n
@@ -153,7 +153,7 @@ def test_an_end_member_without_energy_ends_the_run_with_its_name(tmp_path):
         lattice={"prototype": "b2", "species": None, "sublattices": [["Cu"], ["Pd", "Al"]]},
         oracle={"kind": "ase", "calculator": "tests.campaign.unreliable:factory", "attempts": 1},
     )
-    done = latticesearch("run", config, "--output", tmp_path / "run")
+    done = in_process("run", config, "--output", tmp_path / "run")
     assert done.returncode == 1
     assert "no energy for the end member" in done.stderr
     assert "CuPd" in done.stderr
@@ -172,7 +172,7 @@ def test_kill_9_again_and_again_loses_nothing_and_repeats_nothing(finished, tmp_
     """Kill the run whenever the database has a number of rows, start it again; compare."""
     run, words = tmp_path / "run", ("run", write_config(tmp_path), "--output", tmp_path / "run")
     paid_for = {}
-    for n_rows in (0, 3, 11, 17):
+    for n_rows in (0, 3, 17):
         process = subprocess.Popen(
             command(*words), env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
@@ -217,7 +217,7 @@ def test_failures_are_data(tmp_path):
             "relax_ions": False,
         },
     )
-    done = latticesearch("run", config, "--output", tmp_path / "run")
+    done = in_process("run", config, "--output", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     status = json.loads(in_process("status", tmp_path / "run", "--json").stdout)
     errors = {f["error"] for f in status["failures"]}
@@ -229,7 +229,7 @@ def test_failures_are_data(tmp_path):
     hull = pd.read_csv(tmp_path / "run" / "hull.csv")
     assert not set(hull.key) & {f["key"] for f in status["failures"]}
     assert "broken on purpose" in (tmp_path / "run" / "report.html").read_text()
-    again = latticesearch("run", config, "--output", tmp_path / "run")
+    again = in_process("run", config, "--output", tmp_path / "run")
     assert again.returncode == 0
     assert (
         json.loads(in_process("status", tmp_path / "run", "--json").stdout)["oracle_calls"]
