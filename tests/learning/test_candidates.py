@@ -3,8 +3,14 @@ from __future__ import annotations
 import numpy as np
 
 from latticesearch.enumeration import enumerate_labelings
-from latticesearch.lattice import Configuration, Labelings, ParentLattice, Supercell, labelings
-from latticesearch.lattice import smallest_images
+from latticesearch.lattice import (
+    Configuration,
+    Labelings,
+    ParentLattice,
+    Supercell,
+    labelings,
+    smallest_images,
+)
 from latticesearch.learning import CandidateSet
 from tests.fake_comm import run_ranks
 from tests.learning.pair_model import PairModel
