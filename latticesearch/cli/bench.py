@@ -40,6 +40,28 @@ def add_verbs(verbs: Any) -> None:
         "--least", type=float, default=0.05, metavar="S", help="shortest equal time, seconds"
     )
     parser.add_argument("--json", action="store_true", help="answer as JSON")
+    parser = kinds.add_parser("enumeration", help="energies of all ordered structures of an alloy")
+    parser.set_defaults(function=bench_enumeration)
+    parser.add_argument("--species", default="V,Nb,Mo,Ta,W", help="comma-separated: %(default)s")
+    parser.add_argument("--max-sites", type=int, default=12, metavar="N", help="of bcc cells")
+    parser.add_argument("--level", type=int, default=8, metavar="N", help="of the potential")
+    parser.add_argument("--json", action="store_true", help="answer as JSON")
+
+
+def bench_enumeration(options: argparse.Namespace, comm: Communicator) -> int:
+    """Measure the enumeration of a whole alloy with energies."""
+    from latticesearch.bench.enumeration import enumerate_everything
+
+    species = tuple(options.species.split(","))
+    if len(species) < 2 or options.max_sites < 1:
+        raise InputError(
+            f"--species {options.species} --max-sites {options.max_sites}: give two species or "
+            "more and one site or more"
+        )
+    row = enumerate_everything(species, options.max_sites, options.level, comm)
+    if comm.rank == 0:
+        sys.stdout.write((json.dumps(row) if options.json else _line(row)) + "\n")
+    return 0
 
 
 def bench_search(options: argparse.Namespace, comm: Communicator) -> int:

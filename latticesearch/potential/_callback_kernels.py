@@ -73,7 +73,10 @@ class CallbackState(NamedTuple):
 
 @intrinsic
 def _call(_typing: Any, address: Any, handle: Any, n: Any) -> Any:
-    """Call the C function at an address with two integers of 64 bits."""
+    """Call the C function at an address, int64, with two integers of 64 bits; nothing comes back.
+
+    The answers come through memory that both sides know, `CallbackTables.answers`.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         integer = ir.IntType(64)
@@ -81,6 +84,7 @@ def _call(_typing: Any, address: Any, handle: Any, n: Any) -> Any:
             context.cast(builder, value, kind, types.int64)
             for value, kind in zip(values, signature.args, strict=True)
         ]
+        # ctypes takes the interpreter's lock and calls Python; here it is a function as any other.
         kind = ir.FunctionType(ir.VoidType(), [integer, integer])
         builder.call(builder.inttoptr(numbers[0], kind.as_pointer()), numbers[1:])
         return context.get_dummy_value()
@@ -90,7 +94,10 @@ def _call(_typing: Any, address: Any, handle: Any, n: Any) -> Any:
 
 @njit(**LEAN)
 def _answer(tables: CallbackTables, n: int) -> None:
-    """Work out the first n rows of `trials`; what Python cannot answer stays infinite."""
+    """Fill the first n `answers`, eV, with the energies of the first n rows of `trials`.
+
+    What Python cannot answer stays infinite.
+    """
     # An infinite energy is refused by every walk, whatever its temperature.
     for row in range(n):
         tables.answers[row] = np.inf
@@ -119,6 +126,7 @@ def _flip_change(tables: CallbackTables, state: CallbackState, site: int, specie
     state.pending[0] = NOBODY
     if state.labels[site] == species:
         return 0.0
+    # Nothing is kept of the labels asked last: several states may share one pair of arrays.
     _copy_labels(tables, state, 0)
     tables.trials[0, site] = species
     _answer(tables, 1)
@@ -132,6 +140,7 @@ def _swap_change(tables: CallbackTables, state: CallbackState, one: int, other: 
     """Return the energy after a swap minus that before, eV: one call of Python."""
     state.pending[0] = NOBODY
     a, b = state.labels[one], state.labels[other]
+    # The same labeling again is the same energy: Python need not say so.
     if a == b:
         return 0.0
     _copy_labels(tables, state, 0)
@@ -147,7 +156,7 @@ def _swap_change(tables: CallbackTables, state: CallbackState, one: int, other: 
 def _swap_row(
     tables: CallbackTables, state: CallbackState, site: int, least: npt.NDArray[np.float64]
 ) -> None:
-    """Write the changes of all swaps of a site, (n_sites,), eV; here they are exact."""
+    """Write the changes of all swaps of a site to `least`, (n_sites,), eV; here they are exact."""
     labels = state.labels
     state.pending[0] = NOBODY
     # All swaps in one call: a model that works on whole arrays takes little longer for them.
@@ -158,6 +167,7 @@ def _swap_row(
             tables.trials[n, site], tables.trials[n, j] = labels[j], labels[site]
             n += 1
     _answer(tables, n)
+    # The answers stand in the order of the questions, without those that were not asked.
     n = 0
     for j in range(labels.size):
         least[j] = np.inf
@@ -174,6 +184,7 @@ def _accept(state: CallbackState) -> None:
     for c in range(0, 4, 2):
         if state.pending[c] != NOBODY:
             state.labels[state.pending[c]] = state.pending[c + 1]
+    # The model's own number, not the sum of changes: there is nothing to be worked out anew.
     state.energy[0] = state.trial[0]
     state.pending[0] = NOBODY
 

@@ -29,12 +29,15 @@ def walk_along(
     answers
         (n, 2): receives the change announced, and the energy of the state afterwards, eV.
     """
+    # Compiled, because the functions asked exist for compiled code only (`latticesearch.potential.
+    # walk`); all steps in one call, so that a test compiles one function per model.
     tables, state = model
     for n in range(steps.shape[0]):
         if steps[n, 0] == 0:
             answers[n, 0] = flip_change(tables, state, steps[n, 1], steps[n, 2])
         else:
             answers[n, 0] = swap_change(tables, state, steps[n, 1], steps[n, 2])
+        # What was asked and not carried out must leave no trace: the next answer shows it.
         if steps[n, 3] == 1:
             accept(tables, state)
         answers[n, 1] = state.energy[0]
@@ -42,11 +45,21 @@ def walk_along(
 
 @njit(**LEAN)
 def row_of(model: tuple[Any, Any], site: int, least: npt.NDArray[np.float64]) -> None:
-    """Write to `least`, (n_sites,), what the swaps of a site cost at least, eV."""
+    """Write what the swaps of a site cost at least.
+
+    Parameters
+    ----------
+    model
+        Tables and state.
+    site
+        Which site.
+    least
+        (n_sites,), eV of the cell, written; infinite where both sites have the same species.
+    """
     swap_row(model[0], model[1], site, least)
 
 
 @njit(**LEAN)
 def begin_again(model: tuple[Any, Any]) -> None:
-    """Work out the state from its labels."""
+    """Work out the state of a model, tables and state, from its labels, (n_sites,)."""
     begin(model[0], model[1])

@@ -250,6 +250,7 @@ class Evaluator(ABC):
         return occupations
 
     def _check_species(self, what: str, labels: Labels) -> None:
+        """Complain about labels, of any shape, that name no species of the lattice."""
         n_species = self.supercell.parent.n_species
         if labels.size and (labels.min() < 0 or labels.max() >= n_species):
             raise InputError(

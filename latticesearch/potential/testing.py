@@ -252,7 +252,7 @@ def own_energies(potential: Potential, parent: ParentLattice, seed: int = 0) -> 
 def _check_changes(
     evaluator: Evaluator, labels: Labels, rng: np.random.Generator, where: str
 ) -> None:
-    """Check flips and swaps against differences of energies."""
+    """Check flips and swaps against differences of energies of `labels`, (n, n_sites)."""
     supercell = evaluator.supercell
     start = labels[0]
     pairs = rng.integers(supercell.n_sites, size=(LABELINGS, 2))
@@ -274,7 +274,10 @@ def _check_changes(
 
 
 def _check_mean_field(evaluator: Evaluator, labels: Labels, energies: Floats, where: str) -> None:
-    """Check that averages are energies where every site is decided, and numbers elsewhere."""
+    """Check that averages are energies where every site is decided, and numbers elsewhere.
+
+    `labels` are (n, n_sites), `energies` (n,), eV per site.
+    """
     allowed = evaluator.supercell.allowed
     decided = np.eye(allowed.shape[1])[labels]
     means = evaluator.mean_field_energies(decided)
@@ -287,7 +290,10 @@ def _check_mean_field(evaluator: Evaluator, labels: Labels, energies: Floats, wh
 
 
 def _check_sites(evaluator: Evaluator, labels: Labels, energies: Floats, where: str) -> None:
-    """Check what only some models offer: energies of sites, and gradients."""
+    """Check what only some models offer: energies of sites, and gradients.
+
+    `labels` are (n, n_sites), `energies` (n,), eV per site.
+    """
     allowed = TOLERANCE * _scale(energies)
     if evaluator.has_site_energies:
         means = evaluator.site_energies(labels).mean(axis=1)
@@ -329,7 +335,7 @@ def _followed(labels: Labels, steps: npt.NDArray[np.int64]) -> tuple[Labels, Lab
 
 
 def _scale(energies: Floats) -> float:
-    """Return the size of energies; at least 1 meV, below which nothing is told apart."""
+    """Return the size of energies, (n,), eV; at least 1 meV, below which all are the same."""
     return max(float(np.abs(energies).max()), 1e-3)
 
 

@@ -64,6 +64,7 @@ def _checked(part: LabelledBatch, species: tuple[str, ...]) -> LabelledBatch:
 
 
 def _check_positive(weights: Floats) -> None:
+    """Complain about `weights`, (n,), that are not positive numbers."""
     if not (np.isfinite(weights).all() and (weights > 0.0).all()):
         raise InputError("weights of training energies must be positive: leave out what counts 0")
 
@@ -147,6 +148,9 @@ def _check_per_site(training: TrainingSet, species: tuple[str, ...]) -> None:
 
 
 def _scatter(fractions: Floats, energies: Floats) -> float:
-    """Return the root mean square of what the species' energies do not explain."""
+    """Return the root mean square of what the species' energies do not explain.
+
+    Of `energies`, (n,), and in their unit; species fractions are (n, n_species).
+    """
     own, *_ = np.linalg.lstsq(fractions, energies, rcond=1e-10)
     return rms(energies - fractions @ own)

@@ -68,7 +68,7 @@ class TrainingSet:
         return sum(len(part.batch) for part in self.labelings) + len(self.structures)
 
     def subset(self, indices: Sequence[int] | npt.NDArray[np.intp]) -> TrainingSet:
-        """Return some of the configurations: labelings come first, then structures."""
+        """Return some of the configurations, (m,) indices: labelings first, then structures."""
         chosen = np.zeros(len(self), dtype=bool)
         chosen[indices] = True
         labelings, start = [], 0
@@ -128,5 +128,5 @@ class Energies(NamedTuple):
 
 
 def rms(errors: Floats) -> float:
-    """Return the root of the mean square."""
+    """Return the root of the mean square of errors of any shape, in their unit."""
     return float(np.sqrt(np.mean(errors**2)))

@@ -1,4 +1,9 @@
-"""Compiled choice of the labelings worth keeping of an enumeration."""
+"""Compiled choice of the labelings worth keeping of an enumeration.
+
+An enumeration streams: its labelings come in batches and are gone with them. What is remembered of
+each composition are its lowest energies, in a binary heap with the highest first (heapsort's;
+Williams, Commun. ACM 7, 347 (1964)): nearly all labelings are refused by one comparison with that.
+"""
 
 from __future__ import annotations
 
@@ -37,16 +42,24 @@ def keep_lowest(
     heaps
         (n_codes, n_kept): the lowest energies of each composition so far, the highest of them
         first (a binary heap); infinite where there are none yet. Brought up to date.
+
+    Returns
+    -------
+    (m,)
+        Ascending rows; more than n_kept of a composition where later ones are lower.
     """
     n, n_sites = labels.shape
     kept = np.empty(n, np.int64)
     n_kept = 0
     for row in range(n):
+        # One number per composition, without counting species: sites add their species' weights.
         code = 0
         for i in range(n_sites):
             code += weights[labels[row, i]]
         heap = heaps[np.searchsorted(codes, code)]
         energy = energies[row]
+        # What equals the highest kept is returned, too: which of equals are kept must not depend on
+        # rounding or on the order of batches, so whoever has all of them decides.
         if energy <= heap[0] + SAME:
             kept[n_kept] = row
             n_kept += 1
@@ -57,7 +70,8 @@ def keep_lowest(
 
 @njit(**LEAN)
 def _replace_first(heap: npt.NDArray[np.float64], value: float) -> None:
-    """Replace the first, highest, entry of a binary heap."""
+    """Replace the first, highest, entry of a binary heap, (n_kept,), by a lower value, eV."""
+    # The larger child moves up until neither is larger than the value: log2(n_kept) steps at most.
     at = 0
     while True:
         child = 2 * at + 1

@@ -1,4 +1,9 @@
-"""Compiled branch and bound over the addition tree of a cell."""
+"""Compiled branch and bound over the addition tree of a cell.
+
+Land & Doig, Econometrica 28, 497 (1960), with the energy as a sum over sites: what each can have at
+least, whatever its undecided neighbours become, stands in a table, so a bound is one look-up per
+site. A bound never falls when a site is decided, and is the energy when all are.
+"""
 
 from __future__ import annotations
 
@@ -64,8 +69,13 @@ class Tree(NamedTuple):
 
 @njit(cache=True)
 def _decide_site(bounds: Bounds, tree: Tree, site: int, species: int, sign: int) -> None:
-    """Decide a site, or with sign -1 take that back."""
+    """Decide a site with sign 1, or take that back with sign -1; the tree is brought up to date.
+
+    Every site's place in its table is a number with one digit per site it sees. To decide a site
+    changes one digit of all: additions instead of new indices, and exact when taken back.
+    """
     undecided = tree.remaining.size
+    # Sites that do not see this one have weight 0: no list and no branch.
     for i in range(tree.labels.size):
         tree.position[i] += sign * (species - undecided) * bounds.place[i, site]
     tree.remaining[species] -= sign
@@ -74,6 +84,8 @@ def _decide_site(bounds: Bounds, tree: Tree, site: int, species: int, sign: int)
 
 @njit(cache=True)
 def _lower_bound(bounds: Bounds, tree: Tree) -> float:
+    """Return what the cell has at least, whatever undecided sites become, eV."""
+    # The remaining atoms are not looked at: each site may have its best neighbours.
     total = 0.0
     for i in range(tree.labels.size):
         total += bounds.tables[bounds.basis[i], tree.position[i]]
@@ -82,7 +94,10 @@ def _lower_bound(bounds: Bounds, tree: Tree) -> float:
 
 @njit(cache=True)
 def _branch(bounds: Bounds, tree: Tree, depth: int, highest: float) -> None:
-    """List the species of the next site whose bounds lie below `highest`, the lowest last."""
+    """List the species of the next site whose bounds lie below `highest`, eV, the lowest last.
+
+    They go to the row `depth` of ``tree.children`` and ``tree.bounds``.
+    """
     site = bounds.order[depth]
     n = 0
     for species in range(tree.remaining.size):
@@ -93,6 +108,8 @@ def _branch(bounds: Bounds, tree: Tree, depth: int, highest: float) -> None:
         _decide_site(bounds, tree, site, species, -1)
         if bound >= highest:
             continue
+        # Sorted by insertion: species are few. The most promising is taken first, from the end: the
+        # sooner a low labeling is known, the more branches are left out.
         at = n
         while at > 0 and tree.bounds[depth, at - 1] < bound:
             tree.bounds[depth, at] = tree.bounds[depth, at - 1]
@@ -130,6 +147,8 @@ def prove(
     bound : float
         No labeling is lower, eV.
     """
+    # Lists of children per depth instead of recursion: what is open when the search is cut off can
+    # be read from them.
     n_sites = tree.labels.size
     depth, nodes = 0, 1
     _branch(bounds, tree, 0, best.energy[0] - tolerance)
@@ -144,6 +163,7 @@ def prove(
             break
         tree.numbers[depth] -= 1
         last = tree.numbers[depth]
+        # The best may have become lower since this child was listed.
         if tree.bounds[depth, last] >= best.energy[0] - tolerance:
             continue
         _decide_site(bounds, tree, bounds.order[depth], tree.children[depth, last], 1)
@@ -157,6 +177,7 @@ def prove(
             continue
         depth += 1
         _branch(bounds, tree, depth, best.energy[0] - tolerance)
+    # Of what was left out nothing is lower than the best; of what is open, than the bounds there.
     lowest = best.energy[0] - tolerance
     for d in range(depth + 1):
         for k in range(tree.numbers[d]):

@@ -71,7 +71,7 @@ class Row(NamedTuple):
 
 @njit(cache=True)
 def empty_row(rules: Rules) -> Row:
-    """Return a row to be filled."""
+    """Return a row to be filled, (n_sites,) each; made outside, for walks that allocate nothing."""
     n_sites = rules.allowed.shape[0]
     is_free = bool(rules.allowed.all())
     return Row(np.empty(n_sites), np.empty(n_sites), np.empty(n_sites, np.bool_), is_free)
@@ -79,7 +79,11 @@ def empty_row(rules: Rules) -> Row:
 
 @njit(**INLINE)
 def _draw_all(row: Row, rng: npt.NDArray[np.uint64]) -> None:
-    """Draw a random number for each site, the same as one `random_unit` after the other gives."""
+    """Draw a random number in [0, 1) for each site, as one `random_unit` after the other gives.
+
+    `rng` is (1,), brought up to date. Successive states of the generator are one stride apart,
+    so those of all sites are worked out side by side, in vector code.
+    """
     seed = rng[0]
     for j in range(row.units.size):
         row.units[j] = unit_of(mixed(seed + np.uint64(j + 1) * STRIDE))
@@ -88,10 +92,23 @@ def _draw_all(row: Row, rng: npt.NDArray[np.uint64]) -> None:
 
 @njit(**INLINE)
 def fill_row(model: Model, rules: Rules, site: int, temperature: float, row: Row) -> None:
-    """Find out which swaps of a site may be accepted with the random numbers of the row."""
+    """Find out which swaps of a site may be accepted with the random numbers of the row.
+
+    Parameters
+    ----------
+    model, rules
+        Of the cell.
+    site
+        Which site.
+    temperature
+        eV.
+    row
+        With `units`; `least` and `passes` are written.
+    """
     tables, state = model
     least = row.least
     swap_row(tables, state, site, least)
+    # Models know of no rules; most lattices have none, and then this loop is spared.
     if not row.is_free:
         for j in range(least.size):
             if not is_swap(rules, state.labels, site, j):
@@ -101,7 +118,10 @@ def fill_row(model: Model, rules: Rules, site: int, temperature: float, row: Row
 
 @njit(**INLINE)
 def _test_all(row: Row, beta: float) -> None:
-    """Note which swaps may be accepted; a loop of its own, so that it becomes vector code."""
+    """Note which swaps may be accepted at 1 / temperature, 1/eV.
+
+    A loop of its own without branches or exponentials, so that it becomes vector code.
+    """
     for j in range(row.least.size):
         cost = row.least[j] * beta
         row.passes[j] = may_pass(row.units[j], max(cost, 0.0))
@@ -118,7 +138,26 @@ def anneal_rows(
 ) -> int:
     """Metropolis swaps while cooling, the partners of one site in turn.
 
-    Returns the number of evaluations, which may exceed `n_steps` by those of one site.
+    Metropolis et al., J. Chem. Phys. 21, 1087 (1953), cooled as by Kirkpatrick, Gelatt & Vecchi,
+    Science 220, 671 (1983).
+
+    Parameters
+    ----------
+    model, rules
+        Of the cell; the state of the model walks.
+    cooling
+        Temperatures, eV.
+    best
+        Brought up to date.
+    n_steps
+        Evaluations.
+    rng
+        (1,), state of the random numbers.
+
+    Returns
+    -------
+    int
+        Number of evaluations, `n_steps` at most.
     """
     return _anneal_rows(model, rules, cooling, best, n_steps, rng, empty_row(rules))  # type: ignore[no-any-return]
 
@@ -133,13 +172,15 @@ def _anneal_rows(
     rng: npt.NDArray[np.uint64],
     row: Row,
 ) -> int:
+    """Carry out `anneal_rows` with space for a row."""
     ratio = np.log(cooling.last / cooling.first)
     span = (cooling.end - cooling.begin) / max(n_steps, 1)
+    # The temperature follows the evaluations: turns differ in length, and a limit counts them.
     asked, in_vain, share = 0, 0, 1.0
     while asked < n_steps and in_vain < DRAWS:
         site = rules.sites[random_below(rng, rules.sites.size)]
         temperature = cooling.first * np.exp(ratio * (cooling.begin + asked * span))
-        turn = partners_in_turn(share, row.least.size)
+        turn = min(partners_in_turn(share, row.least.size), n_steps - asked)
         partners, swapped = _ask_row(model, rules, site, temperature, row, turn, best, rng)
         asked += partners
         share += RECENT * (swapped / turn - share)
@@ -149,7 +190,7 @@ def _anneal_rows(
 
 @njit(**INLINE)
 def partners_in_turn(share: float, n_sites: int) -> int:
-    """Return how many partners make one swap, where a share of them does."""
+    """Return how many partners make one swap on average, where a share of them does."""
     return min(max(int(1.0 / max(share, 1e-9)), FEWEST), n_sites)
 
 
@@ -164,7 +205,28 @@ def _ask_row(
     best: Best,
     rng: npt.NDArray[np.uint64],
 ) -> tuple[int, int]:
-    """Ask partners of a site in turn; return how many there were, and how many were swapped."""
+    """Ask partners of a site in turn.
+
+    Parameters
+    ----------
+    model, rules, best, rng
+        As in `anneal_rows`.
+    site
+        Whose partners.
+    temperature
+        eV.
+    row
+        Overwritten.
+    turn
+        How many sites are looked at.
+
+    Returns
+    -------
+    asked : int
+        Partners of another species among them; each is one evaluation.
+    swapped : int
+        How many were swapped.
+    """
     tables, state = model
     n, asked, swapped = state.labels.size, 0, 0
     _draw_all(row, rng)
@@ -173,6 +235,7 @@ def _ask_row(
     for _ in range(turn):
         other = other + 1 if other + 1 < n else 0
         asked += row.least[other] < np.inf
+        # Refused at its least cost, it is refused at its cost: the exact one is never worked out.
         if not row.passes[other]:
             continue
         change = swap_change(tables, state, site, other)
@@ -180,6 +243,8 @@ def _ask_row(
             accept(tables, state)
             keep_best(state, best)
             swapped += 1
+            # The site is another species now. Numbers of partners still to come are unused, so
+            # they are as random as new ones.
             fill_row(model, rules, site, temperature, row)
     return asked, swapped
 
@@ -231,7 +296,7 @@ def anneal_guided(
     log
         Receives what is asked; its length is the number of evaluations.
     rng
-        State of the random numbers.
+        (1,), state of the random numbers.
 
     Returns
     -------
@@ -252,6 +317,7 @@ def _anneal_guided(
     rng: npt.NDArray[np.uint64],
     row: Row,
 ) -> int:
+    """Carry out `anneal_guided` with space for a row."""
     n_steps = log.changes.size
     ratio = np.log(cooling.last / cooling.first)
     span = (cooling.end - cooling.begin) / max(n_steps, 1)
@@ -259,6 +325,7 @@ def _anneal_guided(
     while asked < n_steps and in_vain < PATIENCE:
         site = rules.sites[random_below(rng, rules.sites.size)]
         temperature = cooling.first * np.exp(ratio * (cooling.begin + asked * span))
+        # As if the guide's error were heat: what it is not sure of it lets through.
         soft = np.sqrt(temperature * temperature + noise * noise)
         turn, before = partners_in_turn(share, row.least.size), asked
         notes = (best, log, asked)
@@ -281,7 +348,25 @@ def _ask_guided(
 ) -> int:
     """Ask the guide about partners of a site in turn, and the model about those that pass.
 
-    `notes` are the best, the log, and how much stands in it; returns how much does afterwards.
+    Parameters
+    ----------
+    models, rules, rng
+        As in `anneal_guided`, the model first.
+    site
+        Whose partners.
+    temperatures
+        Of the model and of the guide, eV.
+    row
+        Overwritten.
+    turn
+        How many sites are looked at.
+    notes
+        The best, the log, and how much stands in it.
+
+    Returns
+    -------
+    int
+        How much stands in the log afterwards.
     """
     (tables, state), guide = models
     best, log, asked = notes
@@ -297,14 +382,18 @@ def _ask_guided(
         guess = swap_change(guide[0], guide[1], site, other)
         if guess > SAME and not is_accepted(row.units[other], guess / soft):
             continue
+        # Only what comes here costs anything.
         if asked == log.changes.size:
             break
         change = swap_change(tables, state, site, other)
         log.swaps[asked, 0], log.swaps[asked, 1], log.swaps[asked, 2] = site, other, 0
         log.changes[asked] = change
+        # The second stage of Christen & Fox: the ratio of the models' Boltzmann factors, with a
+        # number of its own. What the guide thinks too cheap is made up for here.
         if is_accepted(random_unit(rng), change / temperature - guess / soft):
             log.swaps[asked, 2] = 1
             accept(tables, state)
+            # The guide walks along, so its next answers are of the same labeling.
             accept(guide[0], guide[1])
             keep_best(state, best)
             fill_row(guide, rules, site, soft, row)

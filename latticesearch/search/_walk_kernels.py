@@ -2,6 +2,10 @@
 
 A model is a pair (tables, state) behind the names of `latticesearch.potential.walk`; nothing
 here knows what stands behind them. One asked swap is one evaluation.
+
+Random numbers come from a state that is handed in, (1,) uint64: numba's own generator is one per
+thread and hidden, so a walk would depend on what ran before it. Ties are decided by comparisons, so
+nothing is compiled with ``fastmath``.
 """
 
 from __future__ import annotations
@@ -77,14 +81,18 @@ class Best(NamedTuple):
 
 @njit(**INLINE)
 def random_bits(rng: npt.NDArray[np.uint64]) -> np.uint64:
-    """Return 64 random bits (SplitMix64; Steele, Lea & Flood, OOPSLA (2014))."""
+    """Return 64 random bits (SplitMix64; Steele, Lea & Flood, OOPSLA (2014)).
+
+    `rng` is (1,), the state, brought up to date.
+    """
     rng[0] += STRIDE
     return mixed(rng[0])  # type: ignore[no-any-return]
 
 
 @njit(**INLINE)
 def mixed(z: np.uint64) -> np.uint64:
-    """Return the random bits of one state of the generator."""
+    """Return the random bits, uint64, of one state of the generator, its finalizer."""
+    # A function of the state alone: the numbers of many states can be had side by side.
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
@@ -92,25 +100,27 @@ def mixed(z: np.uint64) -> np.uint64:
 
 @njit(**INLINE)
 def unit_of(bits: np.uint64) -> float:
-    """Return random bits as a number in [0, 1)."""
+    """Return random bits, uint64, as a number in [0, 1)."""
+    # The upper 53 bits, as many as a double holds: no rounding, hence never 1.
     return float(bits >> np.uint64(11)) * 2.0**-53
 
 
 @njit(**INLINE)
 def random_below(rng: npt.NDArray[np.uint64], n: int) -> int:
-    """Return a random integer from 0 to n - 1; n is far below 2**32."""
+    """Return a random integer from 0 to n - 1 of the state `rng`, (1,); n is far below 2**32."""
+    # A product and a shift instead of a division; the relative bias is n / 2**32 at most.
     return np.int64(((random_bits(rng) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))  # type: ignore[return-value]
 
 
 @njit(**INLINE)
 def random_unit(rng: npt.NDArray[np.uint64]) -> float:
-    """Return a random number in [0, 1)."""
+    """Return a random number in [0, 1) of the state `rng`, (1,)."""
     return unit_of(random_bits(rng))  # type: ignore[no-any-return]
 
 
 @njit(**INLINE)
 def is_swap(rules: Rules, labels: npt.NDArray[np.int8], i: int, j: int) -> bool:
-    """Tell whether the exchange of two sites gives another allowed labeling."""
+    """Tell whether the exchange of two sites of `labels`, (n_sites,), gives another allowed one."""
     a, b = labels[i], labels[j]
     return bool(a != b and rules.allowed[i, b] and rules.allowed[j, a])
 
@@ -119,7 +129,12 @@ def is_swap(rules: Rules, labels: npt.NDArray[np.int8], i: int, j: int) -> bool:
 def draw_swap(
     rules: Rules, labels: npt.NDArray[np.int8], rng: npt.NDArray[np.uint64]
 ) -> tuple[int, int]:
-    """Return two sites whose exchange gives another allowed labeling; (-1, -1) if none is met."""
+    """Return two sites whose exchange gives another allowed labeling; (-1, -1) if none is met.
+
+    `labels` are (n_sites,), `rng` is (1,), brought up to date.
+    """
+    # Drawn until one fits, each as likely as any other; a list of what can be swapped would have to
+    # be brought up to date with every swap.
     n = rules.sites.size
     for _ in range(DRAWS):
         i, j = rules.sites[random_below(rng, n)], rules.sites[random_below(rng, n)]
@@ -137,15 +152,20 @@ def may_pass(unit: float, cost: float) -> bool:
 
 @njit(**INLINE)
 def is_accepted(unit: float, cost: float) -> bool:
-    """Metropolis' test of a cost in units of the temperature with a random number in [0, 1)."""
+    """Metropolis' test of a cost in units of the temperature with a random number in [0, 1).
+
+    Metropolis et al., J. Chem. Phys. 21, 1087 (1953): accepted with probability min(1, exp(-cost)).
+    """
     if cost <= 0.0:
         return True
+    # Of what is refused, most is refused without an exponential.
     return bool(may_pass(unit, cost) and unit < np.exp(-cost))
 
 
 @njit(**INLINE)
 def keep_best(state: Any, best: Best) -> None:
-    """Copy the labels where the energy is lower than before."""
+    """Copy the labels where the energy, eV per cell, is lower than before."""
+    # Lower by more than rounding: of equals the first met is kept, whatever the last bits are.
     if state.energy[0] < best.energy[0] - SAME:
         best.energy[0] = state.energy[0]
         for i in range(best.labels.size):
@@ -165,11 +185,12 @@ def sample_swaps(
     swaps
         (n, 3): receives the sites and 0 for "not carried out".
     rng
-        State of the random numbers.
+        (1,), state of the random numbers.
 
     Returns
     -------
-    (m,) changes of energy, eV; fewer than n where nothing can be swapped.
+    (m,)
+        Changes of energy of the cell, eV; fewer than n where nothing can be swapped.
     """
     tables, state = model
     changes = np.empty(swaps.shape[0])
@@ -191,13 +212,32 @@ def anneal(
     n_steps: int,
     rng: npt.NDArray[np.uint64],
 ) -> int:
-    """Metropolis swaps while cooling; return the number of evaluations.
+    """Metropolis swaps while cooling.
 
     Kirkpatrick, Gelatt & Vecchi, Science 220, 671 (1983).
+
+    Parameters
+    ----------
+    model, rules
+        Of the cell; the state of the model walks.
+    cooling
+        Temperatures, eV.
+    best
+        Brought up to date.
+    n_steps
+        Evaluations.
+    rng
+        (1,), state of the random numbers.
+
+    Returns
+    -------
+    int
+        Number of evaluations.
     """
     tables, state = model
     step = (cooling.end - cooling.begin) / max(n_steps, 1)
     ratio = np.log(cooling.last / cooling.first)
+    # One multiplication per step instead of an exponential.
     factor = np.exp(ratio * step)
     temperature = cooling.first * np.exp(ratio * cooling.begin)
     for n in range(n_steps):
@@ -205,6 +245,7 @@ def anneal(
         if i < 0:
             return n
         change = swap_change(tables, state, i, j)
+        # No random number where none is needed; changes within rounding are none.
         if change <= SAME or is_accepted(random_unit(rng), change / temperature):
             accept(tables, state)
             keep_best(state, best)
@@ -214,14 +255,32 @@ def anneal(
 
 @njit(**LEAN)
 def descend(model: Model, rules: Rules, best: Best, limit: int, rng: npt.NDArray[np.uint64]) -> int:
-    """Carry out every swap that lowers the energy until none does; return the evaluations.
+    """Carry out every swap that lowers the energy until none does.
 
     All pairs are asked in turn, in an order that jumps about; the walk ends when as many as
     there are have been asked in vain, or at the limit.
+
+    Parameters
+    ----------
+    model, rules
+        Of the cell; the state of the model walks.
+    best
+        Brought up to date.
+    limit
+        Evaluations at most.
+    rng
+        (1,), state of the random numbers.
+
+    Returns
+    -------
+    int
+        Number of evaluations.
     """
     tables, state = model
     n = rules.sites.size
     n_pairs = n * (n - 1) // 2
+    # A stride without a common divisor meets every pair once before the first again, without a list
+    # of what was asked; by the golden section, pairs asked one after the other are far apart.
     stride = _coprime(n_pairs, 0.618)
     at = random_below(rng, max(n_pairs, 1))
     asked, in_vain = 0, 0
@@ -238,6 +297,7 @@ def descend(model: Model, rules: Rules, best: Best, limit: int, rng: npt.NDArray
         asked += 1
         if swap_change(tables, state, one, other) < -SAME:
             accept(tables, state)
+            # Everything may have changed: all pairs have to be asked in vain again.
             in_vain = 0
     keep_best(state, best)
     return asked

@@ -95,8 +95,8 @@ def add_atoms(
 def _affordable(
     fresh: Labels, cost: int, levels: int, budget: Budget, rng: np.random.Generator
 ) -> Labels:
-    """Return and book the rows that this level's part of the budget has room for."""
-    n = int(min(budget.left // (levels * cost), len(fresh)))
+    """Return and book the rows of `fresh`, (n, n_sites), that this level's part has room for."""
+    n = int(min(budget.left / (levels * cost), len(fresh)))
     if n < len(fresh):
         fresh = fresh[np.sort(rng.choice(len(fresh), size=n, replace=False))]
     budget.take(n * cost)
@@ -106,7 +106,10 @@ def _affordable(
 def _lowest_distinct(
     labels: Labels, energies: npt.NDArray[np.float64], n: int
 ) -> tuple[Labels, npt.NDArray[np.float64]]:
-    """Return the `n` lowest rows; equal energies are ordered by labels, equal rows come once."""
+    """Return the `n` lowest rows; equal energies are ordered by labels, equal rows come once.
+
+    `labels` are (m, n_sites), `energies` (m,), eV per site.
+    """
     first = first_of_each(labels)
     lowest = first[np.argsort(energies[first], kind="stable")[:n]]
     return labels[lowest], energies[lowest]
@@ -143,7 +146,7 @@ def search_by_addition(
     InputError
         No labeling of the cell has these counts.
     """
-    part = budget.part((budget.left - 1) // 2)
+    part = budget.part((budget.left - 1) / 2)
     starts = add_atoms(evaluator, counts, beam_width=beam_width, budget=part, rng=rng)
     budget.used += part.used
     if len(starts) > 1 or np.count_nonzero(counts) > 1:

@@ -24,9 +24,10 @@ from latticesearch.energies import cell_to_site
 from latticesearch.search import _walk_kernels as kernels
 from latticesearch.search.addition import add_atoms
 from latticesearch.search.partial import random_labeling
+from latticesearch.search.policy import PER_SITE
 from latticesearch.search.tiling import tiles_of
 from latticesearch.search.types import ENERGY_DECIMALS, SearchResult
-from latticesearch.search.walk import FIRST, LAST, SAMPLES, Guide, Walk
+from latticesearch.search.walk import FIRST, FREE_STEPS, LAST, SAMPLES, Guide, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.lattice import Supercell
+    from latticesearch.potential.clusters.surrogate import Surrogate
     from latticesearch.potential.protocol import Evaluator
-    from latticesearch.search.guides import Guides, Surrogate
+    from latticesearch.search.guides import Guides
     from latticesearch.search.tiling import Tile
     from latticesearch.search.types import Budget, Task
 
@@ -54,17 +56,9 @@ FITS = 48
 """Fits of the surrogates during the long walk, and cycles after it."""
 
 SHORTEST = 25
-"""Energies below which a fit costs more than it teaches."""
+"""Energies below which a fit costs more than it teaches, and those per site of a small cell at each
+visit, which solve one of eight sites."""
 
-FREE_STEPS = 1000
-"""Swaps per site under a surrogate, which cost ten nanoseconds each."""
-
-SMALL = 20
-"""Energies per site of a small cell at each visit: one of eight sites is solved by so many."""
-
-
-BETWEEN = 100
-"""Unguided swaps per site between two looks at the clock: some milliseconds."""
 
 LEAST_SECONDS = 1e-3
 """Seconds of a cycle at least, where time is the limit: setting one up takes a third of that."""
@@ -278,7 +272,7 @@ class Annealing:
         """
         pieces, budget = 1, walk.budget
         if budget.deadline < math.inf:
-            pieces = max(1, min(FITS, n // (BETWEEN * len(walk.rules.sites))))
+            pieces = max(1, min(FITS, n // (PER_SITE * len(walk.rules.sites))))
         began, left, in_time = budget.clock(), float(n), math.inf
         for piece in range(pieces):
             if piece:
@@ -319,7 +313,7 @@ class Annealing:
             self._cool(walk, (first, LAST), n, best)
             return best
         model, error = self._turn(self.cycle_guides, number, is_large=is_large).model()
-        steps = FREE_STEPS if start is None else SMALL
+        steps = FREE_STEPS if start is None else SHORTEST
         walk.restart(walk.anneal_free(labels, model, first, steps))
         best = walk.here()
         asked = int(min(n, walk.budget.left))
@@ -330,7 +324,9 @@ class Annealing:
         return best
 
     def _lowest_of(self, walk: Walk) -> Labels:
-        """Return where a cycle begins that was given no start: guided ones where the walk stands.
+        """Return where a cycle begins that was given no start, (n_sites,).
+
+        A guided one begins where the walk stands.
 
         An unguided one begins at the lowest labeling of the cell, for want of a better place.
         """
@@ -361,7 +357,7 @@ class Annealing:
         """
         result = []
         for tile in tiles_of(self.task.cell, self.task.counts):
-            if self.walk.budget.left < SMALL * tile.cell.n_sites + 3 * SHORTEST:
+            if self.walk.budget.left < SHORTEST * tile.cell.n_sites + 3 * SHORTEST:
                 break
             evaluator = self.evaluator_of(tile.cell)
             start = random_labeling(tile.cell.allowed, tile.counts, self.rng)
@@ -372,13 +368,16 @@ class Annealing:
                 small.restart(small.anneal_free(start, model, FIRST, FREE_STEPS))
             lowest = small.here()
             if self.cycle_guides is None:
-                self._cool(small, (FIRST, LAST), SMALL * tile.cell.n_sites, lowest)
+                self._cool(small, (FIRST, LAST), SHORTEST * tile.cell.n_sites, lowest)
             if self._fill(tiling, lowest.labels) is not None:
                 result.append(tiling)
         return result
 
     def _fill(self, tiling: Tiling, labels: Labels) -> kernels.Best | None:
-        """Let the walk stand where the cell is tiled with a labeling; None where it cannot be."""
+        """Let the walk stand where the cell is tiled with `labels`, (n_sites of the tile,).
+
+        Returns None where it cannot be tiled.
+        """
         cell, counts = self.task.cell, self.task.counts
         filled = tiling.tile.fill(labels, counts, cell.allowed, self.rng)
         if filled is None:
@@ -406,7 +405,9 @@ class Annealing:
 
     def _visit(self, tiling: Tiling, number: int, n: int) -> None:
         """Search a small cell, tile, and touch up."""
-        in_small = max(SMALL * tiling.tile.cell.n_sites, n // 4 if self.cycle_guides is None else 0)
+        in_small = max(
+            SHORTEST * tiling.tile.cell.n_sites, n // 4 if self.cycle_guides is None else 0
+        )
         lowest = self._cycle(
             tiling.walk, number, int(min(in_small, self.walk.budget.left - LABELINGS))
         )

@@ -102,7 +102,7 @@ class _Lowest:
         self.close: list[tuple[Supercell, npt.NDArray[np.int8], npt.NDArray[np.float64]]] = []
 
     def add(self, batch: Labelings, energies: npt.NDArray[np.float64]) -> None:
-        """Keep the rows of a batch that may be among the lowest."""
+        """Keep the rows of a batch that may be among the lowest; `energies`, (n,), eV per site."""
         rows = keep_lowest(batch.labels, energies, self.weights, self.codes, self.heaps)
         if self.near is not None:
             where = np.searchsorted(self.codes, self.weights[batch.labels].sum(axis=1))
@@ -115,7 +115,7 @@ class _Lowest:
             self.kept.append((batch.supercell, batch.labels[rows], energies[rows]))
 
     def survivors(self) -> list[tuple[Labelings, npt.NDArray[np.float64]]]:
-        """Return what is among the lowest of all, ties included."""
+        """Return what is among the lowest of all, ties included; energies (n,), eV per site."""
         result = []
         for supercell, labels, energies in self.kept:
             where = np.searchsorted(self.codes, self.weights[labels].sum(axis=1))
@@ -125,7 +125,10 @@ class _Lowest:
         return result
 
     def near_hull(self) -> list[tuple[Labelings, npt.NDArray[np.float64]]]:
-        """Return what is near the hull that was asked about, `MOST_NEAR` at most."""
+        """Return what is near the hull that was asked about, `MOST_NEAR` at most.
+
+        With energies, (n,), eV per site.
+        """
         if self.near is None or not self.close:
             return []
         energies = np.concatenate([part for _, _, part in self.close])

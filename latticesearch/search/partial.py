@@ -122,7 +122,10 @@ def mean_field_occupations(
 def _site_kinds(
     allowed: bytes, shape: tuple[int, int]
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
-    """Return the different rows of an array `allowed` and which one each site has."""
+    """Return the different rows of `allowed`, (n_kinds, n_species), and which each site has.
+
+    The latter is (n_sites,).
+    """
     rows = np.frombuffer(allowed, dtype=np.bool_).reshape(shape)
     kinds, kind_of_site = np.unique(rows, axis=0, return_inverse=True)
     return kinds, kind_of_site.reshape(-1)
@@ -133,7 +136,20 @@ def _balanced(
     remaining: npt.NDArray[np.float64],
     kinds: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.float64]:
-    """Return atoms per (row, kind of site, species) with the sums `n_open` and `remaining`."""
+    """Return atoms of each species on the open sites of each kind, (n, n_kinds, n_species).
+
+    Rows and columns are scaled in turn until both sums are met (iterative proportional fitting;
+    Deming & Stephan, Ann. Math. Stat. 11, 427 (1940)).
+
+    Parameters
+    ----------
+    n_open
+        (n, n_kinds): open sites of each kind.
+    remaining
+        (n, n_species): atoms still to be placed.
+    kinds
+        (n_kinds, n_species): which species each kind may have.
+    """
     shares = np.where(kinds, 1.0, 0.0) * (n_open > 0.0)[:, :, None]
     for _ in range(BALANCE_ITERATIONS):
         shares = shares * _ratio(remaining, shares.sum(axis=1))[:, None, :]
@@ -146,7 +162,7 @@ def _balanced(
 def _ratio(
     numerator: npt.NDArray[np.float64], denominator: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Divide; zero where the denominator is zero."""
+    """Divide arrays of shapes that fit; zero where the denominator is zero."""
     shape = np.broadcast_shapes(numerator.shape, denominator.shape)
     return np.divide(numerator, denominator, out=np.zeros(shape), where=denominator > 0.0)
 

@@ -23,7 +23,7 @@ import numpy as np
 from latticesearch.parallel import on_root
 from latticesearch.search.partial import random_labeling
 from latticesearch.search.types import Budget
-from latticesearch.search.walk import SAMPLES, Walk
+from latticesearch.search.walk import FREE_STEPS, SAMPLES, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,11 +57,8 @@ model a guided swap takes 2.5 microseconds under short pairs and triplets, 40 wi
 and saves nine of ten swaps."""
 
 PER_SITE = 100
-"""Guided energies per site of a cell without a limit; at 5000 energies guided walks end where plain
-ones do with ten times as many, which a model has that is worth no guide."""
-
-UNGUIDED = 10
-"""How many times as many these are."""
+"""Guided energies per site of a cell without a limit: at 5000 energies of 54 sites guided walks end
+where plain ones do with more than ten times as many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +90,7 @@ class Plan:
 
     def default_energies(self, task: Task) -> int:
         """Return the energies for a task when there is no limit."""
-        return PER_SITE * max(task.n_open, 1) * (1 if self.is_guided else UNGUIDED)
+        return max(task.n_open, 1) * (PER_SITE if self.is_guided else FREE_STEPS)
 
 
 def make_plan(problem: Problem, blocks: list[Block], budget: Budget, method: str) -> Plan:
@@ -112,7 +109,8 @@ def make_plan(problem: Problem, blocks: list[Block], budget: Budget, method: str
     """
     plan: dict[str, list[Block]] = {"enumerate": [], "screening": [], "walk": []}
     is_counted, is_timed = math.isfinite(budget.limit), math.isfinite(budget.deadline)
-    cost = seconds_per_energy(problem, blocks, is_timed=is_timed)
+    # Where energies are counted, none goes to a measurement.
+    cost = 0.0 if is_counted else seconds_per_energy(problem, blocks, is_timed=is_timed)
     limit: float = TAUGHT if cost > DEAR or method == "screening" else ENUMERABLE
     if is_counted:
         limit = ENUMERATION_SHARE * budget.limit
@@ -135,7 +133,8 @@ def make_plan(problem: Problem, blocks: list[Block], budget: Budget, method: str
             kind = "walk"
         plan[kind].append(block)
         totals[kind] = totals.get(kind, 0.0) + n
-    swap = _seconds_per_swap(problem, plan["walk"]) if plan["walk"] and is_timed else 0.0
+    is_clocked = is_timed and not is_counted
+    swap = _seconds_per_swap(problem, plan["walk"]) if plan["walk"] and is_clocked else 0.0
     is_guided = is_counted or swap > GUIDED_FROM
     if plan["walk"] and not (is_counted or is_timed):
         is_guided = not problem.evaluator(plan["walk"][0].supercells[0]).is_compiled

@@ -111,7 +111,8 @@ def certify(
     Raises
     ------
     InputError
-        The sites see too many others for a table of all environments.
+        The sites see too many others for a table of all environments, or the model gives no
+        energies of single sites.
     """
     prover = Prover(evaluator)
     proof = prover.certify(counts, labels=labels, max_nodes=max_nodes)
@@ -184,6 +185,11 @@ class Prover:
 
 def _bounds(evaluator: Evaluator) -> tuple[kernels.Bounds, int]:
     """Return the bounds of a supercell and the labelings evaluated for them."""
+    if not (evaluator.has_site_energies and hasattr(evaluator.walk_tables, "neighbours")):
+        raise InputError(
+            "a certificate needs the energies of single sites and which sites these depend on; "
+            "the model gives energies of labelings alone"
+        )
     supercell = evaluator.supercell
     n_sites, n_cells = supercell.n_sites, supercell.n_cells
     n_species = supercell.allowed.shape[1]
@@ -215,7 +221,7 @@ def _bounds(evaluator: Evaluator) -> tuple[kernels.Bounds, int]:
 
 
 def _seen_sites(evaluator: Evaluator, site: int) -> npt.NDArray[np.intp]:
-    """Return the sites that the energy of a site depends on, itself first."""
+    """Return the sites, (n,), that the energy of a site depends on, itself first."""
     tables, n_sites = evaluator.walk_tables, evaluator.supercell.n_sites
     seen = set(tables.neighbours[site].tolist())
     if hasattr(tables, "start"):  # triplets of a cluster expansion
@@ -225,7 +231,10 @@ def _seen_sites(evaluator: Evaluator, site: int) -> npt.NDArray[np.intp]:
 
 
 def _table(evaluator: Evaluator, site: int, seen: npt.NDArray[np.intp]) -> Floats:
-    """Return the least energies of a site, one axis per seen site: its species, or undecided."""
+    """Return the least energies of a site, (n_species + 1, ...), eV.
+
+    One axis per site of `seen`, (n,): its species, or undecided.
+    """
     allowed = evaluator.supercell.allowed
     n_species, shape = allowed.shape[1], (allowed.shape[1],) * len(seen)
     energies = np.empty(n_species ** len(seen))
@@ -249,7 +258,10 @@ def _table(evaluator: Evaluator, site: int, seen: npt.NDArray[np.intp]) -> Float
 
 
 def _order(place: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return a sequence of sites in which each sees as many of the earlier ones as possible."""
+    """Return a sequence of sites, (n_sites,), each seeing as many earlier ones as possible.
+
+    `place` is (n_sites, n_sites), not zero where one site sees another.
+    """
     sees = (place > 0) | (place > 0).T
     order = [0]
     while len(order) < len(place):
@@ -349,7 +361,7 @@ def _questions(wanted: dict[Ratio, float], blocks: list[Block]) -> list[Question
 
 
 def _necessary(ratio: Ratio, blocks: list[Block]) -> Iterator[tuple[Block, npt.NDArray[np.int64]]]:
-    """Yield the blocks that can have a composition, with their counts of it."""
+    """Yield the blocks that can have a composition, with their counts of it, (n_species,)."""
     n_formula = sum(ratio)
     fitting = []
     for block in blocks:

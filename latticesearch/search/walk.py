@@ -25,6 +25,10 @@ FIRST, LAST = 0.4, 0.02
 those tried with 5000 and 25 000 energies on cells of 54 and 64 sites, (0.5, 0.02) and (0.3, 0.03);
 (0.2, 0.02) was worse."""
 
+FREE_STEPS = 1000
+"""Swaps per site of an annealing that costs next to nothing: under a surrogate, at ten nanoseconds
+each, or without a limit and without a guide."""
+
 SAMPLES = 300
 """Random swaps that set the temperatures, and teach the surrogates before the first fit."""
 
@@ -72,7 +76,7 @@ class Walk:
         return kernels.Best(self.labels.copy(), self.model[1].energy.copy())
 
     def restart(self, labels: Labels) -> None:
-        """Go on from another labeling; its energy is one evaluation."""
+        """Go on from another labeling, (n_sites,); its energy is one evaluation."""
         evaluator = self.evaluator
         self.model: tuple[Any, Any] = (evaluator.walk_tables, evaluator.walk_state(labels))
         self.budget.used += 1

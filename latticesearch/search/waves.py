@@ -30,11 +30,8 @@ FIRST_LOOK = 0.5
 that turned out near the hull."""
 
 CLOSE = 0.25
-"""Part of the tasks looked at that is searched once more."""
-
-LEAST_LOOK = 0.2
-"""Energies of a first look at least, in units of those without a limit: with fewer the look says
-little, so fewer tasks are looked at."""
+"""Part of the tasks looked at that is searched once more; and of the energies without a limit that
+a look takes at least: with fewer it says little, so fewer tasks are looked at."""
 
 
 @dataclass(eq=False)
@@ -71,12 +68,17 @@ class Waves:
 
     def _run_counted(self, tasks: list[Task]) -> None:
         """Look at all tasks with a part of the energies, then at the close ones with the rest."""
-        tasks, energies = self._first_look(tasks)
-        if not tasks:
-            return
-        close = self._wave(tasks, energies, 0)
+        close: list[Task] = []
+        looked_at = tasks
+        while tasks and not close:
+            looked_at, energies = self._first_look(tasks)
+            if not looked_at:
+                return
+            close = self._wave(looked_at, energies, 0)
+            known = set(looked_at)
+            tasks = [task for task in tasks if task not in known]
         left = min(self.problem.comm.allgather(self.budget.left))
-        if len(tasks) > 1 and close and (share := int(left) // len(close)) >= 1:
+        if len(looked_at) > 1 and close and (share := int(left) // len(close)) >= 1:
             self._wave(close, [share] * len(close), 1)
 
     def _first_look(self, tasks: list[Task]) -> tuple[list[Task], list[int]]:
@@ -86,8 +88,8 @@ class Waves:
             return (tasks, [left]) if left >= 1 else ([], [])
         full = {task: self.plan.default_energies(task) for task in tasks}
         share = FIRST_LOOK * left / sum(full.values())
-        if share < LEAST_LOOK:
-            tasks, share = in_random_order(tasks, self.problem.seed), LEAST_LOOK
+        if share < CLOSE:
+            tasks, share = in_random_order(tasks, self.problem.seed), CLOSE
         energies = np.array([max(int(share * full[task]), 1) for task in tasks])
         n = int(np.searchsorted(np.cumsum(energies), FIRST_LOOK * left, side="right"))
         n = max(n, 1)
@@ -99,19 +101,21 @@ class Waves:
         tasks = in_random_order(tasks, self.problem.seed)
         rate = ranks / self.plan.seconds_per_swap
         # One round at least: who gives too short a time gets a labeling all the same.
-        while (left := self._seconds_left()) > 0.0 or number == 0:
+        while tasks and ((left := self._seconds_left()) > 0.0 or number == 0):
             # Where there are fewer tasks than ranks, several search one with other random numbers.
             copies = -(-ranks // len(tasks))
             energies = growth * np.array([self.plan.default_energies(task) for task in tasks])
             if copies * energies.sum() > left * rate / 2:
                 # No time for a longer round after this one: it gets all that is left.
                 energies = energies * left * rate / (copies * energies.sum())
+            else:
+                growth *= 2
             began, used = self.budget.clock(), self.budget.used
             end = began + (left if len(tasks) == 1 else FIRST_LOOK * left)
             tasks = self._wave(tasks, np.maximum(energies, 1).tolist(), number, end, copies)
             rate = (self.budget.used - used) / max(self.budget.clock() - began, 1e-9)
             rate = self.problem.comm.bcast(rate)
-            growth, number = 2 * growth, number + 1
+            number += 1
 
     def _seconds_left(self) -> float:
         """Return the time left, s, the same on all ranks."""
@@ -127,7 +131,9 @@ class Waves:
     ) -> list[Task]:
         """Search each task with so many energies; return those close to the hull.
 
-        Nothing begins after `end`, s, but the first task of a rank.
+        Nothing begins after `end`, s, but the first task of a rank. A task that asked for one
+        energy where it had more has one labeling, and is done. Where all are done, those are
+        returned that there was no time for.
         """
         everything = [(task, n) for task, n in zip(tasks, energies, strict=True)] * copies
         done = 0
@@ -141,14 +147,17 @@ class Waves:
             return self._search(task, n, (number, i // len(tasks)))
 
         results = self.problem.deal_out(len(everything), work)
-        found = [(t, r) for (t, _), r in zip(everything, results, strict=True) if r is not None]
+        pairs = list(zip(everything, results, strict=True))
+        found = [(t, r) for (t, _), r in pairs if r is not None]
         for task, result in found:
             self.budget.used += result.evaluations
             if self.guides is not None:
                 batch = Labelings(task.cell, result.labels)
                 self.guides.learn_energies(batch, result.energies)
         self.pool = self.pool.with_results(found, self.source, self.problem.keep)
-        return self._close(found)
+        undone = [(t, r) for (t, n), r in pairs if r is not None and (r.evaluations > 1 or n < 2)]
+        waiting = dict.fromkeys(t for (t, _), r in pairs if r is None)
+        return self._close(undone) if undone else list(waiting)
 
     @property
     def source(self) -> str:

@@ -143,7 +143,7 @@ def test_adjoints_are_derivatives(level):
 
 def test_zero_coefficients_shorten_the_way():
     potential = random_potential(12)
-    few = replace(potential, moment_coeffs=potential.moment_coeffs * 0.0, _cache={})
+    few = replace(potential, moment_coeffs=potential.moment_coeffs * 0.0)
     few.moment_coeffs[[0, 2]] = 1.0
     contraction = energy_contraction(few)
     assert contraction.n_stored < energy_contraction(potential).n_stored
@@ -180,10 +180,10 @@ def test_damaged_lists_of_products_are_refused():
     potential = random_potential(8)
     times = potential.alpha_index_times
     for wrong in (times[::-1].copy(), times[1:]):
-        damaged = replace(potential, alpha_index_times=wrong, _cache={})
+        damaged = replace(potential, alpha_index_times=wrong)
         with pytest.raises(InputError, match=r"the list( of products)? is damaged"):
             energy_contraction(damaged)
     into_basic = times.copy()
     into_basic[0, 3] = 0
     with pytest.raises(InputError, match="changes a basic moment"):
-        full_contraction(replace(potential, alpha_index_times=into_basic, _cache={}))
+        full_contraction(replace(potential, alpha_index_times=into_basic))

@@ -54,37 +54,16 @@ def minima(evaluator, counts):
     return np.sort(evaluator.energies(labels))
 
 
-def sweep(evaluator, width):
-    """What a sweep keeps: counts to (rounded energy, labels), lowest first, and its evaluations."""
-    supercell = evaluator.supercell
-    allowed, permutations = supercell.allowed, supercell.site_permutations
-    kept, n = {}, 0
-
-    def lowest(rows):
-        groups = {}
-        for row in rows:
-            energy = round(float(evaluator.energies(np.array([row], dtype=np.int8))[0]), 10)
-            name = tuple(np.bincount(row, minlength=allowed.shape[1]).tolist())
-            groups.setdefault(name, set()).add((energy, row))
-        return {name: sorted(group)[:width] for name, group in groups.items()}
-
-    starts = set()
-    for z in range(allowed.shape[1]):
-        starts.add(tuple(z if row[z] else int(np.argmax(row)) for row in allowed))
-    for start in starts:
-        level = {start}
-        while level:
-            n += len(level)
-            best = lowest(level)
-            for name, group in best.items():
-                kept[name] = sorted({*kept.get(name, ()), *group})[:width]
-            level = set()
-            for _, row in (pair for group in best.values() for pair in group):
-                for site, z in product(range(len(row)), range(allowed.shape[1])):
-                    if row[site] == start[site] != z and allowed[site, z]:
-                        child = np.array([*row[:site], z, *row[site + 1 :]])
-                        level.add(min(tuple(child[p].tolist()) for p in permutations))
-    return kept, n
+def swap_pairs(labels, allowed):
+    """All pairs of sites whose exchange gives another allowed labeling, (n, 2)."""
+    n = len(labels)
+    pairs = [
+        (i, j)
+        for i in range(n)
+        for j in range(i + 1, n)
+        if labels[i] != labels[j] and allowed[i, labels[j]] and allowed[j, labels[i]]
+    ]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
 class SplitMix:
@@ -136,8 +115,8 @@ class Turns:
     def __init__(self, n_sites):
         self.share, self.n_sites = 1.0, n_sites
 
-    def next(self):
-        self.turn = min(max(int(1 / self.share), 8), self.n_sites)
+    def next(self, most=10**9):
+        self.turn = min(max(int(1 / self.share), 8), self.n_sites, most)
         return self.turn
 
     def note(self, hits):
@@ -166,7 +145,8 @@ def anneal_rows(evaluator, labels, temperatures, rng):
     turns = Turns(len(labels))
     while len(visited) < len(temperatures):
         temperature, swapped = temperatures[len(visited)], 0
-        for i, j, unit in partners(labels, evaluator.supercell.allowed, rng, turns.next()):
+        turn = turns.next(len(temperatures) - len(visited))
+        for i, j, unit in partners(labels, evaluator.supercell.allowed, rng, turn):
             change = evaluator.swap_energies(labels, np.array([[i, j]]))[0]
             if change <= 1e-10 or unit < np.exp(-change / temperature):
                 labels[[i, j]] = labels[[j, i]]

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import latticesearch as ls
-from tests.campaign.runs import latticesearch, write_config
+from tests.campaign.runs import in_process, latticesearch, write_config
 
 
 @pytest.fixture
@@ -37,17 +37,27 @@ def test_search_lists_what_is_near_the_hull(given, tmp_path):
 def test_search_in_a_supercell_with_a_budget(given):
     config, potential = given
     words = ("search", config, "--potential", potential, "--supercell", "[2,2,2]", "--json")
-    done = latticesearch(*words, "--budget", "300", "--mode", "target")
+    done = in_process(*words, "--budget", "300", "--method", "addition")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert 0 < answer["evaluations"] <= 300
-    assert {row["source"] for row in answer["structures"]} <= {"greedy", "exhaustive"}
+    assert {row["source"] for row in answer["structures"]} == {"greedy"}
+
+
+def test_names_that_methods_had_go_on_working(given):
+    config, potential = given
+    words = ("search", config, "--potential", potential, "--supercell", "[1,2,2]", "--json")
+    new = in_process(*words, "--method", "addition")
+    with pytest.warns(FutureWarning, match="target"):
+        old = in_process(*words, "--mode", "target")
+    assert old.returncode == new.returncode == 0
+    assert old.stdout == new.stdout
 
 
 def test_search_says_what_is_proven(given):
     config, potential = given
     words = ("search", config, "--potential", potential, "--max-sites", "5", "--certify", "4")
-    done = latticesearch(*words, "--json")
+    done = in_process(*words, "--json")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["structures"]
     stable = [row for row in rows if row["energy_above_hull"] == 0]
@@ -55,7 +65,7 @@ def test_search_says_what_is_proven(given):
     assert {row["proven_gap"] for row in stable if row["n_atoms"] <= 4} == {0}
     assert {row["proven_gap"] for row in stable if row["n_atoms"] > 4} <= {None}
     proven = sum(row["proven_gap"] == 0 for row in stable)
-    shown = latticesearch(*words).stdout
+    shown = in_process(*words).stdout
     assert f"{proven} of {len(stable)} stable structures are proven the lowest" in shown
     assert "up to 4 sites" in shown
 
@@ -66,12 +76,13 @@ def test_search_says_what_is_proven(given):
         ((), "no potential"),
         (("--potential", "absent.mtp"), "absent.mtp"),
         (("--potential", "given.mtp", "--supercell", "two"), "no matrix"),
-        (("--potential", "given.mtp", "--mode", "best"), "mode"),
+        (("--potential", "given.mtp", "--mode", "best"), "mode is 'best'"),
+        (("--potential", "given.mtp", "--method", "best"), "method is 'best'"),
     ],
 )
 def test_bad_input_is_one_line(given, words, message):
     config, potential = given
-    done = latticesearch(
+    done = in_process(
         "search", config, *(potential if word == "given.mtp" else word for word in words)
     )
     assert done.returncode == 2
@@ -81,7 +92,7 @@ def test_bad_input_is_one_line(given, words, message):
 
 
 def test_bench_answers_in_json_and_names_what_it_skips():
-    done = latticesearch(
+    done = in_process(
         "bench", "search", "--parts", "large,time", "--models", "frustrated-1", "--sites", "54",
         "--budgets", "500,600", "--seeds", "1", "--json",
     )  # fmt: skip
@@ -92,6 +103,6 @@ def test_bench_answers_in_json_and_names_what_it_skips():
     # Both take less than the shortest time that is compared: one of them stands for it.
     assert [row["budget"] for row in answer["time"]["summary"]] == [600]
     assert all(row["time"] == 0.05 and row["steps"] > 600 for row in answer["time"]["runs"])
-    bad = latticesearch("bench", "search", "--parts", "everything")
+    bad = in_process("bench", "search", "--parts", "everything")
     assert bad.returncode == 2
     assert "'everything' is unknown" in bad.stderr

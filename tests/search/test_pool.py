@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 
 from latticesearch.errors import InputError
 from latticesearch.lattice import Configuration, Labelings, ParentLattice, Supercell
+from latticesearch.parallel import SerialComm
 from latticesearch.search.pool import CandidatePool
+from latticesearch.search.types import SearchResult, Task
 from tests.fake_comm import run_ranks
-from tests.search.toy_model import toy_model
+from tests.search.toy_model import FCC, toy_model
 
-FCC = ParentLattice.from_prototype("fcc", a=4.0, species=("Cu", "Pd"))
 CELLS = [Supercell.from_matrix(FCC, m) for m in ([1, 1, 4], [1, 2, 2], [1, 1, 2])]
 MODEL = toy_model(FCC)
 
@@ -139,3 +140,30 @@ def test_batches_at_once_are_a_merger_of_pools_one_by_one():
     assert once.evaluations == pool.evaluations
     again = once.with_batches(parts, source="x", evaluations=0, spent=2)
     assert again.entries == once.entries
+
+
+def test_what_is_near_a_hull_stays_whatever_the_number_of_lower_ones():
+    batch = Labelings(CELLS[0], np.array([[0, 0, 1, 1], [0, 1, 0, 1]], dtype=np.int8))
+    near = CandidatePool.empty(FCC, 1).with_batches(
+        [(batch, np.array([1.0, 2.0]))], source="x", evaluations=2, is_near=True
+    )
+    assert near.energies.tolist() == [1.0, 2.0]
+    far = CandidatePool.empty(FCC, 1).with_batches(
+        [(batch, np.array([1.0, 2.0]))], source="x", evaluations=2
+    )
+    assert far.energies.tolist() == [1.0]
+    # What is near in one pool is near in a merger, in whatever order.
+    assert near.merge(far).entries == far.merge(near).entries == near.entries
+    assert near.merge(far).reduce(SerialComm()).entries == near.entries
+
+
+def test_results_of_tasks_enter_with_what_each_was_charged():
+    task = Task(CELLS[0], np.array([2, 2]))
+    labels = np.array([[0, 0, 1, 1], [0, 1, 0, 1]], dtype=np.int8)
+    result = SearchResult.of(labels, np.array([0.3, 0.1]), 40)
+    assert result.energies.tolist() == [0.1, 0.3]
+    pool = CandidatePool.empty(FCC, 4).with_results([(task, result)] * 2, "guided", 4)
+    assert pool.evaluations == 80
+    assert [c.evaluations for c in pool.candidates] == [40, 40]
+    assert [c.energy for c in pool.candidates] == [0.1, 0.3]
+    assert all((c.found_in == task.cell.hnf).all() for c in pool.candidates)

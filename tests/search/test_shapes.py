@@ -7,12 +7,14 @@ from latticesearch.enumeration import superlattices
 from latticesearch.hull import Hull
 from latticesearch.lattice import Labelings, ParentLattice, Supercell
 from latticesearch.lattice.normal_forms import hermite_normal_form
+from latticesearch.parallel import SerialComm
 from latticesearch.search import search, shapes
+from latticesearch.search.enumerate import enumerate_all
 from latticesearch.search.shapes import choose_shapes, n_hosted, skewness
 from tests.fake_comm import run_ranks
-from tests.search.toy_model import toy_model
+from tests.search.cases import problem_of
+from tests.search.toy_model import FCC, toy_model
 
-FCC = ParentLattice.from_prototype("fcc", a=4.0, species=("Cu", "Pd"))
 HCP = ParentLattice.from_prototype("hcp", a=3.0, species=("Co", "Ti"))
 
 
@@ -71,12 +73,16 @@ def test_a_quarter_is_least_skewed_and_the_rest_hosts():
 @pytest.mark.parametrize("seed", [5, 6, 9])
 def test_hosts_hold_ground_states_that_the_least_skewed_shapes_do_not(monkeypatch, seed):
     model = toy_model(FCC, seed)
-    everything = search(model, FCC, max_sites=10, mode="exhaustive")
+    everything = search(model, FCC, max_sites=10, method="enumerate")
     truth = Hull(everything.compositions, everything.energies)
     vertices = truth.compositions[truth.vertices]
 
     def error(comm=None):
-        pool = search(model, FCC, max_sites=10, exhaustive_up_to=6, shapes=4, comm=comm)
+        problem, blocks = problem_of(model, FCC, max_sites=10, comm=comm or SerialComm())
+        enumerated = enumerate_all(problem, blocks[:6]).reduce(problem.comm)
+        chosen = [block.limited_to(4, enumerated.stable_cells) for block in blocks[6:]]
+        assert all(len(block.supercells) == 4 for block in chosen)
+        pool = enumerated.merge(enumerate_all(problem, chosen).reduce(problem.comm))
         found = Hull(pool.compositions, pool.energies)
         return (found.energy(vertices) - truth.energy(vertices)).max()
 
@@ -84,3 +90,14 @@ def test_hosts_hold_ground_states_that_the_least_skewed_shapes_do_not(monkeypatc
     assert max(run_ranks(2, error)) < 1e-9
     monkeypatch.setattr(shapes, "COMMENSURATE", 0.0)
     assert error() > 4e-3
+
+
+def test_a_search_takes_so_many_shapes_of_a_size_where_it_does_not_enumerate():
+    model = toy_model(FCC)
+    pool = search(model, FCC, max_sites=9, min_sites=9, shapes=2, budget=400, seed=1)
+    everywhere = search(model, FCC, max_sites=9, min_sites=9, budget=400, seed=1)
+
+    def cells(pool):
+        return {candidate.found_in.tobytes() for candidate in pool.candidates}
+
+    assert len(cells(pool)) <= 2 < len(cells(everywhere))

@@ -9,17 +9,17 @@ from latticesearch.enumeration import all_superlattices, superlattices
 from latticesearch.lattice import ParentLattice, Supercell
 from latticesearch.potential.clusters import ClusterBasis, ClusterModel
 from latticesearch.search import search
-from latticesearch.search.annealing.guided import guided_search
-from latticesearch.search.annealing.tiling import (
+from latticesearch.search.annealing import anneal, anneal_plainly
+from latticesearch.search.guides import Guides
+from latticesearch.search.partial import random_labeling
+from latticesearch.search.tiling import (
     LARGEST_TILE,
     MOST_PER_SIZE,
-    SMALLEST_TILED,
     dividing_cells,
     nearest_counts,
     tiles_of,
 )
-from latticesearch.search.polish import Allowance
-from latticesearch.search.surrogate import Guides
+from latticesearch.search.types import Budget, Task
 from tests.fake_comm import run_ranks
 from tests.reference import search as reference
 
@@ -52,8 +52,8 @@ def test_dividing_cells_are_all_distinct_lattices_between(parent, matrix):
 
 
 def test_a_prime_or_small_cell_has_no_tiles():
-    assert dividing_cells(Supercell.from_matrix(BCC, [1, 1, 29])) == []
-    assert dividing_cells(Supercell.from_matrix(BCC, [2, 2, (SMALLEST_TILED - 4) // 4])) == []
+    assert dividing_cells(Supercell.from_matrix(BCC, [1, 1, 29])) == ()
+    assert dividing_cells(Supercell.from_matrix(BCC, [1, 1, 3])) == ()
 
 
 @pytest.mark.parametrize(("parent", "matrix"), [(BCC, [2, 3, 4]), (HCP, [2, 3, 3])])
@@ -124,16 +124,18 @@ def frustrated(seed: int) -> ClusterModel:
 
 
 def test_the_ground_state_of_a_small_cell_is_found_in_the_large_one():
-    """Of equiatomic quaternaries in 64 sites it has four; annealing finds others."""
+    """Of equiatomic quaternaries in 64 sites it has four; plain annealing finds others."""
     model, cell = frustrated(4), Supercell.from_matrix(BCC, CUBES[64])
     composition = dict.fromkeys(BCC.species, 0.25)
-    small = search(model, BCC, max_sites=8, mode="exhaustive", composition=composition)
-    arguments = {"supercells": [cell], "composition": composition, "exhaustive_up_to": 0}
+    small = search(model, BCC, max_sites=8, method="enumerate", composition=composition)
+    arguments = {"supercells": [cell], "composition": composition}
     pool = search(model, BCC, budget=4000, **arguments)
     assert pool.evaluations <= 4000
     assert pool.energies.min() < small.energies.min() + 1e-9
-    annealed = search(model, BCC, budget=4000, mode="polish", polish="annealing", **arguments)
-    assert pool.energies.min() < annealed.energies.min() - 1e-3
+    rng = np.random.default_rng(0)
+    start = random_labeling(cell.allowed, np.full(4, 16), rng)
+    plain = anneal_plainly(model.evaluator(cell), start, Budget(4000), rng)
+    assert pool.energies.min() < plain.energy[0] / 64 - 1e-3
 
 
 def test_ranks_do_not_change_what_tiled_cells_hold():
@@ -141,31 +143,29 @@ def test_ranks_do_not_change_what_tiled_cells_hold():
     arguments = {
         "supercells": [[2, 3, 4], [3, 3, 3]],
         "composition": {"Nb": (0.45, 0.5), "Mo": 0.25, "Ta": (0.2, 0.3)},
-        "exhaustive_up_to": 0,
     }
     pool = search(model, BCC, budget=9000, seed=3, **arguments)
     assert len(pool)
-    for n_ranks in (2, 3):
-        for other in run_ranks(
-            n_ranks, lambda comm: search(model, BCC, budget=9000, seed=3, comm=comm, **arguments)
-        ):
-            assert other.entries == pool.entries
-            assert other.evaluations == pool.evaluations
+    for other in run_ranks(
+        2, lambda comm: search(model, BCC, budget=9000, seed=3, comm=comm, **arguments)
+    ):
+        assert other.entries == pool.entries
+        assert other.evaluations == pool.evaluations
 
 
 def test_small_cells_are_paid_for_and_leave_the_composition():
     model, cell = frustrated(1), Supercell.from_matrix(BCC, CUBES[54])
-    counts, evaluator = np.array([22, 16, 11, 5]), model.evaluator(cell)
-    allowance = Allowance(3000)
-    result = guided_search(
-        evaluator,
-        counts,
-        guides=Guides.of(BCC),
-        allowance=allowance,
-        rng=np.random.default_rng(0),
-        evaluator_of=model.evaluator,
-    )
-    assert 2500 < result.evaluations == allowance.used <= 3000
-    np.testing.assert_allclose(result.energies, evaluator.energies(result.labels), atol=1e-9)
+    task, budget, searched = Task(cell, np.array([22, 16, 11, 5])), Budget(3000), set()
+
+    def evaluator_of(supercell):
+        searched.add(supercell)
+        return model.evaluator(supercell)
+
+    rng = np.random.default_rng(0)
+    result = anneal(task, evaluator_of, budget=budget, rng=rng, guides=Guides.of(BCC))
+    assert {small.n_sites for small in searched} > {54}
+    assert 2500 < result.evaluations == budget.used <= 3000
+    energies = model.evaluator(cell).energies(result.labels)
+    np.testing.assert_allclose(result.energies, energies, atol=1e-9)
     for labels in result.labels:
-        np.testing.assert_array_equal(np.bincount(labels, minlength=4), counts)
+        np.testing.assert_array_equal(np.bincount(labels, minlength=4), task.counts)

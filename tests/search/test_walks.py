@@ -7,17 +7,14 @@ import pytest
 
 from latticesearch.lattice import ParentLattice, Supercell
 from latticesearch.potential.mtp.basis import MtpBasis
+from latticesearch.search import _row_kernels as partners
+from latticesearch.search import _walk_kernels as kernels
 from latticesearch.search import certify
-from latticesearch.search._keeping_kernels import keep_lowest
-from latticesearch.search.annealing import _kernels as kernels
-from latticesearch.search.annealing import _partner_kernels as partners
-from latticesearch.search.annealing.walks import rules_of
-from latticesearch.search.polish import Allowance, swap_pairs
-from latticesearch.search.strategies import POLISHES, polish_random
+from latticesearch.search.types import Budget
+from latticesearch.search.walk import Walk
 from tests.reference import search as reference
-from tests.search.toy_model import toy_model
+from tests.search.toy_model import BCC, ring_evaluator, toy_model
 
-BCC = ParentLattice.from_prototype("bcc", a=3.2, species=("Mo", "Nb", "Ta"))
 B2 = ParentLattice.from_prototype("b2", a=3.0, species=(("Mo", "Nb"), ("Nb", "Ta")))
 MTP = MtpBasis(level=6, species=BCC.species, cutoff=4.0).potential(seed=2)
 CELL = Supercell.from_matrix(BCC, [2, 2, 3])
@@ -30,7 +27,12 @@ def walk_of(model, labels=LABELS, cell=CELL):
     evaluator = model.evaluator(cell)
     state = evaluator.walk_state(labels)
     best = kernels.Best(labels.copy(), state.energy.copy())
-    return evaluator, (evaluator.walk_tables, state), rules_of(evaluator), best
+    return evaluator, (evaluator.walk_tables, state), rules_of(cell), best
+
+
+def rules_of(cell):
+    open_sites = np.flatnonzero(cell.allowed.sum(axis=1) > 1).astype(np.int64)
+    return kernels.Rules(open_sites, np.ascontiguousarray(cell.allowed))
 
 
 def seed(value=5):
@@ -68,7 +70,7 @@ def test_annealing_by_rows_walks_like_its_twin(model, parent):
     used = partners.anneal_rows(pair, rules, kernels.Cooling(0.2, 0.01, 0.0, 1.0), best, 90, seed())
     temperatures = 0.2 * (0.01 / 0.2) ** (np.arange(90) / 90)
     visited = reference.anneal_rows(evaluator, labels, temperatures, reference.SplitMix(5))
-    assert 90 <= used == len(visited) < 90 + cell.n_sites
+    assert used == len(visited) == 90
     np.testing.assert_array_equal(pair[1].labels, visited[-1])
     energies = evaluator.energies(np.vstack([labels, visited])) * cell.n_sites
     assert best.energy[0] == pytest.approx(energies.min(), abs=1e-10)
@@ -102,24 +104,6 @@ def test_a_walk_by_rows_ends_where_nothing_can_be_swapped():
     _, pair, rules, best = walk_of(MODELS[0], alike)
     cooling = kernels.Cooling(0.2, 0.01, 0.0, 1.0)
     assert partners.anneal_rows(pair, rules, cooling, best, 50, seed()) == 0
-
-
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("by_rows", [False, True])
-def test_the_fluctuation_is_that_of_the_energies_read(model, by_rows):
-    evaluator, pair, rules, best = walk_of(model)
-    n = 1 if by_rows else 5  # the first partners of a site are one turn
-    spread, asked = partners.fluctuation(pair, rules, 0.2, best, (8, n), by_rows, seed())
-    twin = reference.anneal_rows if by_rows else reference.anneal
-    rng, labels, visited, read = reference.SplitMix(5), LABELS, [], []
-    for _ in range(8):
-        visited += list(twin(evaluator, labels, np.full(n, 0.2), rng))
-        labels = visited[-1]
-        read.append(evaluator.energies(labels[None])[0] * CELL.n_sites)
-    assert asked == len(visited)
-    assert spread == pytest.approx(np.std(read[2:]), abs=1e-9)
-    assert spread > 0.0
-    assert best.energy[0] <= min(read) + 1e-9
 
 
 def test_guided_annealing_walks_like_its_twin_and_notes_what_it_asked():
@@ -156,7 +140,7 @@ def strict_minima(cell):
     for k in range(20):
         guide = toy_model(BCC, seed=k).evaluator(cell)
         lowest = certify(guide, np.array([3, 2, 2])).labels
-        if guide.swap_energies(lowest, swap_pairs(lowest, cell.allowed)).min() > 1e-6:
+        if guide.swap_energies(lowest, reference.swap_pairs(lowest, cell.allowed)).min() > 1e-6:
             yield guide, lowest
 
 
@@ -173,52 +157,60 @@ def test_a_frozen_guide_ends_the_walk():
     assert used == 0
 
 
-def RNG():  # noqa: N802 - stands for a new generator
-    return np.random.default_rng(3)
-
-
 @pytest.mark.parametrize("model", MODELS)
 def test_a_descent_ends_where_no_swap_is_lower(model):
     evaluator, pair, rules, best = walk_of(model)
     used = kernels.descend(pair, rules, best, 10_000, seed())
-    pairs = swap_pairs(best.labels, CELL.allowed)
+    pairs = reference.swap_pairs(best.labels, CELL.allowed)
     assert evaluator.swap_energies(best.labels, pairs).min() >= -1e-9
     assert len(pairs) <= used < 10_000
     limited = walk_of(model)
     assert kernels.descend(*limited[1:], 7, seed()) == 7
 
 
-def test_the_lowest_of_each_composition_are_kept():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(3, size=(400, 5)).astype(np.int8)
-    energies = np.round(rng.normal(size=400), 1)  # many ties
-    weights = 6 ** np.arange(3, dtype=np.int64)
-    codes = np.unique(weights[labels].sum(axis=1))
-    heaps = np.full((len(codes), 4), np.inf)
-    kept = [
-        rows[keep_lowest(labels[rows], energies[rows], weights, codes, heaps)]
-        for rows in np.arange(400).reshape(4, 100)
-    ]
-    kept = set(np.concatenate(kept).tolist())
-    for i, code in enumerate(codes):
-        rows = np.flatnonzero(weights[labels].sum(axis=1) == code)
-        lowest = np.sort(energies[rows])[:4]
-        np.testing.assert_allclose(np.sort(heaps[i])[: len(lowest)], lowest)
-        assert set(rows[energies[rows] <= lowest[-1]]) <= kept
-    assert len(kept) < 400
+@pytest.mark.parametrize("seeds", range(4))
+def test_a_descent_of_a_model_in_python_ends_there_too_and_books_what_it_asked(seeds):
+    evaluator, budget = ring_evaluator(14, seed=seeds), Budget()
+    start = np.random.default_rng(seeds).permutation(np.repeat([0, 1], [8, 6])).astype(np.int8)
+    walk = Walk(evaluator, start, budget, seed())
+    best = walk.here()
+    walk.descend(best)
+    pairs = reference.swap_pairs(best.labels, evaluator.supercell.allowed)
+    assert evaluator.swap_energies(best.labels, pairs).min() >= -1e-10
+    before, after = evaluator.energies(np.array([start, best.labels]))
+    assert after <= before
+    assert after * 14 == pytest.approx(best.energy[0], abs=1e-12)
+    assert budget.used > len(pairs)
+    limited = Budget(60)
+    walk = Walk(evaluator, start, limited, seed())
+    walk.descend(walk.here())
+    assert limited.used <= 60
 
 
-@pytest.mark.parametrize("name", sorted(POLISHES))
-@pytest.mark.parametrize("parent", [BCC, B2])
-def test_every_polish_finds_the_minimum_of_a_small_cell(name, parent):
-    cell = Supercell.from_matrix(parent, [2, 2, 2] if parent is BCC else [1, 2, 2])
-    evaluator = toy_model(parent, seed=4).evaluator(cell)
-    counts = np.array([3, 3, 2]) if parent is BCC else np.array([2, 4, 2])
-    allowance = Allowance(4000)
-    result = polish_random(evaluator, counts, name, allowance, RNG())
-    assert result.evaluations == allowance.used <= 4000
-    assert cell.allowed[np.arange(8), result.labels].all()
-    assert (np.sort(result.labels, axis=1) == np.repeat(np.arange(3), counts)).all()
-    np.testing.assert_allclose(result.energies, evaluator.energies(result.labels), atol=1e-10)
-    lowest = reference.minima(evaluator, counts)[0]
-    assert result.energies[0] == pytest.approx(lowest, abs=1e-10)
+def test_a_walk_asks_only_until_its_labeling_cannot_change():
+    alike = np.ones(CELL.n_sites, dtype=np.int8)
+    budget = Budget()
+    walk = Walk(MODELS[0].evaluator(CELL), alike, budget, seed())
+    swaps, changes = walk.sample(7)
+    assert len(swaps) == len(changes) == 0
+    assert budget.used == 1  # the labeling itself
+
+
+def test_what_is_asked_after_the_deadline_is_booked():
+    budget = Budget(deadline=1.0, clock=lambda: 2.0)
+    walk = Walk(MODELS[0].evaluator(CELL), LABELS, budget, seed())
+    walk.sample(7)
+    assert budget.used == 8
+    assert budget.left == 0.0
+
+
+def test_a_walk_under_a_surrogate_is_free_and_finds_its_minimum():
+    cell = Supercell.from_matrix(BCC, [2, 2, 2])
+    labels = np.array([0, 0, 0, 1, 1, 1, 2, 2], dtype=np.int8)
+    guide, budget = toy_model(BCC, seed=3), Budget()
+    walk = Walk(MTP.evaluator(cell), labels, budget, seed())
+    found = walk.anneal_free(labels, guide, 0.4, 200)
+    lowest = reference.minima(guide.evaluator(cell), np.array([3, 3, 2]))[0]
+    assert guide.evaluator(cell).energies(found[None])[0] == pytest.approx(lowest, abs=1e-9)
+    np.testing.assert_array_equal(walk.labels, labels)
+    assert budget.used == 1

@@ -6,18 +6,25 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from latticesearch.lattice import ParentLattice
 from latticesearch.lattice.neighbours import nearest_distance
 from latticesearch.potential.clusters import ClusterBasis, ClusterModel
+from latticesearch.potential.protocol import Evaluator
+
+FCC = ParentLattice.from_prototype("fcc", a=4.0, species=("Cu", "Pd"))
+BCC = ParentLattice.from_prototype("bcc", a=3.2, species=("Mo", "Nb", "Ta"))
+ROCKSALT = ParentLattice.from_prototype("rocksalt", a=4.3, species=(("Ti", "Hf"), ("N", "X")))
 
 
-class ToyEvaluator:
+class ToyEvaluator(Evaluator):
     """Site energy: onsite[z_i] + sum_s sum_j J_s[z_i, z_j] / 2 + stiffness * (sum_j w[z_j])**2."""
 
+    mean_field_cost = 1
+
     def __init__(self, supercell, shells, parameters):
-        self.supercell = supercell
+        super().__init__(supercell)
         self.shells = shells  # per shell (n_sites, n_neighbours)
         self.parameters = parameters
-        self.n_parameters = 0
 
     def mean_field_energies(self, occupations):
         onsite, couplings, weights, stiffness = self.parameters
@@ -31,24 +38,6 @@ class ToyEvaluator:
     def energies(self, labels):
         n_species = len(self.parameters[0])
         return self.mean_field_energies(np.eye(n_species)[np.asarray(labels)])
-
-    def _changes(self, labels, changed):
-        if len(changed) == 0:
-            return np.zeros(0)
-        energies = self.energies(np.concatenate([labels[None], changed]))
-        return (energies[1:] - energies[0]) * self.supercell.n_sites
-
-    def flip_energies(self, labels, sites, species):
-        changed = np.repeat(labels[None], len(sites), axis=0)
-        changed[np.arange(len(sites)), sites] = species
-        return self._changes(labels, changed)
-
-    def swap_energies(self, labels, pairs):
-        changed = np.repeat(labels[None], len(pairs), axis=0)
-        rows = np.arange(len(pairs))
-        changed[rows, pairs[:, 0]] = labels[pairs[:, 1]]
-        changed[rows, pairs[:, 1]] = labels[pairs[:, 0]]
-        return self._changes(labels, changed)
 
 
 def toy_model(parent, seed=0):
@@ -76,7 +65,10 @@ def ring(n_sites, n_species=2, allowed=None):
         allowed = np.ones((n_sites, n_species), dtype=bool)
     keeps = [np.array_equal(allowed[p], allowed) for p in permutations]
     return SimpleNamespace(
-        n_sites=n_sites, allowed=allowed, site_permutations=permutations[np.array(keeps)]
+        n_sites=n_sites,
+        allowed=allowed,
+        site_permutations=permutations[np.array(keeps)],
+        parent=SimpleNamespace(n_species=allowed.shape[1]),
     )
 
 

@@ -1,4 +1,12 @@
-"""Compiled energies of clusters, and what their coefficients multiply."""
+"""Compiled energies of clusters, and what their coefficients multiply.
+
+E = sum over clusters of sum_a V_a phi_a(species of its vertices), where phi_a are products of site
+functions, one per vertex (Sanchez, Ducastelle & Gratias, Physica A 128, 334 (1984)). The sum over a
+is worked out once per model and species: an energy is look-ups in tables of points, pairs and
+triplets, whatever the number of functions. In small cells several vertices of a cluster may be
+images of one site; such clusters are folded into smaller ones beforehand, so that all sites of a
+cluster are different, and all clusters of the same two sites are one pair.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +100,20 @@ class FeatureTables(NamedTuple):
 
 @njit(cache=True)
 def site_energies(tables: ClusterTables, labels: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
-    """Return the energies of the sites, (n, n_sites), eV; a cluster is shared by its vertices."""
+    """Return the energies of the sites; a cluster is shared by its vertices.
+
+    Parameters
+    ----------
+    tables
+        Of the supercell.
+    labels
+        (n, n_sites).
+
+    Returns
+    -------
+    (n, n_sites)
+        eV.
+    """
     energies = np.empty(labels.shape)
     n_sites = labels.shape[1]
     for n in range(labels.shape[0]):
@@ -110,13 +131,27 @@ def site_energies(tables: ClusterTables, labels: npt.NDArray[np.int8]) -> npt.ND
                 triplets += tables.triplets[
                     tables.oriented[t], z, row[tables.second[t]], row[tables.third[t]]
                 ]
+            # A third of each triplet, which stands among a site's triples in both orders.
             energies[n, i] = tables.points[i, z] + pairs / 2.0 + triplets / 6.0
     return energies
 
 
 @njit(cache=True)
 def cell_energies(tables: ClusterTables, labels: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
-    """Return the energies of the cell, (n,), eV, of `labels`, (n, n_sites)."""
+    """Return the energies of the cell; half the pairs and a sixth of the triples are looked at.
+
+    Parameters
+    ----------
+    tables
+        Of the supercell.
+    labels
+        (n, n_sites).
+
+    Returns
+    -------
+    (n,)
+        eV per cell.
+    """
     energies = np.zeros(labels.shape[0])
     n_sites = labels.shape[1]
     for n in range(labels.shape[0]):
@@ -129,6 +164,7 @@ def cell_energies(tables: ClusterTables, labels: npt.NDArray[np.int8]) -> npt.ND
                 c = tables.class_of[i, j]
                 if c >= 0:
                     energy += tables.pairs[c, z, row[j]]
+            # Triples of one first site are sorted by the second: those with i < j are the last.
             for t in range(tables.start[i * n_sites + i + 1], tables.start[(i + 1) * n_sites]):
                 j, k = tables.second[t], tables.third[t]
                 if k > j:
@@ -141,9 +177,21 @@ def cell_energies(tables: ClusterTables, labels: npt.NDArray[np.int8]) -> npt.ND
 def cell_features(
     tables: ClusterTables, features: FeatureTables, labels: npt.NDArray[np.int8]
 ) -> npt.NDArray[np.float64]:
-    """Return d(energy of the cell)/d(coefficients), (n, n_parameters), of `labels`.
+    """Return d(energy of the cell)/d(coefficients): the correlations of the cluster expansion.
 
     How often each entry of the tables occurs is counted first: entries are far fewer than clusters.
+
+    Parameters
+    ----------
+    tables, features
+        Of the supercell.
+    labels
+        (n, n_sites).
+
+    Returns
+    -------
+    (n, n_parameters)
+        Sums of the functions that each coefficient multiplies, per cell.
     """
     n_species, n_sites = features.points.shape[1], labels.shape[1]
     rows = np.zeros((labels.shape[0], features.points.shape[2]))
@@ -165,6 +213,8 @@ def cell_features(
                     triplets[tables.oriented[t], (z * n_species + row[j]) * n_species + row[k]] += (
                         1.0
                     )
+        # From species on classes of sites to entries, and from these to coefficients: each step
+        # goes through a shorter list than the one before.
         _add_numbers(numbers, pairs, features.counts, features.entries.pairs)
         _add_numbers(numbers, triplets, features.bundles, features.entries.triplets)
         _add_entries(features.entries, numbers, rows[n])
@@ -175,7 +225,20 @@ def cell_features(
 def site_features(
     tables: ClusterTables, features: FeatureTables, labels: npt.NDArray[np.int8]
 ) -> npt.NDArray[np.float64]:
-    """Return d(site energy)/d(coefficients), (n_sites, n_parameters), of `labels`, (n_sites,)."""
+    """Return d(site energy)/d(coefficients); as `cell_features`, with shared clusters.
+
+    Parameters
+    ----------
+    tables, features
+        Of the supercell.
+    labels
+        (n_sites,), one labeling.
+
+    Returns
+    -------
+    (n_sites, n_parameters)
+        Their sum is the row of the cell.
+    """
     n_species, n_sites = features.points.shape[1], labels.size
     rows = np.zeros((n_sites, features.points.shape[2]))
     for i in range(n_sites):
@@ -188,6 +251,7 @@ def site_features(
             j = tables.neighbours[i, r]
             if j < 0:
                 break
+            # Shares as in `site_energies`: half of a pair; a third of a triplet, met twice.
             pairs[tables.class_of[i, j], z * n_species + labels[j]] += 0.5
         _add_numbers(numbers, pairs, features.counts, features.entries.pairs)
         for t in range(tables.start[i * n_sites], tables.start[(i + 1) * n_sites]):
@@ -206,7 +270,19 @@ def _add_alone(
     numbers: npt.NDArray[np.float64],
     row: npt.NDArray[np.float64],
 ) -> None:
-    """Add what a site has whatever the others: to a row, and how often to `numbers` of entries."""
+    """Add what a site has whatever the others.
+
+    Parameters
+    ----------
+    features
+        Of the supercell.
+    basis, z
+        Site of the basis, and species there.
+    numbers
+        (n_entries,): how often each entry occurs; clusters that fold into the site are added.
+    row
+        (n_parameters,): what the coefficients multiply; that of the point is added.
+    """
     for c in range(row.size):
         row[c] += features.points[basis, z, c]
     for shape in range(features.alone.shape[1]):
@@ -220,12 +296,25 @@ def _add_numbers(
     counts: npt.NDArray[np.int32],
     entries: npt.NDArray[np.int32],
 ) -> None:
-    """Add to `numbers` of entries what was seen, (n, n_species**size), with so many tables each."""
+    """Turn species seen on pairs or triples of sites into numbers of entries.
+
+    Parameters
+    ----------
+    numbers
+        (n_entries,), added to.
+    seen
+        (n, n_species**size): how often the sites of a class had these species.
+    counts
+        (n, at least n_tables): how many clusters of each table the sites of a class share.
+    entries
+        (n_tables, n_species, ...), one axis per vertex: entries of each table.
+    """
     n_tables = entries.shape[0]
     places = entries.reshape(n_tables, seen.shape[1])
     for row in range(seen.shape[0]):
         for table in range(n_tables):
             times = counts[row, table]
+            # Few of the clusters of a basis connect any two sites: most numbers are zero.
             if times:
                 for k in range(seen.shape[1]):
                     numbers[places[table, k]] += times * seen[row, k]
@@ -235,8 +324,12 @@ def _add_numbers(
 def _add_entries(
     entries: Entries, numbers: npt.NDArray[np.float64], row: npt.NDArray[np.float64]
 ) -> None:
-    """Add to a row, (n_parameters,), what the coefficients multiply in so many of each entry."""
+    """Multiply numbers of entries, (n_entries,), by their functions, and add them to a row.
+
+    The row, (n_parameters,), receives what the coefficients multiply.
+    """
     for shape in range(entries.columns.shape[0]):
+        # Clusters of one shape have coefficients of their own: the rest of the row is not touched.
         part = row[entries.columns[shape, 0] : entries.columns[shape, 1]]
         for e in range(entries.start[shape], entries.start[shape + 1]):
             times, functions = numbers[e], entries.functions[e]
@@ -247,7 +340,22 @@ def _add_entries(
 
 @njit(cache=True)
 def field_of(tables: ClusterTables, occupations: npt.NDArray[np.float64], i: int, z: int) -> float:
-    """Return the energy of all clusters of site i as species z among averaged other sites, eV."""
+    """Return the energy of all clusters of a site of one species among averaged other sites.
+
+    Parameters
+    ----------
+    tables
+        Of the supercell.
+    occupations
+        (n_sites, n_species), sums over the species are one.
+    i, z
+        The site and its species.
+
+    Returns
+    -------
+    float
+        eV; every cluster in full, not shared among its vertices.
+    """
     n_sites, n_species = occupations.shape
     energy: float = tables.points[i, z]
     for r in range(tables.neighbours.shape[1]):
@@ -261,6 +369,7 @@ def field_of(tables: ClusterTables, occupations: npt.NDArray[np.float64], i: int
         j, k = tables.second[t], tables.third[t]
         if j > k:  # each triple stands here in both orders
             continue
+        # Three different sites, taken as independent: the mean of a product is that of the means.
         for one in range(n_species):
             if occupations[j, one] == 0.0:
                 continue
@@ -272,7 +381,22 @@ def field_of(tables: ClusterTables, occupations: npt.NDArray[np.float64], i: int
 
 @njit(cache=True)
 def mean_field_energy(tables: ClusterTables, occupations: npt.NDArray[np.float64]) -> float:
-    """Return the energy of the cell, eV, averaged over independent `occupations` of its sites."""
+    """Return the energy of the cell averaged over independent occupations of its sites.
+
+    Exact, since no cluster contains a site twice and all energies are linear in each occupation.
+
+    Parameters
+    ----------
+    tables
+        Of the supercell.
+    occupations
+        (n_sites, n_species), sums over the species are one.
+
+    Returns
+    -------
+    float
+        eV per cell.
+    """
     n_sites, n_species = occupations.shape
     energy = 0.0
     for i in range(n_sites):
@@ -288,7 +412,8 @@ def mean_field_energy(tables: ClusterTables, occupations: npt.NDArray[np.float64
                 for other in range(n_species):
                     part = tables.pairs[tables.class_of[i, j], z, other]
                     pairs += occupations[j, other] * part
-            # The field counts every pair and triplet in full.
+            # The field counts every pair and triplet in full, so each is met two and three times.
+            # What it has beside points and pairs are triplets, not worth a loop of their own.
             points = tables.points[i, z]
             triplets = field_of(tables, occupations, i, z) - points - pairs
             energy += weight * (points + pairs / 2.0 + triplets / 3.0)

@@ -2,6 +2,12 @@
 
 What surrounds a site is the same for all sites of a sublattice, but for the species. So one list of
 pairs of neighbours serves a block of swaps, each step of it a loop over contiguous numbers.
+
+Cluster functions are products of site functions (Sanchez, Ducastelle & Gratias, Physica A 128, 334
+(1984)): what a coefficient multiplies in a flip is the change of the centre's site function times a
+sum of products of those of the other vertices. The sums are worked out once per kind of cluster and
+serve all coefficients of its shape. Plain loops are enough here: all arrays run along the swaps,
+contiguous and of whole vectors, which LLVM turns into vector code by itself.
 """
 
 from __future__ import annotations
@@ -93,7 +99,9 @@ class Seen(NamedTuple):
 def swap_features(
     tables: SwapTables, start: npt.NDArray[np.int8], swaps: npt.NDArray[np.int64]
 ) -> Floats:
-    """Return d(change of energy)/d(coefficients), (n_parameters, n), along a walk of swaps.
+    """Return d(change of energy)/d(coefficients) along a walk of swaps.
+
+    A swap is the flip of its first site, then that of the second with the first as it is by then.
 
     Parameters
     ----------
@@ -103,6 +111,11 @@ def swap_features(
         (n_sites,): labels before the first swap.
     swaps
         (n, 3): two sites, and whether the swap was carried out before the next.
+
+    Returns
+    -------
+    (n_parameters, n)
+        What each coefficient multiplies in the change of the cell's energy.
     """
     seen, n_basis = _see(tables, start, swaps), tables.points.shape[0]
     columns = np.zeros((tables.points.shape[2], swaps.shape[0]))
@@ -118,13 +131,18 @@ def swap_features(
 
 @njit(cache=True)
 def _see(tables: SwapTables, start: npt.NDArray[np.int8], swaps: npt.NDArray[np.int64]) -> Seen:
-    """Follow the walk."""
+    """Follow the walk and note what surrounds the sites of each swap; arguments as above.
+
+    The only loop over the walk in its order. Species are copied, 1 byte each; site functions of
+    them are looked up later, a block at a time, when they fit into a cache.
+    """
     n_basis, n_around = tables.points.shape[0], tables.around.shape[1]
     place, starts = _places(tables.sublattice, n_basis, swaps)
     n_places = swaps.shape[0] + LANES
     before = np.zeros((2, n_places), dtype=np.uint8)
     species = np.zeros((2, n_around, n_places), dtype=np.uint8)
     labels = start.astype(np.uint8)
+    # One walk through all swaps; `place` sends them to their groups.
     for s in range(swaps.shape[0]):
         i, j, k = swaps[s, 0], swaps[s, 1], place[s]
         first, second = labels[i], labels[j]
@@ -132,6 +150,7 @@ def _see(tables: SwapTables, start: npt.NDArray[np.int8], swaps: npt.NDArray[np.
         for r in range(n_around):
             species[0, r, k] = labels[tables.around[i, r]]
         labels[i] = second
+        # Clusters that contain both sites are then counted as they are after the first flip.
         for r in range(n_around):
             species[1, r, k] = labels[tables.around[j, r]]
         if swaps[s, 2]:
@@ -145,7 +164,27 @@ def _see(tables: SwapTables, start: npt.NDArray[np.int8], swaps: npt.NDArray[np.
 def _places(
     sublattice: npt.NDArray[np.int64], n_basis: int, swaps: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the place of each swap and the first place of each group, as in `Seen`."""
+    """Return the place of each swap and the first place of each group, as in `Seen`.
+
+    A counting sort by the two sublattices: swaps of one group have the same neighbours in the same
+    order.
+
+    Parameters
+    ----------
+    sublattice
+        (n_sites,).
+    n_basis
+        Number of sublattices; n_groups = n_basis**2.
+    swaps
+        (n, 3).
+
+    Returns
+    -------
+    place
+        (n,).
+    start
+        (n_groups + 1,).
+    """
     group = np.empty(swaps.shape[0], dtype=np.int64)
     counts = np.zeros(n_basis * n_basis, dtype=np.int64)
     for s in range(group.size):
@@ -169,7 +208,10 @@ def _add_block(
     part: tuple[int, int],
     columns: Floats,
 ) -> None:
-    """Add to a part of `columns`, (n_parameters, n_places), whose swaps are of two sublattices."""
+    """Add to a part of `columns`, (n_parameters, n_places), whose swaps are of two sublattices.
+
+    `sublattices` are those of the first and the second sites, `part` is the range of places.
+    """
     # Loops run over whole vectors; what lies beyond the part is computed and not used.
     wide = (part[0], part[0] + (part[1] - part[0] + LANES - 1) // LANES * LANES)
     for side in range(2):
@@ -178,6 +220,7 @@ def _add_block(
         new = seen.before[1 - side, wide[0] : wide[1]]
         values = _values(tables.functions, seen.species[side], wide)
         change = _change(tables.functions, old, new)
+        # Kind by kind: its sums are made, used by all its coefficients, and forgotten.
         for kind in range(tables.kind_start[basis], tables.kind_start[basis + 1]):
             sums = _sums(tables, kind, values, change.shape)
             _add_terms(tables, kind, change, sums, (columns, part))
@@ -191,7 +234,7 @@ def _add_block(
 
 @njit(cache=True)
 def _change(functions: Floats, old: npt.NDArray[np.uint8], new: npt.NDArray[np.uint8]) -> Floats:
-    """Return how site functions change with the species, (n_functions, n), of (n,)."""
+    """Return how site functions change, (n_functions, n), from species `old` to `new`, (n,)."""
     change = np.empty((functions.shape[0], old.size))
     for f in range(change.shape[0]):
         for k in range(change.shape[1]):
@@ -201,7 +244,27 @@ def _change(functions: Floats, old: npt.NDArray[np.uint8], new: npt.NDArray[np.u
 
 @njit(cache=True)
 def _sums(tables: SwapTables, kind: int, values: Floats, shape: tuple[int, int]) -> Floats:
-    """Return the sums of one kind, (n_sums, n), of (n_around, n_functions * n)."""
+    """Return the sums of products of site functions on the other vertices of one kind.
+
+    Triplets that share a vertex share its factor: the last vertices are added up first, then
+    multiplied once. So the products go with the vertices and only the sums with the triplets.
+
+    Parameters
+    ----------
+    tables
+        Of the supercell.
+    kind
+        Row of `SwapTables.kinds`.
+    values
+        (n_around, n_functions * n), from `_values`.
+    shape
+        n_functions, n.
+
+    Returns
+    -------
+    (n_functions**2, n)
+        Of pairs only the first n_functions rows are filled.
+    """
     n_functions, n = shape
     partial = np.empty(n_functions * n)
     first, end = tables.kinds[kind, 0], tables.kinds[kind, 1]
@@ -209,10 +272,12 @@ def _sums(tables: SwapTables, kind: int, values: Floats, shape: tuple[int, int])
     for s in range(first, end):
         vertex = tables.segments[s, 0]
         places = tables.partners[tables.segments[s, 1] : tables.segments[s, 2]]
+        # Pairs have one other vertex and one segment: their sums are the result.
         if vertex < 0:
             _sum_rows(values, places, sums[0])
             continue
         _sum_rows(values, places, partial)
+        # Every product of two functions, for the swaps of the block side by side.
         for f in range(n_functions):
             factor = values[vertex, f * n : (f + 1) * n]
             for g in range(n_functions):
@@ -224,7 +289,11 @@ def _sums(tables: SwapTables, kind: int, values: Floats, shape: tuple[int, int])
 
 @njit(cache=True)
 def _values(functions: Floats, species: npt.NDArray[np.uint8], part: tuple[int, int]) -> Floats:
-    """Return the site functions, (n_around, n_functions * n), in a part of (n_around, n_places)."""
+    """Return the site functions, (n_around, n_functions * n), in a part of (n_around, n_places).
+
+    One row per neighbour holds all functions one after the other, so that sums over neighbours
+    are sums of rows, for all functions at once.
+    """
     n_around, n_functions, n = species.shape[0], functions.shape[0], part[1] - part[0]
     values = np.empty((n_around, n_functions * n))
     for r in range(n_around):
@@ -238,7 +307,11 @@ def _values(functions: Floats, species: npt.NDArray[np.uint8], part: tuple[int, 
 
 @njit(cache=True)
 def _sum_rows(values: Floats, places: npt.NDArray[np.int64], total: Floats) -> None:
-    """Set `total` to the sum of some rows, two at a time: half the stores."""
+    """Set `total`, (width,), to the sum of the rows `places` of `values`, (any, width).
+
+    Two at a time: half the stores.
+    """
+    # The first one or two are copied, so nothing has to be set to zero before.
     odd = places.size % 2
     one = values[places[0]]
     if odd:
@@ -262,10 +335,25 @@ def _add_terms(
     sums: Floats,
     result: tuple[Floats, tuple[int, int]],
 ) -> None:
-    """Add what one kind changes to `columns`, (n_parameters, n_places), in a part of the places."""
+    """Add what one kind of cluster changes in a part of the places.
+
+    Parameters
+    ----------
+    tables
+        Of the supercell.
+    kind
+        Row of `SwapTables.kinds`.
+    change
+        (n_functions, n): of the site functions of the centre.
+    sums
+        (n_sums, n), from `_sums`; n may exceed the part by what fills up a vector.
+    result
+        The columns, (n_parameters, n_places), added to, and the range of places.
+    """
     columns, (first, end) = result
     for t in range(tables.kinds[kind, 2], tables.kinds[kind, 3]):
         into, factor = columns[tables.terms[t, 0], first:end], change[tables.terms[t, 1]]
         total, weight = sums[tables.terms[t, 2]], tables.weights[t]
+        # As long as the part itself: behind it, another group's places begin.
         for k in range(into.size):
             into[k] += weight * factor[k] * total[k]

@@ -1,4 +1,10 @@
-"""Compiled energies of all clusters of a model, and their sums for the pairs of a supercell."""
+"""Compiled energies of all clusters of a model, and their sums for the pairs of a supercell.
+
+Once per model: V(species of the vertices) = sum_a V_a phi_a(species), with cluster functions phi_a
+(Sanchez, Ducastelle & Gratias, Physica A 128, 334 (1984)), for each distinct table of species. Once
+per supercell: how many of each table every class of sites has. A search refits its models often and
+in many cells, so what depends on both is only sums of small tables, and of these few.
+"""
 
 from __future__ import annotations
 
@@ -67,8 +73,19 @@ class ModelEnergies(NamedTuple):
 
 @njit(cache=True)
 def model_energies(entries: Entries, coefficients: Floats, width: int) -> ModelEnergies:
-    """Return the energies of all clusters, with `width` doubles in a line."""
+    """Return the energies of all clusters of a model.
+
+    Parameters
+    ----------
+    entries
+        What the coefficients multiply.
+    coefficients
+        (n_parameters,), eV.
+    width
+        Doubles in a line of one number per species: n_species, filled up to whole blocks.
+    """
     energies = _entry_energies(entries, coefficients)
+    # Shapes stand in many tables, with their axes in other orders: an entry is worked out once.
     triplets = _taken(energies, entries.triplets.reshape(-1)).reshape(entries.triplets.shape)
     alone = _taken(energies, entries.alone.reshape(-1)).reshape(entries.alone.shape)
     pairs = _taken(energies, entries.pairs.reshape(-1)).reshape(entries.pairs.shape)
@@ -77,7 +94,17 @@ def model_energies(entries: Entries, coefficients: Floats, width: int) -> ModelE
 
 @njit(cache=True)
 def bundled_energies(energies: ModelEnergies, bundles: Numbers) -> ModelEnergies:
-    """Return energies in which bundles, (n_bundles, n_oriented), stand in place of triplets."""
+    """Return energies in which bundles of triplets stand in place of triplets.
+
+    In small cells the same three sites share many triplets: one look-up then serves all of them.
+
+    Parameters
+    ----------
+    energies
+        Of the model.
+    bundles
+        (n_bundles, n_oriented): how many of each oriented triplet a bundle holds.
+    """
     s = energies.triplets.shape[1]
     triplets = np.zeros((bundles.shape[0], s, s, s))
     for row in range(bundles.shape[0]):
@@ -94,7 +121,15 @@ def bundled_energies(energies: ModelEnergies, bundles: Numbers) -> ModelEnergies
 
 @njit(cache=True)
 def _with_swaps(alone: Floats, pairs: Floats, triplets: Floats, width: int) -> ModelEnergies:
-    """Return energies with what is made of those of triplets."""
+    """Return energies with what is made of those of triplets.
+
+    Parameters
+    ----------
+    alone, pairs, triplets
+        eV, (n_shapes, n_species) and one axis of n_species per vertex, as in `ModelEnergies`.
+    width
+        Doubles in a line.
+    """
     n, s = triplets.shape[0], triplets.shape[1]
     lines = np.zeros((n + 1, s, s, width))
     swaps = np.empty((n * s * s, s))
@@ -105,10 +140,13 @@ def _with_swaps(alone: Floats, pairs: Floats, triplets: Floats, width: int) -> M
             for b in range(s):
                 lowest = np.inf
                 for c in range(s):
+                    # The second site's species runs fastest: a line is what the triple brings to
+                    # the field of that site for all its species, added as one block.
                     lines[o, a, c, b] = table[a, b, c]
                     # An exchange of two species keeps them side by side, two flips do not.
                     missed = table[a, b, c] + table[b, a, c] - table[a, a, c] - table[b, b, c]
                     swaps[(o * s + a) * s + b, c] = missed
+                    # A bound for where the third species is not looked at (`swap_row`).
                     lowest = min(lowest, missed)
                 least[o, a, b] = lowest
     return ModelEnergies(alone, pairs, triplets, lines, swaps, least)
@@ -116,6 +154,7 @@ def _with_swaps(alone: Floats, pairs: Floats, triplets: Floats, width: int) -> M
 
 @njit(cache=True)
 def _entry_energies(entries: Entries, coefficients: Floats) -> Floats:
+    """Return the energy of each entry, (n_entries,), eV; `coefficients` are (n_parameters,)."""
     energies = np.zeros(entries.functions.shape[0])
     for shape in range(entries.columns.shape[0]):
         first, end = entries.columns[shape, 0], entries.columns[shape, 1]
@@ -127,6 +166,7 @@ def _entry_energies(entries: Entries, coefficients: Floats) -> Floats:
 
 @njit(cache=True)
 def _taken(values: Floats, places: Numbers) -> Floats:
+    """Return ``values[places]``, (n,), of (n_values,) and (n,)."""
     result = np.empty(places.size)
     for k in range(places.size):
         result[k] = values[places[k]]
@@ -149,7 +189,19 @@ def cell_tables(
         As in `ClusterGeometry`.
     n_cells
         Primitive cells.
+
+    Returns
+    -------
+    points
+        (n_sites, n_species), eV.
+    pairs
+        (n_classes + 1, n_species, width), eV.
+    pair_swaps
+        (n_classes, n_species, n_species), eV.
+    floors
+        (n_classes * n_species, n_species), eV.
     """
+    # Sites are numbered basis by basis, cells inside: those of one basis site are equivalent.
     all_points = np.empty((points.shape[0] * n_cells, points.shape[1]))
     for b in range(points.shape[0]):
         for z in range(points.shape[1]):
@@ -164,12 +216,16 @@ def cell_tables(
 
 @njit(cache=True)
 def _pair_tables(energies: ModelEnergies, counts: Numbers) -> Floats:
-    """Add up the energies of pairs, class by class; a last table is zero."""
+    """Add up the energies of pairs, class by class, (n_classes + 1, n_species, width), eV.
+
+    The last table is zero: to add a line of a table is to change from a line of that.
+    """
     s, width = energies.triplets.shape[1], energies.triplet_lines.shape[3]
     pairs = np.zeros((counts.shape[0] + 1, s, width))
     for row in range(counts.shape[0]):
         for e in range(energies.pairs.shape[0]):
             number = counts[row, e]
+            # Two sites share few of all clusters: most numbers are zero.
             if number:
                 for a in range(s):
                     for b in range(s):
@@ -179,15 +235,21 @@ def _pair_tables(energies: ModelEnergies, counts: Numbers) -> Floats:
 
 @njit(cache=True)
 def _pair_swaps(energies: ModelEnergies, counts: Numbers, pairs: Floats) -> tuple[Floats, Floats]:
-    """Return what two flips miss by pairs, and the least they miss with all triplets."""
+    """Return `pair_swaps` and `floors`, eV, as in `ClusterTables`.
+
+    What two flips miss by pairs, (n_classes, n_species, n_species); and the least they miss with
+    all triplets of the two sites, (n_classes * n_species, n_species).
+    """
     s, n_elements = energies.triplets.shape[1], energies.pairs.shape[0]
     swaps = np.empty((counts.shape[0], s, s))
     for row in range(counts.shape[0]):
         for a in range(s):
             for b in range(s):
+                # As for triplets: each flip alone would put two of one species side by side.
                 kept = pairs[row, a, a] + pairs[row, b, b]
                 swaps[row, a, b] = pairs[row, a, b] + pairs[row, b, a] - kept
     floors = swaps.copy()
+    # The sum of the least is no more than the least of the sum: third sites need no look.
     for row in range(counts.shape[0]):
         for o in range(energies.least.shape[0]):
             number = counts[row, n_elements + o]
@@ -217,6 +279,7 @@ def add_functions(
     """
     for n in range(counts.shape[0]):
         for kind in range(functions.shape[0]):
+            # Only the columns of its shape: functions are as wide as one shape, not as the model.
             number, (first, end) = counts[n, kind], columns[kind]
             if number:
                 for z in range(into.shape[1]):

@@ -2,7 +2,9 @@
 
 The functions that search kernels see, in `latticesearch.potential.walk`, are registered below.
 What every site would cost as every species is kept up to date, so a question is a look-up and
-only carrying out a change touches the neighbours.
+only carrying out a change touches the neighbours. That is possible because the energy is linear in
+the occupation of every single site (products of site functions, one per vertex: Sanchez, Ducastelle
+& Gratias, Physica A 128, 334 (1984)); and it pays because walks ask more often than they move.
 """
 
 from __future__ import annotations
@@ -55,7 +57,10 @@ class ClusterState(NamedTuple):
 
 @njit(**INLINE)
 def _add_line(field: Any, i: int, table: Any, new: int, old: int) -> None:
-    """Add to the field of site i the difference of two lines of a table."""
+    """Add to the field of site i the difference of two lines of a table.
+
+    `field` is (n_sites, width), eV; `table` is (..., width), its lines are numbered through.
+    """
     width = field.shape[1]
     for first in range(0, width, BLOCK):
         block = load_block(field, i * width + first)
@@ -65,7 +70,11 @@ def _add_line(field: Any, i: int, table: Any, new: int, old: int) -> None:
 
 @njit(**LEAN)
 def _move_field(tables: ClusterTables, state: ClusterState, site: int, species: int) -> None:
-    """Set one site's species and bring the fields of all others up to date."""
+    """Set one site's species and bring the fields of all others up to date.
+
+    A neighbour's field, (width,) eV, moves by the difference of two lines of the pair, and of two
+    lines of every triplet of both sites, at the third one's species.
+    """
     labels, field, old = state.labels, state.field, np.int64(state.labels[site])
     n_sites, n_species = tables.points.shape
     width, n_rows = field.shape[1], tables.near.shape[1]
@@ -75,6 +84,8 @@ def _move_field(tables: ClusterTables, state: ClusterState, site: int, species: 
         if j < 0:
             break
         begin, end = _triples(tables, site * n_sites + j)
+        # One neighbour at a time: its block stays in a register through all its triplets. The
+        # triplets of two sites stand together in the list for this.
         for part in range(0, width, BLOCK):
             block = load_block(field, j * width + part)
             new, was = (pair + species) * width + part, (pair + old) * width + part
@@ -90,15 +101,17 @@ def _move_field(tables: ClusterTables, state: ClusterState, site: int, species: 
 
 @njit(**INLINE)
 def _triples(tables: ClusterTables, pair: int) -> tuple[int, int]:
-    """Return first and end of the triples that begin with a pair of sites."""
+    """Return first and end of the triples that begin with a pair, ``i * n_sites + j``, of sites."""
     return item(tables.start, pair), item(tables.start, pair + 1)
 
 
 @njit(**INLINE)
 def _common(tables: ClusterTables, labels: npt.NDArray[np.int8], i: int, j: int) -> float:
-    """Return what the sum of two flips misses when sites i and j swap, eV."""
+    """Return what two flips miss when sites i and j of `labels`, (n_sites,), swap, eV."""
     a, b, n_species = np.int64(labels[i]), np.int64(labels[j]), tables.points.shape[1]
     energy = 0.0
+    # E(both) - E(first alone) - E(second alone) + E(none) of the clusters that contain both sites,
+    # as tables: a swap has only n_species**2 cases per class.
     pair = i * labels.size + j
     row = np.int64(item(tables.class_of, pair))
     if row >= 0:
@@ -118,6 +131,7 @@ def begin(tables: ClusterTables, state: ClusterState) -> None:
         for z in range(field.shape[1]):
             field[i, z] = 0.0
     _add_pairs(tables, labels, field)
+    # Twice the energy of pairs, each counted from both ends; triplets will be counted three times.
     pairs = _own(field, labels)
     # Each of the two other sites of a triplet adds it to the field of the third.
     for i in range(labels.size):
@@ -137,7 +151,8 @@ def begin(tables: ClusterTables, state: ClusterState) -> None:
 def _add_pairs(
     tables: ClusterTables, labels: npt.NDArray[np.int8], field: npt.NDArray[np.float64]
 ) -> None:
-    """Add to the fields of all others what every site as it is brings by pairs."""
+    """Add to the fields, (n_sites, width) eV, what every site as it is brings by pairs."""
+    # The difference to a line of zeros, so that `_move_field` and this are one operation.
     nothing = (tables.pairs.shape[0] - 1) * tables.pairs.shape[1]
     for i in range(labels.size):
         for r in range(tables.near.shape[1]):
@@ -151,7 +166,10 @@ def _add_pairs(
 def _add_triplets(
     tables: ClusterTables, labels: npt.NDArray[np.int8], field: npt.NDArray[np.float64]
 ) -> None:
-    """Add to the fields what every ordered triple brings to its second site."""
+    """Add to the fields, (n_sites, width) eV, what every ordered triple brings to its second site.
+
+    (i, j, k) and (k, j, i) are both in the list: a triplet is added twice to each of its sites.
+    """
     n_sites, n_species = tables.points.shape
     nothing = (tables.triplet_lines.shape[0] - 1) * n_species * n_species
     for i in range(n_sites):
@@ -168,7 +186,7 @@ def _add_triplets(
 
 @njit(**LEAN)
 def _own(field: npt.NDArray[np.float64], labels: npt.NDArray[np.int8]) -> float:
-    """Return the sum of the fields of all sites at their species, eV."""
+    """Return the sum of the fields, (n_sites, width) eV, of all sites at their species, eV."""
     total = 0.0
     for i in range(labels.size):
         total += field[i, labels[i]]
@@ -179,14 +197,16 @@ def _own(field: npt.NDArray[np.float64], labels: npt.NDArray[np.int8]) -> float:
 def swap_row(
     tables: ClusterTables, state: ClusterState, site: int, least: npt.NDArray[np.float64]
 ) -> None:
-    """Find out what the swaps of a site cost; see `latticesearch.potential.walk.swap_row`.
+    """Write what the swaps of a site cost at least to `least`, (n_sites,), eV.
 
-    The third sites of triplets are not looked at: what they can spare is taken off.
+    See `latticesearch.potential.walk.swap_row`. The third sites of triplets are not looked at: what
+    they can spare is taken off.
     """
     labels, field, a = state.labels, state.field, np.int64(state.labels[site])
     width, n_rows = field.shape[1], tables.near.shape[1]
     n_species = tables.points.shape[1]
     own = field[site, a]
+    # First all sites as if none were a neighbour: no branch, no list. Then the few that are.
     for j in range(labels.size):
         b = np.int64(item(labels, j))
         change = item(field, j * width + a) - item(field, j * width + b)
@@ -203,6 +223,8 @@ def swap_row(
 @njit(**INLINE)
 def _accept(tables: ClusterTables, state: ClusterState) -> None:
     """Carry out the pending flip or swap: the only walk function that touches neighbours."""
+    # One flip after the other: each moves the fields as they are by then, so that the clusters of
+    # both sites need no care.
     for c in range(2):
         if state.pending[2 * c] >= 0:
             _move_field(tables, state, state.pending[2 * c], state.pending[2 * c + 1])
@@ -240,7 +262,20 @@ def _swap_change(tables: ClusterTables, state: ClusterState, one: int, other: in
 def swap_changes(
     tables: ClusterTables, state: ClusterState, pairs: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """Return the change of energy, (m,), eV, of each of m swaps, (m, 2), of the same state."""
+    """Return the changes of energy of swaps, each of the same state.
+
+    Parameters
+    ----------
+    tables, state
+        Of the supercell; labels and fields of the state stay as they are.
+    pairs
+        (m, 2) sites.
+
+    Returns
+    -------
+    (m,)
+        Of the energy of the cell, eV.
+    """
     changes = np.empty(pairs.shape[0])
     for n in range(pairs.shape[0]):
         changes[n] = _swap_change(tables, state, pairs[n, 0], pairs[n, 1])

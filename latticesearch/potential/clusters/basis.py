@@ -171,6 +171,15 @@ def _clusters(kinds: npt.NDArray[np.int64], found: Sequence[_Found], size: int) 
 
     A vertex is named by its kind and the length of the opposite edge (pairs: of the pair). Three
     edges fix a triangle, so sorted names fix the shape of a cluster.
+
+    Parameters
+    ----------
+    kinds
+        (n_basis,): which set of equivalent sites each site of the basis belongs to.
+    found
+        Clusters of every centre, (n, size - 1) further vertices each.
+    size
+        Vertices of a cluster, 2 or 3.
     """
     nothing = _found(
         0,

@@ -53,7 +53,7 @@ def _pairs(geometry: ClusterGeometry, places: Integers) -> Integers:
 
 
 def _triplets(geometry: ClusterGeometry, places: Integers) -> Integers:
-    """Return the triplets of the first cell in one order, with a vertex in place of -1."""
+    """Return the triplets of the first cell, (n, 4), as `_pairs` with a vertex in place of -1."""
     triplets = geometry.basis.orientations.triplets
     first = triplets.centre * geometry.n_cells
     one, other = geometry.sites[triplets.others].T
@@ -69,7 +69,15 @@ def _triplets(geometry: ClusterGeometry, places: Integers) -> Integers:
 def _segments(
     geometry: ClusterGeometry, partners: Integers, term_start: Integers
 ) -> tuple[Integers, Integers, Integers, Integers]:
-    """Return `kind_start`, `kinds`, `segments` and `partners`, as in `SwapTables`."""
+    """Return `kind_start`, `kinds`, `segments` and `partners`, as in `SwapTables`.
+
+    Parameters
+    ----------
+    partners
+        (n, 4): site of the basis, row of the terms, one vertex or -1, last vertex.
+    term_start
+        (n_rows + 1,): first term of each row.
+    """
     centre, row, vertex, place = partners.T
     n_places, n_rows = geometry.classes.shape[1] + 1, len(term_start) - 1
     names = (centre * n_rows + row) * n_places + vertex + 1
@@ -87,7 +95,7 @@ def _segments(
 
 
 def _changes(names: Integers) -> Integers:
-    """Return where sorted names begin to differ from the last, and their number."""
+    """Return where sorted names, (n,), begin to differ from the last, (m,), and then n."""
     return np.flatnonzero(np.diff(names, prepend=-1, append=-1)) if names.size else np.zeros(1, int)
 
 

@@ -124,7 +124,10 @@ def _best_ridge(
 
 
 def _decompose(own: Floats, penalised: Floats) -> _Decomposed:
-    """Take the species' energies, which no prior narrows, out of the penalised columns."""
+    """Take the species' energies, which no prior narrows, out of the penalised columns.
+
+    `own` and `penalised` are weighted rows, (n, n_own) and (n, n_penalised).
+    """
     basis, values, _ = np.linalg.svd(own, full_matrices=False)
     basis = basis[:, values > SMALL * values.max()]
     rest = penalised - basis @ (basis.T @ penalised)

@@ -122,7 +122,10 @@ def _bundled(
 
 
 def _classes(counts: Numbers) -> tuple[Numbers, Numbers]:
-    """Return the class of each row of `counts`, -1 where it is zero, and the distinct rows."""
+    """Return the class of each row of `counts`, (n, m), and the distinct rows, (n_classes, m).
+
+    Classes are (n,); rows of zeros have the class -1.
+    """
     used = np.flatnonzero(counts.any(axis=1))
     rows = counts[used]
     number: dict[bytes, int] = {}
@@ -164,7 +167,7 @@ class _Counter:
         self._add_alone(centre[~is_pair], shape[~is_pair], 2)
 
     def add_triplets(self) -> Integers:
-        """Count the triplets that fold; return the others, in both orders, for `_bundled`."""
+        """Count the triplets that fold; return the others, (n, 4), in both orders."""
         triplets, n_cells = self.seen.triplets, len(self.opposite)
         first, (one, other) = triplets.centre * n_cells, self.sites[triplets.others].T
         is_fold, with_first = one == other, one == first
@@ -178,7 +181,10 @@ class _Counter:
         return triples.T
 
     def result(self, triples: Integers, n_bundles: int) -> tuple[Numbers, Numbers]:
-        """Return `alone`, as in `ClusterGeometry`, and `counts` of all pairs, with `triples`."""
+        """Return `alone`, as in `ClusterGeometry`, and the counts of all pairs of sites.
+
+        These, (n_basis, n_sites, n_elements + n_bundles), hold `triples`, (n, 4), as well.
+        """
         alone = np.zeros(self.shape_alone, dtype=np.int32)
         for places, n_vertices in self.places_alone:
             # Every vertex has counted them.
@@ -191,7 +197,8 @@ class _Counter:
     def _add_folded(self, mine: npt.NDArray[np.bool_], other: npt.NDArray[np.intp]) -> None:
         """Count triplets whose other vertices are one site, for both sites of such a pair.
 
-        Two of their three vertices see them otherwise, so each counts once.
+        `mine` says which triplets of the basis these are, `other` which site, both (n,). Two of
+        their three vertices see them otherwise, so each counts once.
         """
         centre, other = self.seen.triplets.centre[mine], other[mine]
         there, back = self.seen.triplets.folded[mine].T
@@ -200,13 +207,15 @@ class _Counter:
         self._add(basis, centre * len(self.opposite) + self.opposite[cell], back)
 
     def _add(self, centre: Integers, other: npt.NDArray[np.intp], column: Integers) -> None:
+        """Note one cluster per entry of the arguments, (n,)."""
         self.places.append((centre * self.shape[1] + other) * self.shape[2] + column)
 
     def _add_alone(self, centre: Integers, shape: Integers, n_vertices: int) -> None:
+        """Note one cluster folded into one site per entry of the arguments, (n,)."""
         self.places_alone.append((centre * self.shape_alone[1] + shape, n_vertices))
 
 
 def _numbers(places: Integers, shape: tuple[int, ...]) -> Numbers:
-    """Return how often each place of an array of this shape occurs."""
+    """Return how often each place of an array of this shape occurs in `places`, (n,)."""
     numbers = np.bincount(places, minlength=int(np.prod(shape)))
     return numbers.astype(np.int32).reshape(shape)

@@ -164,7 +164,10 @@ class Orientations:
 
     @cached_property
     def mean_functions(self) -> tuple[Floats, Integers]:
-        """Functions of `Entries.pairs` averaged over the second species, and their columns."""
+        """Functions of `Entries.pairs` averaged over the second species, and their columns.
+
+        (n, n_species, width) and (n, 2).
+        """
         (functions, columns), s = self.element_functions, self.entries.alone.shape[1]
         means = functions.reshape(len(functions), s, s, functions.shape[2]).mean(axis=2)
         means[np.abs(means) < NOTHING] = 0.0
@@ -191,6 +194,7 @@ class Orientations:
         return Terms(rows, weights, np.cumsum([0, *numbers]))
 
     def _functions(self, places: npt.NDArray[np.int32]) -> tuple[Floats, Integers]:
+        """Return functions, (n, m, width), of tables of m entries, (n, ...), and columns."""
         entries = self.entries
         flat = places.reshape(len(places), int(np.prod(places.shape[1:])))
         shape = np.searchsorted(entries.start, flat[:, :1].ravel(), side="right") - 1
@@ -198,7 +202,11 @@ class Orientations:
 
 
 def _neighbours(basis: ClusterBasis) -> tuple[Integers, Integers, Integers]:
-    """Return centre, site of the basis and cell of all neighbours, and those of the clusters."""
+    """Return all neighbours, (n, 5), and which of them clusters have as vertices.
+
+    A neighbour is its centre, its site of the basis and its cell; pairs have one, (n_pairs, 1),
+    triplets two, (n_triplets, 2).
+    """
     names = [
         np.concatenate(
             [
@@ -306,7 +314,7 @@ class _Builder:
         return self.oriented[shape, order]
 
     def _table(self, size: int, shape: int, order: tuple[int, ...]) -> Integers:
-        """Return the entries of a shape of pairs or triplets with the vertices as axes."""
+        """Return the entries of a shape of pairs or triplets, one axis of n_species per vertex."""
         n = self.n_species
         first = shape * n**2 if size == 2 else self.n_pairs * n**2 + shape * n**3
         entries = np.arange(n**size).reshape([n] * size) + first
@@ -315,14 +323,14 @@ class _Builder:
 
 
 def _distinct_orders(clusters: Clusters) -> tuple[list[list[int]], Integers]:
-    """Return the distinct shapes with the orders of their axes, and which of them each has."""
+    """Return the distinct shapes with the orders of their axes, and which each has, (n,)."""
     names = np.column_stack([clusters.shape, clusters.order])
     distinct, inverse = np.unique(names, axis=0, return_inverse=True)
     return distinct.tolist(), inverse.reshape(-1)
 
 
 def _hubs(oriented: Integers, rows: Integers) -> Integers:
-    """Return which of the other vertices comes first, as in `TripletList`."""
+    """Return which of the other vertices comes first, (n,); all three are as in `TripletList`."""
     n = int(oriented.max(initial=-1)) + 1
     pairs = np.concatenate([np.column_stack([oriented[:, v], rows[:, v]]) for v in (0, 1)])
     kinds = np.unique(pairs, axis=0)[:, 0]
@@ -333,6 +341,6 @@ def _hubs(oriented: Integers, rows: Integers) -> Integers:
 
 
 def _columns(table: Floats) -> tuple[int, int]:
-    """Return first and end of the coefficients that a table depends on."""
+    """Return first and end of the coefficients that a table, (..., n_parameters), depends on."""
     used = np.flatnonzero((table != 0.0).any(axis=tuple(range(table.ndim - 1))))
     return (int(used[0]), int(used[-1]) + 1) if used.size else (0, 0)

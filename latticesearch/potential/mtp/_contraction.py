@@ -1,13 +1,18 @@
 """From basic moments to site energies: compiled products and sums, many sites at once.
 
-The list of products of a potential is rewritten (see `latticesearch.potential.mtp.products`) so
-that few results have to be stored: with the basic moments m and the products behind them,
+The basis functions B_alpha of a moment tensor potential are contractions of the moments of a site,
+and its energy is V = xi_0 + sum_alpha xi_alpha B_alpha (Shapeev, Multiscale Model. Simul. 14, 1153
+(2016); Gubaev et al., Comput. Mater. Sci. 156, 148 (2019), for several species). The list of
+products of a potential is rewritten (see `latticesearch.potential.mtp.products`) so that few
+results have to be stored: with the basic moments m and the products behind them,
 
     m[n_basic + p] = sum_t factors[t] m[left[t]] m[right[t]],   starts[p] <= t < starts[p + 1]
     energy = sum_g m[group[g]] (linear[g] + sum_t weights[t] m[partner[t]])
 
 with group_starts[g] <= t < group_starts[g + 1]. Sites stand in the lanes of vectors: the moment k
-of lane l is ``work[k * LANES + l]``.
+of lane l is ``work[k * LANES + l]``. The products of one site depend on each other and take many
+single look-ups; those of different sites are independent and all of one form, so one look-up of
+an index serves LANES sites, and a site's result does not depend on its neighbours in the lanes.
 """
 
 from __future__ import annotations
@@ -38,6 +43,9 @@ if TYPE_CHECKING:
 
 class Contraction(NamedTuple):
     """Products and sums as in the formulae above; all indices are multiplied by LANES.
+
+    Indices are unsigned, so numba tests none for being counted from the end, and of 32 bits, which
+    leaves more of the nearest cache to the moments.
 
     Parameters
     ----------
@@ -74,6 +82,7 @@ def aligned(size: int) -> npt.NDArray[np.float64]:
 
     A vector of two cache lines would touch three otherwise.
     """
+    # A cache line is 64 bytes, 8 doubles; numpy promises less.
     buffer = np.empty(size + 8)
     first = (-np.int64(buffer.ctypes.data) // 8) % 8
     part: npt.NDArray[np.float64] = buffer[first : first + size]
@@ -82,14 +91,25 @@ def aligned(size: int) -> npt.NDArray[np.float64]:
 
 @njit(cache=True)
 def space(contraction: Contraction) -> npt.NDArray[np.float64]:
-    """Return space for the moments of one vector of sites."""
+    """Return space for the moments of one vector of sites, ((n_stored + SQUARE) * LANES,)."""
+    # `fill_lanes` writes whole squares of moments, also where nothing stands behind the last.
     doubles: npt.NDArray[np.float64] = aligned((contraction.n_stored + SQUARE) * LANES)
     return doubles
 
 
 @njit(**LEAN)
 def multiply(contraction: Contraction, work: npt.NDArray[np.float64]) -> None:
-    """Fill the products behind the basic moments."""
+    """Fill the products behind the basic moments.
+
+    Parameters
+    ----------
+    contraction
+        What to multiply.
+    work
+        From `space`: basic moments in lanes (`fill_lanes`), products written behind them.
+    """
+    # The list is sorted so that a product stands behind all it is made of. The terms of one product
+    # stand together: their sum stays in a register and is stored once.
     for p in range(contraction.starts.size - 1):
         total = splat(0.0)
         for t in range(contraction.starts[p], contraction.starts[p + 1]):
@@ -100,7 +120,22 @@ def multiply(contraction: Contraction, work: npt.NDArray[np.float64]) -> None:
 
 @njit(**LEAN)
 def energy(contraction: Contraction, work: npt.NDArray[np.float64]) -> Lanes:
-    """Return the energies that all moments give, eV, without the species' own."""
+    """Return the energies that all moments give, without the species' own.
+
+    Parameters
+    ----------
+    contraction
+        What to add up.
+    work
+        From `space`, after `multiply`.
+
+    Returns
+    -------
+    (LANES,) vector
+        V - xi_0 of each lane's site, eV.
+    """
+    # The last products of each chain are not stored: the energy is linear in them, so their
+    # coefficients are in the weights, and what they share is multiplied once per group.
     total = splat(0.0)
     for g in range(contraction.group.size):
         slope = splat(contraction.linear[g])
@@ -117,7 +152,20 @@ def differentiate(
     work: npt.NDArray[np.float64],
     adjoints: npt.NDArray[np.float64],
 ) -> None:
-    """Write d(energy)/d(moment) of all moments `work` to `adjoints`, of the same shape."""
+    """Write the derivatives of the energies by all moments (reverse mode).
+
+    One pass back through the list gives all of them for a small multiple of the work of the way
+    there; forces and gradients by radial coefficients both follow from those of the basic moments.
+
+    Parameters
+    ----------
+    contraction
+        As in `multiply`.
+    work
+        From `space`, after `multiply`.
+    adjoints
+        From `space`, overwritten: d(energy)/d(moment) of the lanes, eV per unit of the moment.
+    """
     for k in range(contraction.n_stored):
         store(adjoints, k * LANES, splat(0.0))
     for g in range(contraction.group.size):
@@ -128,12 +176,16 @@ def differentiate(
             weight, partner = splat(contraction.weights[t]), contraction.partner[t]
             slope = times_plus(weight, load(work, partner), slope)
             store(adjoints, partner, times_plus(weight, moment, load(adjoints, partner)))
+        # A moment may be its own partner: what the loop has added to it is read again.
         store(adjoints, at, plus(slope, load(adjoints, at)))
+    # Backwards, so that a product's own derivative is complete before it is handed down.
     for p in range(contraction.starts.size - 2, -1, -1):
         outer = load(adjoints, (contraction.n_basic + p) * LANES)
         for t in range(contraction.starts[p], contraction.starts[p + 1]):
             one, other = contraction.left[t], contraction.right[t]
             weight = times(splat(contraction.factors[t]), outer)
+            # In this order also for squares, one == other: the second line reads what the first
+            # has written.
             store(adjoints, one, times_plus(weight, load(work, other), load(adjoints, one)))
             store(adjoints, other, times_plus(weight, load(work, one), load(adjoints, other)))
 
@@ -148,8 +200,19 @@ def fill_lanes(
 ) -> None:
     """Put the moments of up to LANES rows from `first` on into the lanes, zeros behind them.
 
-    `rows` are as wide as whole vectors; up to SQUARE - 1 moments behind the basic ones are
-    overwritten.
+    A site's moments are summed as one row, because table rows are contiguous; products want them
+    side by side with those of other sites. Here the one becomes the other.
+
+    Parameters
+    ----------
+    n_basic
+        Number of basic moments.
+    rows
+        (at least first + n_rows, width), as wide as whole vectors.
+    first, n_rows
+        Which rows; at most LANES.
+    work
+        From `space`, written; up to SQUARE - 1 moments behind the basic ones are overwritten.
     """
     if n_rows == LANES:
         width = rows.shape[1]
@@ -157,9 +220,11 @@ def fill_lanes(
             for k in range(0, n_basic, SQUARE):
                 transpose(rows, (first + lane) * width + k, width, work, k * LANES + lane)
         return
+    # The last rows of a batch: rare, and a transposition could read behind the array.
     for lane in range(n_rows):
         for k in range(n_basic):
             work[k * LANES + lane] = rows[first + lane, k]
+    # Lanes without a site are computed with the others: of zeros, not of what was left there.
     for lane in range(n_rows, LANES):
         for k in range(n_basic):
             work[k * LANES + lane] = 0.0
@@ -188,6 +253,7 @@ def contract_rows(
         n = min(LANES, n_rows - first)
         fill_lanes(contraction.n_basic, rows, first, n, work)
         multiply(contraction, work)
+        # The moments have served: the energies take the place of the first one.
         store(work, 0, energy(contraction, work))
         for lane in range(n):
             energies[first + lane] = work[lane]

@@ -1,4 +1,14 @@
-"""Compiled loops over sites and table rows; no distances, no radial functions."""
+"""Compiled loops over sites and table rows; no distances, no radial functions.
+
+The basic moments of a site, M_{mu,nu}(n_i) = sum_j f_mu(|r_ij|, z_i, z_j) r_ij^{(x)nu} (Shapeev,
+Multiscale Model. Simul. 14, 1153 (2016); radial functions by both species as in Gubaev et al.,
+Comput. Mater. Sci. 156, 148 (2019)), are sums over its neighbours. On a lattice the vectors r_ij
+are fixed, so for each of them and each (z_i, z_j) the summand is one row of a table. In a supercell
+all images of a site carry one species: their rows are added beforehand, and one row is left per
+(site, site, z_i, z_j). What remains of the neighbourhood is to add up as many rows as a site sees
+sites. The components of a moment are products of direction cosines, as MLIP has them; the powers
+of the distance are left to f_mu.
+"""
 
 from __future__ import annotations
 
@@ -107,9 +117,23 @@ def sum_rows(
     site: int,
     m: npt.NDArray[np.float64],
 ) -> None:
-    """Write the basic moments of `site` to `m`, (width,)."""
+    """Write the basic moments of a site.
+
+    Parameters
+    ----------
+    tables
+        Of the supercell.
+    labels
+        (n_sites,).
+    site
+        The centre.
+    m
+        (width,), written: basic moments, zeros behind them.
+    """
     width = tables.moments.shape[3]
     own = labels[site] * tables.moments.shape[2] * width
+    # Vectors outside, neighbours inside: the sum stays in a register and is stored once. For that,
+    # labels are looked up once per vector: single bytes beside whole rows.
     for first in range(0, width, LANES):
         total = splat(0.0)
         for r in range(tables.n_neighbours[site]):
@@ -127,9 +151,19 @@ def mean_rows(
     species: int,
     m: npt.NDArray[np.float64],
 ) -> None:
-    """Write the basic moments of `site` as `species` among `occupations` to `m`, (width,).
+    """Write the basic moments of a site of one species among sites of fractional occupation.
 
-    `occupations` are those of all sites, (n_sites, n_species).
+    Parameters
+    ----------
+    tables
+        Of the supercell.
+    occupations
+        (n_sites, n_species), those of all sites.
+    site, species
+        The centre.
+    m
+        (width,), written: moments are linear in the occupation of the neighbours, so these are
+        their exact means.
     """
     n_species, width = tables.moments.shape[2:]
     for first in range(0, width, LANES):
@@ -138,6 +172,7 @@ def mean_rows(
             weights = occupations[tables.neighbours[site, r]]
             row = tables.offsets[site, r] + species * n_species * width + first
             for other in range(n_species):
+                # A decided neighbour then costs one row, as in `sum_rows`.
                 if weights[other] != 0.0:
                     moments = load(tables.moments, row + other * width)
                     total = times_plus(splat(weights[other]), moments, total)
@@ -148,7 +183,19 @@ def mean_rows(
 def site_energies(
     tables: LatticeTables, labels: npt.NDArray[np.int8], energies: npt.NDArray[np.float64]
 ) -> None:
-    """Write the energies of the sites, eV, of `labels`; both (n, n_sites)."""
+    """Write the energies of the sites, V(n_i) of Shapeev (2016).
+
+    Parameters
+    ----------
+    tables
+        Of the supercell.
+    labels
+        (n, n_sites).
+    energies
+        (n, n_sites), eV, written.
+    """
+    # Sites are counted through all labelings, so the lanes are full also where a cell has few. A
+    # site's energy is the same in every lane: results do not depend on how a batch was cut.
     n_sites = labels.shape[1]
     flat = energies.reshape(energies.size)
     m = aligned(LANES * tables.moments.shape[3]).reshape(LANES, tables.moments.shape[3])
@@ -159,6 +206,7 @@ def site_energies(
             n, site = divmod(first + lane, n_sites)
             sum_rows(tables, labels[n], site, m[lane])
         contract_rows(tables.contraction, m, block.size, work, block)
+        # The species' own energies last, and not by lanes: a look-up each.
         for lane in range(block.size):
             n, site = divmod(first + lane, n_sites)
             block[lane] += tables.species_coeffs[labels[n, site]]
@@ -166,7 +214,21 @@ def site_energies(
 
 @njit(cache=True)
 def mean_energies(site_energies: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the means, (n,), of `site_energies`, (n, n_sites), always summed in one order."""
+    """Return the means over the sites, always summed in one order.
+
+    numpy promises no order. An energy whose last bit depended on the batch would make ties depend
+    on how labelings were cut into batches, hence on the number of ranks.
+
+    Parameters
+    ----------
+    site_energies
+        (n, n_sites), eV.
+
+    Returns
+    -------
+    (n,)
+        eV per site.
+    """
     means = np.empty(site_energies.shape[0])
     for n in range(means.size):
         total = 0.0
@@ -180,7 +242,23 @@ def mean_energies(site_energies: npt.NDArray[np.float64]) -> npt.NDArray[np.floa
 def mean_field_energies(
     tables: LatticeTables, occupations: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Return the energies per site, (n,), eV, of `occupations`, (n, n_sites, n_species)."""
+    """Return the energies per site of fractional occupations (mean field).
+
+    E = sum_i sum_z p_i(z) V(mean moments of i as z): exact in the occupation of the centre and in
+    the moments, while products of moments are taken as the products of their means.
+
+    Parameters
+    ----------
+    tables
+        Of the supercell.
+    occupations
+        (n, n_sites, n_species), sums over the species are one.
+
+    Returns
+    -------
+    (n,)
+        eV per site.
+    """
     n_labelings, n_sites, n_species = occupations.shape
     width = tables.moments.shape[3]
     m = aligned(LANES * width).reshape(LANES, width)
@@ -192,11 +270,13 @@ def mean_field_energies(
     for row in range(n_labelings * n_sites * n_species):
         n, rest = divmod(row, n_sites * n_species)
         i, z = divmod(rest, n_species)
+        # Only what occurs goes into a lane: one species of a decided site, all of an open one.
         if occupations[n, i, z] != 0.0:
             mean_rows(tables, occupations[n], i, z, m[n_kept])
             kept[n_kept, 0] = n
             kept[n_kept, 1] = rest
             n_kept += 1
+        # Lanes are full, or this was the last one.
         if n_kept == LANES or row == occupations.size - 1:
             contract_rows(tables.contraction, m, n_kept, work, found)
             for lane in range(n_kept):
@@ -212,9 +292,18 @@ def mean_field_energies(
 class _GradientSpace(NamedTuple):
     """Space to differentiate one vector of sites.
 
-    Moments and their adjoints in lanes; `sums` of the rows of `values` over the neighbours of each
-    species, (n_species * depth + LANES,); positions of the neighbours' rows, (n_rows,), those of
-    species z between ``ends[z]`` and ``ends[z + 1]``.
+    Parameters
+    ----------
+    moments, adjoints
+        All moments and d(energy)/d(moment), eV per unit of the moment, in lanes.
+    sums
+        Of the rows of `values` over the neighbours of each species, Å²,
+        (n_species * depth + LANES,); the padding lets whole vectors be read from any power on.
+    positions
+        Of the neighbours' rows in `values`, (n_rows,).
+    ends
+        The positions of species z stand between ``ends[z]`` and ``ends[z + 1]``,
+        (n_species + 2,).
     """
 
     moments: npt.NDArray[np.float64]
@@ -226,6 +315,7 @@ class _GradientSpace(NamedTuple):
 
 @njit(cache=True)
 def _gradient_space(tables: LatticeTables, gradient: GradientTables) -> _GradientSpace:
+    """Return space to be filled; allocated once per batch, so that the inner kernels are lean."""
     n_species = tables.species_coeffs.size
     return _GradientSpace(
         space(gradient.contraction),
@@ -244,7 +334,9 @@ def _sort_neighbours(
     site: int,
     found: _GradientSpace,
 ) -> None:
-    """Fill `positions` and `ends`."""
+    """Fill `positions` and `ends` for one site of `labels`, (n_sites,): a counting sort."""
+    # Counts go two places up and are summed, so that ``ends[z + 1]`` is where species z begins.
+    # Placing the neighbours moves it to where z ends, which is where z + 1 begins: no second list.
     for z in range(found.ends.size):
         found.ends[z] = 0
     for r in range(tables.n_neighbours[site]):
@@ -259,7 +351,8 @@ def _sort_neighbours(
 
 @njit(**LEAN)
 def _sum_neighbours(gradient: GradientTables, found: _GradientSpace) -> None:
-    """Fill `sums`; `positions` and `ends` are known."""
+    """Fill `sums`, (n_species, depth) flat; `positions` and `ends` are known."""
+    # After this a gradient takes no look at neighbours any more: its cost is that of the species.
     depth = gradient.values.shape[1]
     for z in range(found.ends.size - 2):
         for at in range(0, depth, LANES):
@@ -277,13 +370,30 @@ def _add_radial(
     first: npt.NDArray[np.int64],
     row: npt.NDArray[np.float64],
 ) -> None:
-    """Add the derivatives of one site energy by the radial coefficients to `row`.
+    """Add the derivatives of one site energy by the radial coefficients.
 
-    `first`, (n_species, n_radial), are those of the site's species.
+    The chain rule through f_mu = sum_b c[z_i, z_j, mu, b] Q_b (max_dist - r)² of Shapeev (2016):
+    dV/dc[z_i, z_j, mu, b] = sum of dV/dm_k times the sum of row (b, power of k) over the neighbours
+    of species z_j, over all basic moments k with this mu.
+
+    Parameters
+    ----------
+    gradient
+        Of the supercell.
+    lane
+        Where the site stands.
+    found
+        With `adjoints` and `sums`.
+    first
+        (n_species, n_radial): those of the site's species.
+    row
+        (n_parameters,), added to; eV per unit of the parameter.
     """
     size, depth = gradient.radial_size, gradient.values.shape[1]
     # The adjoints of products have served; the lanes of `out` beyond `size` mean nothing.
     out = found.adjoints[gradient.contraction.n_basic * LANES :]
+    # Radial basis functions stand in the lanes here: they are contiguous in a row of `values`, and
+    # only one site is worked on.
     for other in range(first.shape[0]):
         for mu in range(first.shape[1]):
             for at in range(0, size, LANES):
@@ -305,7 +415,8 @@ def _add_gradient(
     found: _GradientSpace,
     row: npt.NDArray[np.float64],
 ) -> None:
-    """Add the derivatives of the site energy of one lane to `row`, (n_parameters,)."""
+    """Add the derivatives of the site energy of one lane to `row`, (n_parameters,), eV per unit."""
+    # V = xi_0(z) + sum_alpha xi_alpha B_alpha: linear parameters have 1 and the basis functions.
     row[gradient.species[species]] += 1.0
     linear = row.size - gradient.scalars.size
     for s in range(gradient.scalars.size):
@@ -320,10 +431,17 @@ def add_gradients(
     labels: npt.NDArray[np.int8],
     rows: npt.NDArray[np.float64],
 ) -> None:
-    """Add d(site energy)/d(parameters) of `labels`, (n, n_sites), to `rows`.
+    """Add d(site energy)/d(parameters).
 
-    `rows` have one row per site, (n * n_sites, n_parameters), or the sum of these rows for each
-    labeling, (n, n_parameters).
+    Parameters
+    ----------
+    tables, gradient
+        Of the supercell.
+    labels
+        (n, n_sites).
+    rows
+        Added to, eV per unit of the parameter: one row per site, (n * n_sites, n_parameters), or
+        their sum for each labeling, (n, n_parameters).
     """
     n_sites, width = labels.shape[1], tables.moments.shape[3]
     per_row = labels.size // rows.shape[0]
@@ -337,6 +455,7 @@ def add_gradients(
         fill_lanes(gradient.contraction.n_basic, basic, 0, n_lanes, found.moments)
         multiply(gradient.contraction, found.moments)
         differentiate(gradient.contraction, found.moments, found.adjoints)
+        # Up to the adjoints sites share the lanes; what follows depends on each one's neighbours.
         for lane in range(n_lanes):
             n, site = divmod(first + lane, n_sites)
             _sort_neighbours(tables, gradient, labels[n], site, found)

@@ -2,8 +2,10 @@
 
 The functions that search kernels see, in `latticesearch.potential.walk`, are registered below.
 A change touches the sites that see a changed site, nothing else: their moments are moved by the
-difference of two table rows and contracted again. What a question works out stays in the state,
-so that carrying it out copies only.
+difference of two table rows and contracted again: moments are linear in the neighbours (Shapeev,
+Multiscale Model. Simul. 14, 1153 (2016)), the energy is not. What a question works out stays in the
+state, so that carrying it out copies only; most questions of a cold walk are refused, and leave
+nothing to take back.
 """
 
 from __future__ import annotations
@@ -80,7 +82,16 @@ class WalkState(NamedTuple):
 def copy_row(
     source: npt.NDArray[np.float64], row: int, target: npt.NDArray[np.float64], into: int
 ) -> None:
-    """Copy one row of whole vectors to the row `into` of an array of the same last dimension."""
+    """Copy a row to the row `into` of an array of the same width.
+
+    Parameters
+    ----------
+    source, target
+        (any, width), whole vectors; `target` is written.
+    row, into
+        Which rows.
+    """
+    # By position in the whole array, as `load` and `store` count.
     width = source.shape[-1]
     for k in range(0, width, LANES):
         store(target, into * width + k, load(source, row * width + k))
@@ -89,6 +100,7 @@ def copy_row(
 @njit(**LEAN)
 def begin(tables: LatticeTables, state: WalkState) -> None:
     """Work out a state from its labels; see `latticesearch.potential.walk.begin`."""
+    # All sites at once: the contraction has full lanes.
     for i in range(state.labels.size):
         sum_rows(tables, state.labels, i, state.moments[i])
     contract_rows(tables.contraction, state.moments, state.labels.size, state.work, state.energies)
@@ -103,7 +115,8 @@ def begin(tables: LatticeTables, state: WalkState) -> None:
 
 @njit(**LEAN)
 def _touch(state: WalkState, site: int) -> int:
-    """Return where the trial moments of a site not yet touched are to stand."""
+    """Return the row of the trial moments, 0 to n_touched - 1, of a site not yet touched."""
+    # Touched sites are numbered in the order they are met: their rows lie together and fill lanes.
     slot: int = state.counts[0]
     state.counts[0] = slot + 1
     state.slots[site] = slot
@@ -113,11 +126,16 @@ def _touch(state: WalkState, site: int) -> int:
 
 @njit(**LEAN)
 def _move_seers(tables: LatticeTables, state: WalkState, site: int, after: int) -> None:
-    """Move the trial moments of all sites that see `site`, which becomes the species `after`."""
+    """Move the trial moments of all sites that see `site`, which becomes the species `after`.
+
+    Trial moments are (n_touched_max, width); those of a site met first begin at its moments.
+    """
     n_species, width = tables.moments.shape[2:]
     before = state.labels[site]
     for s in range(tables.n_seers[site]):
         j = tables.seers[site, s]
+        # Rows of j as it is labeled now. Where j itself changes, what comes of them is overwritten
+        # in `_change`: as another centre it has other rows throughout.
         rows = tables.seer_offsets[site, s] + state.labels[j] * n_species * width
         slot = state.slots[j]
         is_new = slot < 0
@@ -126,6 +144,7 @@ def _move_seers(tables: LatticeTables, state: WalkState, site: int, after: int) 
         for k in range(0, width, LANES):
             new = load(tables.moments, rows + after * width + k)
             old = load(tables.moments, rows + before * width + k)
+            # Copy and difference in one go. In a swap, a site that sees both is here twice.
             if is_new:
                 present = load(state.moments, j * width + k)
             else:
@@ -135,7 +154,7 @@ def _move_seers(tables: LatticeTables, state: WalkState, site: int, after: int) 
 
 @njit(**LEAN)
 def _exchange(state: WalkState) -> None:
-    """Exchange the species of the changed sites before and after the change."""
+    """Exchange the species of the changed sites, before and after; twice is as it was."""
     for c in range(state.counts[1]):
         site = state.changed[c]
         before = state.labels[site]
@@ -145,11 +164,17 @@ def _exchange(state: WalkState) -> None:
 
 @njit(**LEAN)
 def _change(tables: LatticeTables, state: WalkState) -> float:
-    """Work out the change of the first ``counts[1]`` sites of `changed` to their `species`."""
+    """Return the change of energy, eV, of the sites `changed` to their `species`.
+
+    ``counts[1]`` says how many of these there are. Trial moments and energies of all touched sites
+    stay in the state, the labels are as before.
+    """
     state.counts[0] = 0
     for c in range(state.counts[1]):
         _move_seers(tables, state, state.changed[c], state.species[c])
     _exchange(state)
+    # A changed site is a centre of another species: nothing of its moments can be kept. With the
+    # labels after the change, its rows see the other changed site as it will be.
     for c in range(state.counts[1]):
         site = state.changed[c]
         slot = state.slots[site]
@@ -157,14 +182,17 @@ def _change(tables: LatticeTables, state: WalkState) -> float:
             slot = _touch(state, site)
         sum_rows(tables, state.labels, site, state.trial_moments[slot])
     n_touched = state.counts[0]
+    # The contraction is most of the work, so it comes once, for all touched sites in lanes.
     contract_rows(
         tables.contraction, state.trial_moments, n_touched, state.work, state.trial_energies
     )
     total = 0.0
     for n in range(n_touched):
         site = state.touched[n]
+        # Forgotten one by one: to clear all slots would take as long as the cell is large.
         state.slots[site] = -1
         state.trial_energies[n] += tables.species_coeffs[state.labels[site]]
+        # Differences of sites, not of cells: they are small, and so is their rounding.
         total += state.trial_energies[n] - state.energies[site]
     _exchange(state)
     state.change[0] = total
@@ -227,7 +255,20 @@ def flip_changes(
     sites: npt.NDArray[np.int64],
     species: npt.NDArray[np.int8],
 ) -> npt.NDArray[np.float64]:
-    """Return the change of energy, (m,), eV, of each of m flips of the same state."""
+    """Return the changes of energy of flips, each of the same state.
+
+    Parameters
+    ----------
+    tables, state
+        Of the supercell; labels and energies of the state stay as they are.
+    sites, species
+        (m,): flip k sets ``labels[sites[k]] = species[k]``.
+
+    Returns
+    -------
+    (m,)
+        Of the energy of the cell, eV.
+    """
     changes = np.empty(sites.size)
     for n in range(sites.size):
         changes[n] = _flip_change(tables, state, sites[n], species[n])
@@ -238,7 +279,20 @@ def flip_changes(
 def swap_changes(
     tables: LatticeTables, state: WalkState, pairs: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """Return the change of energy, (m,), eV, of each of m swaps, (m, 2), of the same state."""
+    """Return the changes of energy of swaps, each of the same state.
+
+    Parameters
+    ----------
+    tables, state
+        As in `flip_changes`.
+    pairs
+        (m, 2) sites.
+
+    Returns
+    -------
+    (m,)
+        Of the energy of the cell, eV.
+    """
     changes = np.empty(pairs.shape[0])
     for n in range(pairs.shape[0]):
         changes[n] = _swap_change(tables, state, pairs[n, 0], pairs[n, 1])
@@ -288,6 +342,7 @@ def _overload_swap(tables: Any, state: Any, one: Any, other: Any) -> Callable[..
 @overload(walk.swap_row, jit_options=LEAN)
 def _overload_row(tables: Any, state: Any, site: Any, least: Any) -> Callable[..., Any] | None:
     def ask(tables: Any, state: Any, site: Any, least: Any) -> Any:
+        # Swaps of one site share nothing here: each is asked for, and the bound is exact.
         for j in range(least.size):
             least[j] = np.inf
             if state.labels[j] != state.labels[site]:

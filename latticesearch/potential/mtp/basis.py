@@ -485,6 +485,7 @@ class MtpBasis:
         return empty.with_parameters(np.asarray(parameters, dtype=np.float64))
 
     def _start(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+        """Return random coefficients to start from, (n_parameters,): function mu is mostly Q_mu."""
         shape = (len(self.species), len(self.species), self.n_radial, self.radial_size)
         radial = np.eye(self.n_radial, self.radial_size) + START_SPREAD * rng.normal(size=shape)
         return np.concatenate([radial.ravel(), 0.01 * rng.normal(size=self.n_linear_parameters)])

@@ -87,7 +87,7 @@ class MtpCoefficients:
         return np.concatenate([self.radial_coeffs.ravel(), self.species_coeffs, self.moment_coeffs])
 
     def with_parameters(self, parameters: npt.NDArray[np.float64]) -> Self:
-        """Return the potential with other coefficients, in the order of `parameters`."""
+        """Return the potential with other coefficients, (n_parameters,), in that order."""
         radial, species, moments = np.split(
             np.asarray(parameters, dtype=np.float64),
             [self.radial_coeffs.size, self.radial_coeffs.size + self.n_species],

@@ -353,13 +353,13 @@ class _Parser:
         return [self.number(key, item, line) for item in items]
 
     def coefficients(self, key: str, count: int, *, trained: bool) -> npt.NDArray[np.float64]:
-        """Return a field of `count` numbers, zeros for an untrained potential."""
+        """Return a field of `count` numbers, (count,), zeros for an untrained potential."""
         if not trained:
             return np.zeros(count)
         return np.array(self.braced(key, self.text(key, ""), count), dtype=np.float64)
 
     def rows(self, key: str, count: int) -> npt.NDArray[np.int64]:
-        """Return a field ``{{a, b, c, d}, ...}`` of `count` rows as integers."""
+        """Return a field ``{{a, b, c, d}, ...}`` as integers, (count, 4)."""
         inside = "".join(self.text(key, "").split())
         if not (inside.startswith("{") and inside.endswith("}")):
             self.fail(key, f"expected {count} rows in braces")
@@ -370,7 +370,7 @@ class _Parser:
         return self.integers(key, table)
 
     def integers(self, key: str, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """Return `numbers` as integers."""
+        """Return `numbers` of any shape as integers."""
         if np.any(numbers != np.rint(numbers)):
             self.fail(key, "holds numbers that are not integers")
         return numbers.astype(np.int64)
@@ -417,7 +417,7 @@ class _Parser:
             )
 
     def basic(self, n_radial: int, n_moments: int) -> npt.NDArray[np.int64]:
-        """Return the components of the basic moments."""
+        """Return the components of the basic moments, (n_basic, 4): mu, powers of x, y, z."""
         key = "alpha_index_basic"
         count = self.integer("alpha_index_basic_count", minimum=1)
         rows = self.rows(key, count)
@@ -428,7 +428,7 @@ class _Parser:
         return rows
 
     def times(self, n_basic: int, n_moments: int) -> npt.NDArray[np.int64]:
-        """Return the products, in an order in which every factor is complete when used."""
+        """Return the products, (n_times, 4), every factor complete when used."""
         key = "alpha_index_times"
         rows = self.rows(key, self.integer("alpha_index_times_count", minimum=0))
         if not len(rows):
@@ -447,7 +447,7 @@ class _Parser:
         return rows
 
     def mapping(self, n_moments: int) -> npt.NDArray[np.int64]:
-        """Return the moments that are basis functions."""
+        """Return the moments that are basis functions, (n_scalars,)."""
         key = "alpha_moment_mapping"
         count = self.integer("alpha_scalar_moments", minimum=1)
         result = self.integers(key, np.array(self.braced(key, self.text(key, ""), count)))

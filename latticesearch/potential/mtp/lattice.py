@@ -196,7 +196,7 @@ def unique_powers(
 
 @lru_cache(maxsize=32)
 def _unique_powers(exponents: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
-    """Return the same for the bytes of exponents; every supercell asks for it."""
+    """Return the same for the bytes of exponents, (n_basic, 3); every supercell asks for it."""
     rows = np.frombuffer(exponents, dtype=np.int64).reshape(-1, 3)
     powers, power = np.unique(rows, axis=0, return_inverse=True)
     return np.ascontiguousarray(powers), power.ravel()
@@ -221,7 +221,7 @@ def species_order(species: tuple[str, ...], parent: ParentLattice) -> npt.NDArra
 
 
 def _rows(*shape: int) -> Floats:
-    """Return zeros whose rows begin where cache lines begin; see `aligned`."""
+    """Return zeros of a shape whose rows, of whole vectors, begin where cache lines do."""
     rows: Floats = aligned(math.prod(shape)).reshape(shape)
     rows[:] = 0.0
     return rows
@@ -233,7 +233,22 @@ def _lattice_tables(
     power: npt.NDArray[np.int64],
     order: npt.NDArray[np.int64],
 ) -> kernels.LatticeTables:
-    """Contract the geometry with the radial coefficients."""
+    """Contract the geometry with the radial coefficients.
+
+    Once per supercell, so that no kernel sees a radial function: the rows of the tables are
+    f_mu(|r|, z_i, z_j) times powers of direction cosines, summed over images.
+
+    Parameters
+    ----------
+    potential
+        The moment tensor potential.
+    geometry
+        Of the supercell.
+    power
+        (n_basic,): which powers each basic moment has.
+    order
+        (n_species,): the potential's number of each species of the lattice.
+    """
     mu = potential.alpha_index_basic[:, 0]
     coeffs = potential.scaling * potential.radial_coeffs[np.ix_(order, order)][:, :, mu]
     rows = np.einsum("uqk,ijkq->uijk", geometry.values[:, :, power], coeffs)
@@ -259,7 +274,7 @@ def _gradient_tables(
     power: npt.NDArray[np.int64],
     order: npt.NDArray[np.int64],
 ) -> kernels.GradientTables:
-    """Find where each derivative goes in a row of parameters."""
+    """Find where each derivative goes in a row of parameters; arguments as of `_lattice_tables`."""
     n_radial, size = potential.radial_coeffs.shape[2:]
     index = np.arange(potential.radial_coeffs.size, dtype=np.int64)
     first = index.reshape(potential.radial_coeffs.shape)[np.ix_(order, order)][..., 0]

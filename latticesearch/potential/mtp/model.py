@@ -77,5 +77,5 @@ class _Form:
         self.species, self.n_parameters = potential.species, potential.n_parameters
 
     def potential(self, parameters: npt.NDArray[np.float64]) -> MtpPotential:
-        """Return a potential of this form."""
+        """Return a potential of this form with these coefficients, (n_parameters,)."""
         return self._potential.with_parameters(parameters)

@@ -58,7 +58,10 @@ class Outcome(NamedTuple):
 
 
 def undetermined_directions(singular_values: Floats, n_linear: int) -> int:
-    """Return the dimension of what the data do not tell of the linear coefficients."""
+    """Return the dimension of what the data do not tell of the linear coefficients.
+
+    `singular_values` are those of the design matrix, (min(n_rows, n_linear),).
+    """
     return n_linear - int((singular_values > DETERMINED * singular_values.max()).sum())
 
 

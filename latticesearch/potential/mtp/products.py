@@ -71,7 +71,7 @@ def full_contraction(potential: MtpCoefficients) -> tuple[Contraction, Ints]:
 
 
 def _ordered(potential: MtpCoefficients) -> Ints:
-    """Return the rows with those of one product together, each product behind what it needs."""
+    """Return the rows, (n_times, 4), of one product together, each product behind what it needs."""
     times = potential.alpha_index_times
     row = np.arange(len(times))
     last = np.full(potential.n_moments, len(times))
@@ -105,7 +105,10 @@ def _needed(times: Ints, coefficients: Floats) -> npt.NDArray[np.bool_]:
 
 
 def _slots(times: Ints, n_basic: int, n_moments: int) -> tuple[Ints, Ints]:
-    """Return where each moment is stored (basic ones first) and where each product begins."""
+    """Return where moments are stored, (n_moments,), and where products begin, (n_products + 1,).
+
+    Basic moments come first, then products in the order of `times`, (n, 4); -1 for the others.
+    """
     targets, first, counts = np.unique(times[:, 3], return_index=True, return_counts=True)
     order = np.argsort(first)
     slots = np.full(n_moments, -1, dtype=np.int64)
@@ -115,7 +118,10 @@ def _slots(times: Ints, n_basic: int, n_moments: int) -> tuple[Ints, Ints]:
 
 
 def _fold(times: Ints, coefficients: Floats, n_basic: int) -> Contraction:
-    """Return the contraction whose last products are part of the energy."""
+    """Return the contraction whose last products are part of the energy.
+
+    `times` are ordered rows, (n, 4), `coefficients` those of all moments, (n_moments,), eV.
+    """
     is_factor = np.zeros(len(coefficients), dtype=bool)
     is_factor[times[:, :2]] = True
     inner, last = times[is_factor[times[:, 3]]], times[~is_factor[times[:, 3]]]
@@ -152,6 +158,7 @@ def _merged_pairs(pairs: Ints, weights: Floats) -> tuple[Ints, Floats]:
 def _packed(
     n_basic: int, products: tuple[Ints, ...], groups: tuple[Ints | Floats, ...]
 ) -> Contraction:
+    """Return a `Contraction` of its arrays; positions become multiples of LANES."""
     starts, left, right, factors = products
     group_starts, group, linear, partner, weights = groups
     return Contraction(

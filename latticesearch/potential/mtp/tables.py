@@ -117,6 +117,7 @@ def _parent_pairs(
     interval: RadialInterval,
     powers: npt.NDArray[np.int64],
 ) -> _ParentPairs:
+    """Return the neighbours of one site of the parent and what each adds to `powers`, (n, 3)."""
     basis, translations, vectors = parent_neighbours(parent, centre, interval.max_dist)
     return _ParentPairs(basis, translations, _pair_values(vectors, interval, powers))
 
@@ -124,6 +125,10 @@ def _parent_pairs(
 def _fold(
     supercell: Supercell, pairs_of_centres: list[_ParentPairs], powers: npt.NDArray[np.int64]
 ) -> LatticeGeometry:
+    """Return the geometry of a supercell: what images of one site add is summed.
+
+    `powers` are exponents of the direction cosines, (n_powers, 3).
+    """
     sites: list[npt.NDArray[np.intp]] = []
     rows: list[npt.NDArray[np.intp]] = []
     blocks: list[npt.NDArray[np.float64]] = []
@@ -163,7 +168,10 @@ def _by_first(
     second: npt.NDArray[np.intp],
     rows: npt.NDArray[np.intp],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the `second` sites and the rows of the pairs of each `first` site, with padding."""
+    """Return the `second` sites and the rows of the pairs of each `first` site, with padding.
+
+    All three are (n_pairs,); both results are (n_sites, most pairs of a site).
+    """
     order = np.lexsort((second, first))
     counts = np.bincount(first, minlength=n_sites)
     column = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -49,6 +49,7 @@ def format_mtp(potential: MtpCoefficients) -> str:
 
 
 def _radial_lines(coefficients: npt.NDArray[np.float64]) -> list[str]:
+    """Return the lines of radial coefficients, (n_species, n_species, n_radial, radial_size)."""
     lines = []
     for centre, of_centre in enumerate(coefficients):
         for neighbour, functions in enumerate(of_centre):
@@ -58,8 +59,10 @@ def _radial_lines(coefficients: npt.NDArray[np.float64]) -> list[str]:
 
 
 def _row(numbers: npt.NDArray[np.float64]) -> str:
+    """Return numbers, (n,), in braces, with all digits of a double."""
     return "{" + ", ".join(f"{number:.16e}" for number in numbers) + "}"
 
 
 def _table(rows: npt.NDArray[np.int64]) -> str:
+    """Return rows of integers, (n, m), in braces within braces."""
     return "{" + ", ".join("{" + ", ".join(map(str, row)) + "}" for row in rows) + "}"

@@ -13,8 +13,8 @@ import numpy as np
 
 from latticesearch.parallel import split
 from latticesearch.potential.clusters.lattice import feature_evaluator
+from latticesearch.potential.sites.kernel_ridge import PARTS
 from latticesearch.search.screening._ranker_kernels import optimistic
-from latticesearch.search.screening.kernel_ridge import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from latticesearch.lattice import Labelings
     from latticesearch.parallel import Communicator
-    from latticesearch.search.guides import Surrogate
-    from latticesearch.search.screening.kernel_ridge import SiteSurrogate
-    from latticesearch.search.screening.sites import SiteTable
+    from latticesearch.potential.clusters.surrogate import Surrogate
+    from latticesearch.potential.sites.descriptors import SiteTable
+    from latticesearch.potential.sites.kernel_ridge import SiteSurrogate
 
     Floats = npt.NDArray[np.float64]
 
@@ -65,7 +65,7 @@ class Expansion:
         return np.asarray(self.rows(batch) @ self.coefficients, dtype=np.float64)
 
     def optimistic(self, parts: Iterator[tuple[Labelings, npt.NDArray[Any]]]) -> list[Floats]:
-        """Return predictions for rows of batches, lowered by their standard errors."""
+        """Return predictions for rows of batches, (n,) each, lowered by their standard errors."""
         left_out = self.surrogate.left_out_coefficients()
         return [optimistic(rows, self.coefficients, left_out, OPTIMISM) for _, rows in parts]
 
@@ -95,7 +95,10 @@ class Sites:
 
 
 def best_shares(one: Floats, other: Floats) -> tuple[float, float]:
-    """Return the share of the other with which the mean misses least, and by how much."""
+    """Return the share of the other with which the mean misses least, and by how much.
+
+    Both are errors of the same energies, (n,), eV per site.
+    """
     difference = one - other
     square = float(difference @ difference)
     share = min(max(float(one @ difference) / square, 0.0), 1.0) if square > 0.0 else 0.0

@@ -17,11 +17,11 @@ from latticesearch.errors import InputError
 from latticesearch.hull import Hull
 from latticesearch.lattice import Labelings
 from latticesearch.parallel import gather_blocks, split
+from latticesearch.potential.sites.descriptors import SiteTable
+from latticesearch.potential.sites.kernel_ridge import RIDGES, SiteSurrogate
 from latticesearch.search.enumerate import labelings_of
 from latticesearch.search.guides import SCREEN_REACHES, Guides, taught_labelings
-from latticesearch.search.screening.kernel_ridge import RIDGES, SiteSurrogate
 from latticesearch.search.screening.rankers import Expansion, Sites, best_shares
-from latticesearch.search.screening.sites import SiteTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -140,7 +140,7 @@ class Screen:
         return evaluator.site_energies(batch.labels)
 
     def learn(self, results: list[tuple[Labelings, Floats]]) -> None:
-        """Take note of true energies as `ask` gives them, in the same order on all ranks.
+        """Take note of true energies, (n, ...) as `ask` gives them, in one order on all ranks.
 
         What lies high above the hull counts less: the surrogates are needed near it.
         """
@@ -166,7 +166,7 @@ class Screen:
         return self.rankers
 
     def _part(self, ranker: Ranker) -> list[Floats]:
-        """Return what one ranker predicts for every batch."""
+        """Return what one ranker predicts for every batch, (n,) each, eV per site."""
         if isinstance(ranker, Sites):
             if self.table is None:
                 self.table = SiteTable.of(ranker.surrogate.basis, self.batches)
@@ -210,7 +210,10 @@ class Screen:
         return [pair for pair in pairs if pair[0] > 0.0], max(error, LEAST_ERROR)
 
     def _predictions(self, chosen: list[tuple[float, Ranker]]) -> list[Floats]:
-        """Return the mean of what rankers predict for every batch; expansions are optimistic."""
+        """Return the mean of what rankers predict for every batch, (n,) each, eV per site.
+
+        Expansions are optimistic.
+        """
         parts = [self._part(ranker) for _, ranker in chosen]
         shares = [share for share, _ in chosen]
         return [
@@ -246,7 +249,10 @@ class Screen:
         references: tuple[Hull | None, dict[tuple[float, ...], float]],
         margin: float,
     ) -> None:
-        """Lower the predictions within a margin by the standard errors of site energies."""
+        """Lower the predictions within a margin by the standard errors of site energies.
+
+        Predictions are (n,) per batch and changed in place; both are eV per site.
+        """
         pairs = zip(self.kinds, predictions, strict=True)
         heights = [self._heights(kinds, part, references, margin) for kinds, part in pairs]
         rows = [np.flatnonzero(np.isfinite(part)) for part in heights]
@@ -267,7 +273,7 @@ class Screen:
         return [np.zeros(len(part)) for part in energies]
 
     def _first_of_new(self, predictions: list[Floats]) -> dict[tuple[float, ...], float]:
-        """Return the lowest prediction of each composition, on all ranks the same.
+        """Return the lowest prediction of each composition, eV per site, on all ranks the same.
 
         It stands for the best of compositions that have no energy yet.
         """
@@ -317,7 +323,7 @@ class Screen:
         return np.where(above < margin, above, heights)
 
     def evaluate(self, picks: list[Pick]) -> list[tuple[Labelings, Floats]]:
-        """Return batches of the picks with their true energies, and learn them, on all ranks."""
+        """Return batches of the picks with true energies, (n,), eV per site, and learn them."""
         groups: dict[tuple[int, ...], list[bytes]] = {}
         for pick in sorted(picks, key=lambda p: (p.hnf, p.labels)):
             groups.setdefault(pick.hnf, []).append(pick.labels)
@@ -422,6 +428,7 @@ def _supercell(parent: ParentLattice, hnf: tuple[int, ...]) -> Supercell:
 
 
 def _rows(rows: list[bytes]) -> npt.NDArray[np.int8]:
+    """Return labels, (n, n_sites), from their bytes."""
     return np.frombuffer(b"".join(rows), dtype=np.int8).reshape(len(rows), -1)
 
 
@@ -484,7 +491,7 @@ def screen_blocks(
 def _rounds(screen: Screen, budget: Budget) -> list[tuple[Labelings, Floats]]:
     """Evaluate round after round what the surrogates promise, until that is nothing.
 
-    Returns everything evaluated, with energies in eV per site; the same on all ranks.
+    Returns everything evaluated, with energies, (n,), eV per site; the same on all ranks.
     """
     comm, found = screen.problem.comm, []
     n_labelings = sum(comm.allgather(sum(map(len, screen.batches))))

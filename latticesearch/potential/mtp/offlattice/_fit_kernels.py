@@ -6,6 +6,12 @@ n_basic), the derivatives of the basis functions by the moments, ``J`` (n_scalar
 ``dE/dm`` by the radial coefficients, ``H T`` (n_basic, n_columns), the forces that the site
 contributes to that atom have the rows ``K [J^T, H T]`` plus what the radial functions' slopes
 change directly. Images of one atom share one ``K``.
+
+These are the rows of a least-squares problem in which the linear coefficients are solved for at
+given radial ones (variable projection, Golub & Pereyra, SIAM J. Numer. Anal. 10, 413 (1973)); only
+their products are kept, `add_products`. Moments and radial functions are those of Shapeev,
+Multiscale Model. Simul. 14, 1153 (2016), with coefficients for each two species (Gubaev et al.,
+Comput. Mater. Sci. 156, 148 (2019)).
 """
 
 from __future__ import annotations
@@ -20,11 +26,28 @@ if TYPE_CHECKING:
 
 
 class Model(NamedTuple):
-    """A potential; ``radial`` (n_species, n_species, n_radial, size) are its coefficients.
+    """A potential.
 
-    ``basic``, ``times``, ``mapping``, ``n_moments`` as in the fields of the same name of a
-    potential, ``linear`` (n_species + n_scalars,) the species' energies and moment coefficients,
-    ``rank`` the highest power of a coordinate.
+    Parameters
+    ----------
+    basic
+        (n_basic, 4): radial function mu and powers of x, y, z of each basic moment.
+    times
+        (n_times, 4): a, b, factor, c of ``m[c] += factor * m[a] * m[b]``.
+    mapping
+        (n_scalars,): which moment each basis function is.
+    n_moments
+        Number of moments.
+    rank
+        Highest power of a coordinate.
+    radial
+        (n_species, n_species, n_radial, size): coefficients by centre and neighbour.
+    linear
+        (n_species + n_scalars,), eV: the species' energies, then the moment coefficients.
+    interval
+        Where the Chebyshev polynomials live, Å; its end is the cutoff.
+    scaling
+        Factor of the radial functions.
     """
 
     basic: npt.NDArray[np.int64]
@@ -41,12 +64,32 @@ class Model(NamedTuple):
 class Structures(NamedTuple):
     """Structures of one set of species, one after the other.
 
-    ``species`` (n_present,) are the species that occur, ``local`` (n_species,) their places in it;
-    structure s has the atoms ``atoms[s]`` to ``atoms[s + 1]``, atom i the pairs ``pairs[i]`` to
-    ``pairs[i + 1]``; ``neighbours`` (n_pairs,) count from the structure's first atom, ``vectors``
-    (n_pairs, 3) point to them. ``factors`` (n_structures, 3) multiply energy, forces and stress
-    (zero: not fitted to); ``energies`` (n_structures,), ``forces`` (n_atoms, 3) and ``stresses``
-    (n_structures, 6) are the known values.
+    Only species that occur have columns: a binary in a set of five species has a sixth of the
+    radial coefficients to work out.
+
+    Parameters
+    ----------
+    species
+        (n_present,): the species that occur.
+    local
+        (n_species,): place of each in `species`, -1 for the others.
+    atoms
+        (n_structures + 1,): structure s has the atoms ``atoms[s]`` to ``atoms[s + 1]``.
+    types
+        (n_atoms,): species of the atoms.
+    pairs
+        (n_atoms + 1,): atom i has the pairs ``pairs[i]`` to ``pairs[i + 1]``.
+    neighbours
+        (n_pairs,): counted from the structure's first atom.
+    vectors
+        (n_pairs, 3), Å: from the atom to its neighbour.
+    volumes
+        (n_structures,), Å³.
+    factors
+        (n_structures, 3): multiply energy, forces and stress; zero for what is not fitted to.
+    energies, forces, stresses
+        What is known: (n_structures,) eV per structure, (n_atoms, 3) eV/Å, (n_structures, 6)
+        eV/Å³ in the order xx, yy, zz, yz, xz, xy.
     """
 
     species: npt.NDArray[np.int64]
@@ -64,7 +107,29 @@ class Structures(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Working memory of one site; see `scratch`."""
+    """Working memory of one site, n_columns = n_present * n_radial * size radial columns.
+
+    Parameters
+    ----------
+    moments, adjoints
+        (n_moments,): all moments m, and dE/dm.
+    tangents
+        (n_moments, n_basic + n_columns): dm/d(basic moments), then dm/d(radial coefficients).
+    seconds
+        (n_moments, n_columns): derivatives of `adjoints` by the radial coefficients.
+    by_position
+        (3 * n_slots + 6, n_basic) at least: ``K`` of the atoms seen and of the strain.
+    by_moment
+        (n_basic, n_scalars + n_columns): ``[J^T, H T]``.
+    angular
+        (n_pairs, n_basic, 4): angular factors and their derivatives by the vector, 1/Å.
+    radial
+        (n_pairs, 2, size): radial basis functions, Å², and their slopes, Å.
+    powers
+        (rank + 1, 3): of one unit vector's components; row 0 stays one.
+    slots
+        (n_atoms,): where in `by_position` an atom of the structure stands, -1 for nowhere.
+    """
 
     moments: npt.NDArray[np.float64]
     adjoints: npt.NDArray[np.float64]
@@ -81,6 +146,7 @@ class Scratch(NamedTuple):
 @njit(cache=True)
 def scratch(model: Model, structures: Structures) -> Scratch:
     """Return working memory large enough for every site of `structures`."""
+    # Once per call, not per site or structure: what is filled is cleared where it is filled.
     n_basic, n_scalars = model.basic.shape[0], model.mapping.shape[0]
     n_radial, size = model.radial.shape[2], model.radial.shape[3]
     width = structures.species.shape[0] * n_radial * size
@@ -111,11 +177,24 @@ def _radial_basis(
     scaling: float,
     out: npt.NDArray[np.float64],
 ) -> None:
-    """Fill `out` (2, size): Chebyshev polynomials times the cutoff and scaling, and slopes."""
+    """Work out the radial basis functions of Shapeev (2016), Q_b(r) (R_cut - r)².
+
+    Parameters
+    ----------
+    distance
+        r, Å.
+    interval
+        Where the Chebyshev polynomials Q_b live, Å; its end is R_cut.
+    scaling
+        Factor.
+    out
+        (2, size), written: values, Å², and slopes by the distance, Å.
+    """
     low, high = interval
     slope = 2.0 / (high - low)
     x = (2.0 * distance - (low + high)) / (high - low)
     gap = max(high - distance, 0.0)
+    # T_(b+1) = 2 x T_b - T_(b-1), and its derivative: no cosines, and both at once.
     before, value, before_slope, value_slope = 1.0, 1.0, 0.0, 0.0
     for b in range(out.shape[1]):
         if b == 1:
@@ -136,7 +215,19 @@ def _angular(
     powers: npt.NDArray[np.float64],
     out: npt.NDArray[np.float64],
 ) -> None:
-    """Fill `out` (n_basic, 4): products of powers of the unit vector, derivatives by the vector."""
+    """Work out the angular factors A(u) = u_x^a u_y^b u_z^c, u = r / |r|, of the basic moments.
+
+    Parameters
+    ----------
+    basic
+        (n_basic, 4): mu and the powers.
+    unit, inverse
+        u, (3,), and 1 / |r|, 1/Å.
+    powers
+        (rank + 1, 3), overwritten but for row 0.
+    out
+        (n_basic, 4), written: A, then its derivatives by the vector, 1/Å.
+    """
     for axis in range(3):
         for n in range(1, powers.shape[0]):
             powers[n, axis] = powers[n - 1, axis] * unit[axis]
@@ -144,6 +235,7 @@ def _angular(
         x, y, z = basic[k, 1], basic[k, 2], basic[k, 3]
         px, py, pz = powers[x, 0], powers[y, 1], powers[z, 2]
         value = px * py * pz
+        # dA/dr = (grad A - u (u . grad A)) / |r|, and u . grad A is the degree times A (Euler).
         along = (x + y + z) * value
         out[k, 0] = value
         gx = x * powers[x - 1, 0] * py * pz if x > 0 else 0.0
@@ -156,7 +248,11 @@ def _angular(
 
 @njit(cache=True)
 def _number_slots(structures: Structures, work: Scratch, atom: int, first: int) -> int:
-    """Give a slot to each other atom that the site sees, images together; return how many."""
+    """Give a slot to each other atom that the site sees, images together; return how many.
+
+    In small cells a site sees dozens of images of few atoms: the products with ``[J^T, H T]``
+    come once per atom.
+    """
     n_slots = 0
     for pair in range(structures.pairs[atom], structures.pairs[atom + 1]):
         j = structures.neighbours[pair]
@@ -177,13 +273,27 @@ def _add_by_position(
 ) -> None:
     """Add what one neighbour does to the derivatives of the basic moments.
 
-    `radial` (2, n_radial) are its radial functions and their slopes, `by_atom` (3, n_basic) the
-    derivatives by its position (empty for an image of the site itself), `by_strain` (6, n_basic).
+    Parameters
+    ----------
+    basic
+        (n_basic, 4).
+    angular
+        (n_basic, 4), from `_angular`.
+    radial
+        (2, n_radial): the neighbour's radial functions f_mu and their slopes.
+    vector
+        (3,), Å.
+    by_atom
+        (3, n_basic), added to: by the neighbour's position; empty for an image of the site itself,
+        which moves with it.
+    by_strain
+        (6, n_basic), added to: by the strain, xx, yy, zz, yz, xz, xy.
     """
     x, y, z = vector[0], vector[1], vector[2]
     inverse = 1.0 / np.sqrt(x * x + y * y + z * z)
     for k in range(basic.shape[0]):
         value = radial[0, basic[k, 0]]
+        # d(f A)/dr = f' A r / |r| + f dA/dr.
         along = radial[1, basic[k, 0]] * angular[k, 0] * inverse
         gx = along * x + value * angular[k, 1]
         gy = along * y + value * angular[k, 2]
@@ -192,6 +302,7 @@ def _add_by_position(
             by_atom[0, k] += gx
             by_atom[1, k] += gy
             by_atom[2, k] += gz
+        # Strain moves a neighbour by itself times its vector, whichever image it is.
         by_strain[0, k] += x * gx
         by_strain[1, k] += y * gy
         by_strain[2, k] += z * gz
@@ -208,19 +319,22 @@ def _gather(
     """Fill the basic moments of one site and their derivatives; return the number of slots.
 
     ``by_position`` gets three rows for each slot, then six of the strain; `first` is the
-    structure's first atom.
+    structure's first atom, `atom` is counted through all structures.
     """
     basic, n_basic = model.basic, model.basic.shape[0]
     n_radial, size = model.radial.shape[2], model.radial.shape[3]
     centre, start = structures.types[atom], structures.pairs[atom]
     work.moments[:] = 0.0
     work.tangents[:n_basic] = 0.0
+    # Basic moments by themselves: from these, `_differentiate` carries J and T in one pass.
     for k in range(n_basic):
         work.tangents[k, k] = 1.0
     n_slots = _number_slots(structures, work, atom, first) if with_forces else 0
     strain = work.by_position[3 * n_slots : 3 * n_slots + 6]
     work.by_position[: 3 * n_slots + 6] = 0.0
     functions, unit = np.empty((2, n_radial)), np.empty(3)
+    # All that depends on one vector, in one pass; angular and radial factors stay in `work`, where
+    # `_add_direct` finds them.
     for pair in range(start, structures.pairs[atom + 1]):
         vector = structures.vectors[pair]
         distance = np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
@@ -240,9 +354,11 @@ def _gather(
         for k in range(n_basic):
             mu = basic[k, 0]
             work.moments[k] += functions[0, mu] * angular[k, 0]
+            # dm/dc does not depend on c: moments are linear in the radial coefficients.
             for b in range(size):
                 work.tangents[k, column + mu * size + b] += angular[k, 0] * radial[0, b]
         if with_forces:
+            # An image of the site itself has no slot, and gets no rows below: only strain moves it.
             slot = 3 * max(work.slots[j], 0)
             rows = work.by_position[slot : slot + 3 * (j != atom - first)]
             _add_by_position(basic, angular, functions, vector, rows, strain)
@@ -251,7 +367,10 @@ def _gather(
 
 @njit(cache=True)
 def _complete(model: Model, work: Scratch, n_species: int) -> None:
-    """Work out the products of one site and ``dE/dm`` of all its moments."""
+    """Work out the products of one site and ``dE/dm`` of all its moments (reverse mode).
+
+    Everything is in `work`, whose basic moments are known; eV per unit of a moment.
+    """
     times, moments, adjoints = model.times, work.moments, work.adjoints
     for row in range(times.shape[0]):
         moments[times[row, 3]] += times[row, 2] * moments[times[row, 0]] * moments[times[row, 1]]
@@ -267,7 +386,12 @@ def _complete(model: Model, work: Scratch, n_species: int) -> None:
 
 @njit(cache=True)
 def _differentiate(model: Model, work: Scratch) -> None:
-    """Fill ``by_moment`` = [J^T, H T] of one site, after `_complete`."""
+    """Fill ``by_moment`` = [J^T, H T] of one site, after `_complete`.
+
+    T are the derivatives of the basic moments by the radial coefficients. Forward through the
+    products for J and T of all moments, back for the derivatives of ``dE/dm`` along T (forward over
+    reverse mode): H, (n_basic, n_basic), is never there, only its product with T.
+    """
     times, moments, adjoints = model.times, work.moments, work.adjoints
     tangents, seconds = work.tangents, work.seconds
     n_basic, width = model.basic.shape[0], tangents.shape[1]
@@ -277,6 +401,7 @@ def _differentiate(model: Model, work: Scratch) -> None:
         left, right, out = tangents[times[row, 0]], tangents[times[row, 1]], tangents[times[row, 3]]
         by_left = times[row, 2] * moments[times[row, 1]]
         by_right = times[row, 2] * moments[times[row, 0]]
+        # Rows of `tangents` are contiguous: this and the loop below become vector code.
         for k in range(width):
             out[k] += by_left * left[k] + by_right * right[k]
     for row in range(times.shape[0] - 1, -1, -1):
@@ -291,6 +416,7 @@ def _differentiate(model: Model, work: Scratch) -> None:
             into_b[k] += by_b * outer[k] + weight * of_a[k]
     n_scalars = model.mapping.shape[0]
     for k in range(n_basic):
+        # In one array, so that one matrix product serves linear and radial columns.
         for s in range(n_scalars):
             work.by_moment[k, s] = tangents[model.mapping[s], k]
         work.by_moment[k, n_scalars:] = seconds[k]
@@ -307,8 +433,19 @@ def _scatter(
 ) -> None:
     """Add ``products`` = K [J^T, H T] of one site to the rows of its structure.
 
-    `rows` are energy, forces atom by atom, strain; `columns` are the structure's first atom, the
-    number of species and scalars together, the first radial column of the centre.
+    Parameters
+    ----------
+    structures, work
+        With the slots of this site, which are given back.
+    atom
+        The site, counted through all structures.
+    rows
+        (1 + 3 n_atoms + 6, n_columns), added to: energy, forces atom by atom, strain.
+    products
+        (3 * n_slots + 6, n_scalars + radial columns of one centre).
+    columns
+        The structure's first atom, the number of species and scalars together, the first radial
+        column of the centre.
     """
     first, linear, radial = columns
     n_present = structures.species.shape[0]
@@ -321,6 +458,7 @@ def _scatter(
         if j == atom - first or slot < 0:
             continue
         work.slots[j] = -1  # once for all images, and ready for the next site
+        # Forces are minus the derivatives; what pushes the neighbour pulls the site.
         for axis in range(3):
             product = products[3 * slot + axis]
             theirs, ours = rows[1 + 3 * j + axis], rows[own + axis]
@@ -348,7 +486,11 @@ def _add_direct(
     rows: npt.NDArray[np.float64],
     columns: tuple[int, int, int],
 ) -> None:
-    """Add ``dE/dm`` times the derivatives of the pairs' radial functions by their coefficients."""
+    """Add ``dE/dm`` times the derivatives of the pairs' radial functions by their coefficients.
+
+    The part of d(force)/dc in which the moments' derivatives by positions change, not ``dE/dm``.
+    Arguments as in `_scatter`; `work` has ``adjoints``, angular and radial factors of the site.
+    """
     basic = model.basic
     n_radial, size = model.radial.shape[2], model.radial.shape[3]
     first, _, radial_column = columns
@@ -359,6 +501,8 @@ def _add_direct(
         vector = structures.vectors[pair]
         inverse = 1.0 / np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
         angular, radial = work.angular[pair - start], work.radial[pair - start]
+        # Moments of one mu share their radial function: added up first, so that what follows goes
+        # with the coefficients, not with these times the moments.
         terms[:] = 0.0
         for k in range(basic.shape[0]):
             for component in range(4):
@@ -372,6 +516,7 @@ def _add_direct(
                 gx = along * vector[0] + terms[mu, 1] * radial[0, b]
                 gy = along * vector[1] + terms[mu, 2] * radial[0, b]
                 gz = along * vector[2] + terms[mu, 3] * radial[0, b]
+                # For an image of the site itself the two cancel, as they should.
                 rows[own, at] += gx
                 rows[own + 1, at] += gy
                 rows[own + 2, at] += gz
@@ -390,7 +535,12 @@ def _add_direct(
 def _finish(
     model: Model, structures: Structures, structure: int, rows: npt.NDArray[np.float64]
 ) -> None:
-    """Turn strain into stress, fill the last column with the residuals, multiply by factors."""
+    """Turn strain into stress, fill the last column with the residuals, multiply by factors.
+
+    `rows`, (1 + 3 n_atoms + 6, n_columns), come in eV, eV/Å and eV per unit of what a column
+    stands for; the residuals are what the potential gives too much, its linear part times the rows:
+    the energy is linear in these coefficients, so no second evaluation is needed.
+    """
     n_present, n_scalars = structures.species.shape[0], model.mapping.shape[0]
     first, n_species = structures.atoms[structure], model.radial.shape[0]
     last = rows.shape[1] - 1
@@ -406,6 +556,7 @@ def _finish(
             target = structures.forces[first + (row - 1) // 3, (row - 1) % 3]
         else:
             factor, target = factors[2], structures.stresses[structure, row - strain]
+        # Not known or not wanted: a row of zeros changes no product, whatever its target.
         if factor == 0.0:
             rows[row] = 0.0
             continue
@@ -454,6 +605,7 @@ def structure_rows(
         n_slots = _gather(model, structures, work, atom, first, with_forces)
         _complete(model, work, n_species)
         rows[0, centre] += 1.0
+        # The energy: 1 for the species, basis functions, and dE/dm dm/dc for radial coefficients.
         for s in range(n_scalars):
             rows[0, n_present + s] += work.moments[model.mapping[s]]
         for k in range(n_basic):
@@ -463,6 +615,7 @@ def structure_rows(
         if not with_forces:
             continue
         _differentiate(model, work)
+        # One matrix product (BLAS) for all atoms that the site sees and all columns.
         products = np.dot(work.by_position[: 3 * n_slots + 6], work.by_moment)
         columns = (first, n_present + n_scalars, radial)
         _scatter(structures, work, atom, rows, products, columns)
@@ -477,7 +630,16 @@ def add_products(
     which: npt.NDArray[np.int64],
     gram: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
-    """Add ``rows^T rows`` of some structures to `gram` (n_columns, n_columns).
+    """Add ``rows^T rows`` of some structures to their sum: the normal equations.
+
+    Parameters
+    ----------
+    model, structures
+        Where, and of what.
+    which
+        (n,): structures to add.
+    gram
+        (n_columns, n_columns), added to; columns as in `structure_rows`.
 
     Returns
     -------
@@ -516,9 +678,23 @@ def add_products(
 def energy_rows(
     model: Model, structures: Structures, which: npt.NDArray[np.int64], n_columns: int
 ) -> npt.NDArray[np.float64]:
-    """Return the weighted energy rows of some structures, (n, n_columns); see `structure_rows`.
+    """Return the weighted energy rows of some structures; see `structure_rows`.
 
     The factors of forces and stresses must be zero, which spares working them out.
+
+    Parameters
+    ----------
+    model, structures
+        Where, and of what.
+    which
+        (n,): structures.
+    n_columns
+        Columns of a row.
+
+    Returns
+    -------
+    (n, n_columns)
+        Weighted, eV per unit of what a column stands for.
     """
     work = scratch(model, structures)
     result = np.empty((which.shape[0], n_columns))

@@ -4,6 +4,10 @@ Up to LANES neighbours of one atom stand in the lanes of vectors while its momen
 LANES atoms while the moments are contracted and differentiated; then the neighbours again. What a
 neighbour's vector gives (powers, radial functions) is worked out both times: that is cheaper than
 to keep it.
+
+Moments, contractions and radial functions are those of Shapeev, Multiscale Model. Simul. 14, 1153
+(2016), with radial coefficients for each two species (Gubaev et al., Comput. Mater. Sci. 156, 148
+(2019)); forces are derivatives by going back through the contraction.
 """
 
 from __future__ import annotations
@@ -108,8 +112,21 @@ def sorted_neighbours(
 ) -> Neighbours:
     """Sort pairs by the first atom, then by the species of the second, and find their vectors.
 
-    `pairs` are the first atoms, the second atoms, (n,), and the cells, (n, 3), in which the second
-    ones are. Each pair is given once and returned from both of its ends.
+    A counting sort. Sorted by species, neighbours that share radial coefficients share lanes.
+
+    Parameters
+    ----------
+    pairs
+        First atoms, second atoms, (n,), and the cells, (n, 3), in which the second ones are. Each
+        pair is given once and returned from both of its ends.
+    positions
+        (n_atoms, 3), Å.
+    cell
+        (3, 3), Å, rows are the vectors.
+    types
+        (n_atoms,): species.
+    n_species
+        Number of species.
     """
     first, second, shifts = pairs
     n_pairs, n_atoms = first.size, types.size
@@ -117,8 +134,10 @@ def sorted_neighbours(
     for pair in range(n_pairs):
         ends[first[pair] * n_species + types[second[pair]] + 1] += 1
         ends[second[pair] * n_species + types[first[pair]] + 1] += 1
+    # Counts stand one bin up: their sums are where each bin begins, and move on as it is filled.
     for bin_ in range(1, ends.size):
         ends[bin_] += ends[bin_ - 1]
+    # An atom's neighbours begin where those of its first species begin.
     starts = ends[::n_species].copy()
     centres = np.empty(2 * n_pairs, dtype=np.int64)
     neighbours = np.empty(2 * n_pairs, dtype=np.int64)
@@ -175,7 +194,8 @@ def _put_vectors(
 ) -> None:
     """Fill in vectors, unit vectors and distances; lanes without a neighbour see it at the cutoff.
 
-    There the radial functions and their derivatives vanish.
+    There the radial functions and their derivatives vanish: no loop below asks whether a lane is
+    used. The pairs `first` to `end` (at most LANES) go into `terms`, from `_terms`; Å and 1/Å.
     """
     at = _row_of_vectors(tables)
     for lane in range(LANES):
@@ -193,7 +213,8 @@ def _put_vectors(
 
 @njit(**LEAN)
 def _put_powers(tables: ForceTables, terms: npt.NDArray[np.float64]) -> None:
-    """Fill in the powers of the unit vectors' components and their derivatives."""
+    """Fill in the powers of the unit vectors' components and their derivatives, no unit."""
+    # Once per neighbour; the moments take products of three of them.
     n_powers = tables.rank + 1
     for axis in range(3):
         component = load(terms, (_row_of_vectors(tables) + 3 + axis) * LANES)
@@ -209,7 +230,11 @@ def _put_powers(tables: ForceTables, terms: npt.NDArray[np.float64]) -> None:
 
 @njit(**LEAN)
 def _put_basis(tables: ForceTables, terms: npt.NDArray[np.float64]) -> None:
-    """Fill in the radial basis functions; see `latticesearch.potential.mtp.radial`."""
+    """Fill in the radial basis functions, Å², and their derivatives, Å.
+
+    Q_b(r) (R_cut - r)² of Shapeev (2016) with Chebyshev polynomials Q_b; see
+    `latticesearch.potential.mtp.radial`.
+    """
     at = _row_of_vectors(tables) + 7
     slope = 2.0 / (tables.max_dist - tables.min_dist)
     distance = load(terms, at * LANES)
@@ -217,6 +242,7 @@ def _put_basis(tables: ForceTables, terms: npt.NDArray[np.float64]) -> None:
     x = times(splat(slope), minus(distance, middle))
     gap = minus(splat(tables.max_dist), distance)
     square, twice_gap = times(gap, gap), times(splat(-2.0), gap)
+    # Beginning one step early, every function comes out of the same loop.
     before, before_slope = x, splat(slope)
     value, value_slope = splat(1.0), splat(0.0)
     twice = splat(2.0)
@@ -241,7 +267,18 @@ def _put_radial(
 ) -> None:
     """Fill in the radial functions and their derivatives, the neighbours of one species at a time.
 
-    `pairs` are the centre, its first pair and the pair behind its last one in the lanes.
+    f_mu = sum_b c[z_i, z_j, mu, b] Q_b. With one species the coefficients are the same in all
+    lanes, a broadcast instead of a look-up per lane; other lanes are multiplied by zero. Since the
+    neighbours are sorted, most vectors hold one or two species.
+
+    Parameters
+    ----------
+    tables, found
+        Potential and structure.
+    pairs
+        The centre, its first pair and the pair behind its last one in the lanes.
+    terms
+        From `_terms`, with the radial basis functions; written.
     """
     centre, first, end = pairs
     n_radial, size = tables.coefficients.shape[2:]
@@ -274,7 +311,10 @@ def _put_terms(
     pairs: tuple[int, int, int],
     terms: npt.NDArray[np.float64],
 ) -> None:
-    """Fill in everything that the neighbours of one centre give; see `_terms`."""
+    """Fill in everything that the neighbours of one centre give; see `_terms`.
+
+    `pairs` are the centre, its first pair and the pair behind its last one in the lanes.
+    """
     _put_vectors(tables, found, pairs[1], pairs[2], terms)
     _put_powers(tables, terms)
     _put_basis(tables, terms)
@@ -285,7 +325,8 @@ def _put_terms(
 def _add_moments(
     tables: ForceTables, terms: npt.NDArray[np.float64], sums: npt.NDArray[np.float64]
 ) -> None:
-    """Add the neighbours in the lanes to the basic moments `sums`, which are lanes as well."""
+    """Add the neighbours in the lanes to the basic moments, (n_basic * LANES,), lanes as well."""
+    # Several moments differ in the radial function only: their angular part is multiplied once.
     n_powers, at = tables.rank + 1, _row_of_radial(tables)
     for p in range(tables.powers.shape[0]):
         x = load(terms, tables.powers[p, 0] * LANES)
@@ -306,7 +347,19 @@ def _sum_moments(
     spaces: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
     work: npt.NDArray[np.float64],
 ) -> None:
-    """Write the basic moments of an atom to its lane of `work`; `spaces` are terms and sums."""
+    """Write the basic moments of an atom to its lane of `work`.
+
+    Parameters
+    ----------
+    tables, found
+        Potential and structure.
+    centre
+        The atom; its lane is its number modulo LANES.
+    spaces
+        Terms, from `_terms`, and sums, (n_basic * LANES,); both overwritten.
+    work
+        From `space`; one lane of the basic moments is written.
+    """
     terms, sums = spaces
     n_basic, lane = tables.contraction.n_basic, centre % LANES
     for k in range(n_basic):
@@ -315,6 +368,7 @@ def _sum_moments(
     for first in range(found.starts[centre], end, LANES):
         _put_terms(tables, found, (centre, first, min(first + LANES, end)), terms)
         _add_moments(tables, terms, sums)
+    # Lanes are added up once per atom, behind all of its neighbours.
     for k in range(n_basic):
         work[k * LANES + lane] = total(load(sums, k * LANES))
 
@@ -328,13 +382,25 @@ def _put_gradients(
 ) -> None:
     """Overwrite the first three rows of `terms` with d(site energy)/d(vector to the neighbours).
 
-    `adjoints` hold d(site energy)/d(basic moments) in the lane of the centre. With a basic moment
-    f(r) A(u), where u = vector / r, the derivative is f' A u + f (grad A - u (u . grad A)) / r.
+    With a basic moment f(r) A(u), where u = vector / r, the derivative is
+    f' A u + f (grad A - u (u . grad A)) / r.
+
+    Parameters
+    ----------
+    tables
+        Potential.
+    lane
+        Of the centre.
+    adjoints
+        d(site energy)/d(basic moments), eV per unit of the moment, atoms in lanes.
+    terms
+        From `_terms`, filled, neighbours in lanes; the first three rows become eV/Å.
     """
     n, at, n_radial = tables.rank + 1, _row_of_radial(tables), tables.coefficients.shape[2]
     along = by_x = by_y = by_z = splat(0.0)
     for p in range(tables.powers.shape[0]):
         value = slope = splat(0.0)
+        # Moments of the same powers first, so that the angular part is used once.
         for e in range(tables.starts[p], tables.starts[p + 1]):
             adjoint = splat(adjoints[tables.basic[e] * LANES + lane])
             row = (at + tables.radial[e]) * LANES
@@ -348,11 +414,13 @@ def _put_gradients(
         by_x = times_plus(times(value, yz), load(terms, row_x + 3 * n * LANES), by_x)
         by_y = times_plus(times(value_x, z), load(terms, row_y + 3 * n * LANES), by_y)
         by_z = times_plus(times(value_x, y), load(terms, row_z + 3 * n * LANES), by_z)
+    # The projection across u is linear: done once for the sum of all moments.
     units = (_row_of_vectors(tables) + 3) * LANES
     x, y, z = load(terms, units), load(terms, units + LANES), load(terms, units + 2 * LANES)
     inverse = load(terms, units + 3 * LANES)
     across = times_plus(x, by_x, times_plus(y, by_y, times(z, by_z)))
     along = minus(along, times(inverse, across))
+    # The rows of the first powers are read no more.
     store(terms, 0, times_plus(along, x, times(inverse, by_x)))
     store(terms, LANES, times_plus(along, y, times(inverse, by_y)))
     store(terms, 2 * LANES, times_plus(along, z, times(inverse, by_z)))
@@ -368,7 +436,16 @@ def _add_forces(
 ) -> None:
     """Add the gradients in the first rows of `terms` to the forces and the strain derivatives.
 
-    `sums` are the forces, (n_atoms, 3), and the strain derivatives in lanes, (9 * LANES,).
+    Parameters
+    ----------
+    tables, found
+        Potential and structure.
+    pairs
+        The centre, its first pair and the pair behind its last one in the lanes.
+    terms
+        After `_put_gradients`.
+    sums
+        Forces, (n_atoms, 3), eV/Å, and strain derivatives in lanes, (9 * LANES,), eV; added to.
     """
     forces, strain = sums
     centre, first, end = pairs
@@ -376,10 +453,12 @@ def _add_forces(
     for axis in range(3):
         gradient = load(terms, axis * LANES)
         forces[centre, axis] += total(gradient)
+        # Strain stays in lanes until the end: one sum over the lanes per structure.
         for other in range(3):
             at = (3 * other + axis) * LANES
             vector = load(terms, vectors + other * LANES)
             store(strain, at, times_plus(vector, gradient, load(strain, at)))
+    # Neighbours one by one: images of one atom may stand in several lanes.
     for pair in range(first, end):
         for axis in range(3):
             forces[found.neighbours[pair], axis] -= terms[axis * LANES + pair - first]
@@ -389,7 +468,14 @@ def _add_forces(
 def energies_and_forces(
     tables: ForceTables, found: Neighbours, forces: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return site energies and strain derivatives, and add the forces to `forces`, (n_atoms, 3).
+    """Return site energies and strain derivatives, and add the forces.
+
+    Parameters
+    ----------
+    tables, found
+        Potential and structure.
+    forces
+        (n_atoms, 3), eV/Å, added to.
 
     Returns
     -------
@@ -399,6 +485,7 @@ def energies_and_forces(
         ``strain[a, b]``: derivative of the energy when the component b of all vectors grows by
         the component a, (3, 3), eV.
     """
+    # Space is made once here, so that everything inside is lean.
     n_atoms, n_basic = found.types.size, tables.contraction.n_basic
     energies = np.empty(n_atoms)
     terms, sums, strain = _terms(tables), aligned(n_basic * LANES), aligned(9 * LANES)
@@ -407,9 +494,11 @@ def energies_and_forces(
     for block in range(0, n_atoms, LANES):
         work[: n_basic * LANES] = 0.0
         stop = min(block + LANES, n_atoms)
+        # Neighbours in lanes, then atoms, then neighbours: each loop runs over what is independent.
         for centre in range(block, stop):
             _sum_moments(tables, found, centre, (terms, sums), work)
         multiply(tables.contraction, work)
+        # The adjoints are not yet in use: their first row takes the energies across.
         store(adjoints, 0, energy(tables.contraction, work))
         for centre in range(block, stop):
             own = tables.species_coeffs[found.types[centre]]

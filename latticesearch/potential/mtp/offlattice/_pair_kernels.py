@@ -1,4 +1,11 @@
-"""Compiled loops of the moment tensor potential off the lattice."""
+"""Compiled loops of the moment tensor potential off the lattice, one site at a time.
+
+Moments m of a site are sums over its neighbours of f_mu(r) times powers of the unit vector's
+components, basis functions are contractions of them (Shapeev, Multiscale Model. Simul. 14, 1153
+(2016)); derivatives come from going back through the list of products. What is only evaluated goes
+through `_force_kernels`, many sites at once; here everything that gradients by the coefficients
+need comes out, for the rows of single structures.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +17,19 @@ from numba import njit
 
 
 class Lists(NamedTuple):
-    """Moments, products and basis functions, as in the fields of the same name of a potential."""
+    """Moments, products and basis functions, as in the fields of the same name of a potential.
+
+    Parameters
+    ----------
+    basic
+        (n_basic, 4): radial function mu and powers of x, y, z of each basic moment.
+    times
+        (n_times, 4): a, b, factor, c of ``m[c] += factor * m[a] * m[b]``.
+    mapping
+        (n_scalars,): which moment each basis function is.
+    n_moments
+        Number of moments.
+    """
 
     basic: npt.NDArray[np.int64]
     times: npt.NDArray[np.int64]
@@ -21,9 +40,17 @@ class Lists(NamedTuple):
 class Pairs(NamedTuple):
     """Neighbours of all sites; those of site i are ``starts[i]`` to ``starts[i + 1]``.
 
-    ``units`` (n_pairs, 3) are unit vectors from the site to the neighbour, ``inverses``
-    (n_pairs,) the inverse distances, 1/Å, ``values`` and ``slopes`` (n_pairs, n_radial) the
-    radial functions and their derivatives.
+    Parameters
+    ----------
+    starts
+        (n_sites + 1,).
+    units
+        (n_pairs, 3): unit vectors from the site to the neighbour.
+    inverses
+        (n_pairs,): inverse distances, 1/Å.
+    values, slopes
+        (n_pairs, n_radial): radial functions f_mu of the two species, and their derivatives by
+        the distance.
     """
 
     starts: npt.NDArray[np.int64]
@@ -35,7 +62,16 @@ class Pairs(NamedTuple):
 
 @njit(cache=True)
 def multiply_moments(times: npt.NDArray[np.int64], moments: npt.NDArray[np.float64]) -> None:
-    """Fill the products of `moments` (n_moments,) in place; the basic ones are given."""
+    """Fill the products of moments in place.
+
+    Parameters
+    ----------
+    times
+        (n_times, 4), as in `Lists`.
+    moments
+        (n_moments,): the basic ones are given, the others zero.
+    """
+    # In the order of the list: a product stands behind what it is made of.
     for row in range(times.shape[0]):
         factor = times[row, 2]
         moments[times[row, 3]] += factor * moments[times[row, 0]] * moments[times[row, 1]]
@@ -49,8 +85,17 @@ def differentiate_moments(
 ) -> None:
     """Carry dE/dm from the products back to the basic moments, in place (reverse mode).
 
-    `adjoints` (n_moments,) starts as the coefficients of the basis functions.
+    Parameters
+    ----------
+    times
+        (n_times, 4), as in `Lists`.
+    moments
+        (n_moments,), complete.
+    adjoints
+        (n_moments,), eV: starts as the coefficients of the basis functions, ends as dE/dm.
     """
+    # Backwards: what uses a product comes behind it, so its own derivative is complete by then. Two
+    # additions, not a product rule with cases: for a == b both halves go to one place.
     for row in range(times.shape[0] - 1, -1, -1):
         a, b = times[row, 0], times[row, 1]
         weight = times[row, 2] * adjoints[times[row, 3]]
@@ -62,7 +107,8 @@ def differentiate_moments(
 def _raise_powers(
     units: npt.NDArray[np.float64], pair: int, powers: npt.NDArray[np.float64]
 ) -> None:
-    """Fill `powers` (rank + 1, 3) with the powers of the components of one unit vector."""
+    """Fill `powers`, (rank + 1, 3), with those of the components of a row of `units`, (n, 3)."""
+    # Every moment takes its three powers from here, instead of raising numbers itself.
     for axis in range(3):
         powers[0, axis] = 1.0
         for n in range(1, powers.shape[0]):
@@ -77,7 +123,21 @@ def _add_pair(
     powers: npt.NDArray[np.float64],
     moments: npt.NDArray[np.float64],
 ) -> None:
-    """Add one neighbour to the basic moments of its site."""
+    """Add one neighbour to the basic moments of its site: f_mu(r) u_x^a u_y^b u_z^c.
+
+    Parameters
+    ----------
+    basic
+        (n_basic, 4): mu, a, b, c.
+    values
+        (n_pairs, n_radial): f_mu.
+    pair
+        Which pair.
+    powers
+        (rank + 1, 3), those of its unit vector.
+    moments
+        (n_moments,), the first n_basic are added to.
+    """
     for k in range(basic.shape[0]):
         angular = powers[basic[k, 1], 0] * powers[basic[k, 2], 1] * powers[basic[k, 3], 2]
         moments[k] += values[pair, basic[k, 0]] * angular
@@ -93,7 +153,10 @@ def _pair_derivatives(
     gradients: npt.NDArray[np.float64],
     weights: npt.NDArray[np.float64],
 ) -> None:
-    """Fill the row `pair` of `gradients` and add to that of `weights`; see `site_derivatives`."""
+    """Fill the row `pair` of `gradients` and add to that of `weights`; see `site_derivatives`.
+
+    `adjoints` (n_moments,) are dE/dm of the site, eV, `powers` (rank + 1, 3) those of the pair.
+    """
     units, inverse = pairs.units, pairs.inverses[pair]
     along = gx = gy = gz = 0.0
     for k in range(basic.shape[0]):
@@ -102,7 +165,8 @@ def _pair_derivatives(
         angular = px * py * pz
         weights[pair, mu] += adjoints[k] * angular
         over = adjoints[k] * pairs.values[pair, mu] * inverse
-        # f(r) A(u) with u = r / |r|: the part along u, and the derivatives of A itself.
+        # f(r) A(u) with u = r / |r|: the part along u, and the derivatives of A itself, whose own
+        # part along u, (x + y + z) A by Euler's theorem, is taken off.
         along += (adjoints[k] * pairs.slopes[pair, mu] - (x + y + z) * over) * angular
         if x > 0:
             gx += over * x * powers[x - 1, 0] * py * pz
@@ -124,17 +188,25 @@ def site_derivatives(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the basis functions of all sites and the derivatives of the site energies.
 
-    `coefficients` (n_scalars,) are those of the basis functions, `rank` is the highest power of
-    a coordinate.
+    Parameters
+    ----------
+    lists, pairs
+        Potential and structure.
+    coefficients
+        (n_scalars,), eV, those of the basis functions.
+    rank
+        Highest power of a coordinate.
 
     Returns
     -------
     basis_values
         (n_sites, n_scalars).
     gradients
-        (n_pairs, 3), derivative of the energy of the pair's site by the vector to its neighbour.
+        (n_pairs, 3), derivative of the energy of the pair's site by the vector to its neighbour,
+        eV/Å.
     weights
-        (n_pairs, n_radial), derivative of the same energy by the radial functions of the pair.
+        (n_pairs, n_radial), derivative of the same energy by the radial functions of the pair, eV
+        per unit of these.
     """
     basis_values = np.empty((pairs.starts.shape[0] - 1, lists.mapping.shape[0]))
     gradients = np.zeros((pairs.units.shape[0], 3))
@@ -151,6 +223,7 @@ def site_derivatives(
             basis_values[site, s] = moments[lists.mapping[s]]
             adjoints[lists.mapping[s]] += coefficients[s]
         differentiate_moments(lists.times, moments, adjoints)
+        # Powers are raised again: kept for all neighbours they would need an array of their own.
         for pair in range(pairs.starts[site], pairs.starts[site + 1]):
             _raise_powers(pairs.units, pair, powers)
             _pair_derivatives(lists.basic, pairs, pair, adjoints, powers, gradients, weights)
@@ -163,9 +236,19 @@ def tangents_of_moments(
     moments: npt.NDArray[np.float64],
     tangents: npt.NDArray[np.float64],
 ) -> None:
-    """Fill dm_c/dm_k of the products in place, (n_moments, n_basic); those of the basic are given.
+    """Fill dm_c/dm_k of the products in place (forward mode).
 
-    `moments` (n_moments,) must be complete.
+    Forward, because the derivatives of each basis function are wanted, not those of their weighted
+    sum alone: one pass forward gives them for all products.
+
+    Parameters
+    ----------
+    times
+        (n_times, 4), as in `Lists`.
+    moments
+        (n_moments,), complete.
+    tangents
+        (n_moments, n_basic): the first n_basic rows are one, the others zero, and filled.
     """
     for row in range(times.shape[0]):
         a, b, c = times[row, 0], times[row, 1], times[row, 3]
@@ -185,12 +268,22 @@ def second_derivatives(
 ) -> None:
     """Differentiate the reverse pass by every basic moment, in place.
 
-    `adjoints` (n_moments,) as in `differentiate_moments`; `seconds` (n_moments, n_basic) starts
-    as zeros and ends with d²E/dm_k dm_l in its first n_basic rows.
+    Forces depend on the radial coefficients through dE/dm as well: this is how dE/dm changes.
+
+    Parameters
+    ----------
+    times, moments, adjoints
+        As in `differentiate_moments`, which is done on the way.
+    tangents
+        (n_moments, n_basic), complete.
+    seconds
+        (n_moments, n_basic), eV: starts as zeros and ends with d²E/dm_k dm_l in its first n_basic
+        rows.
     """
     for row in range(times.shape[0] - 1, -1, -1):
         a, b, c = times[row, 0], times[row, 1], times[row, 3]
         factor = float(times[row, 2])
+        # The product rule on ``adjoints[a] += factor * adjoints[c] * moments[b]``, term by term.
         weight = factor * adjoints[c]
         for k in range(seconds.shape[1]):
             second = factor * seconds[c, k]
@@ -207,7 +300,20 @@ def scatter_rows(
     forces: npt.NDArray[np.float64],
     site: int,
 ) -> None:
-    """Add `rows` (n, n_columns) to the site's row of `forces`, subtract each from a neighbour's."""
+    """Add gradients of pairs to the forces on both of their atoms.
+
+    Parameters
+    ----------
+    neighbours
+        (n,): atoms at the other end.
+    rows
+        (n, n_columns): derivatives of the site's energy by the vectors to them, any unit.
+    forces
+        (n_atoms, n_columns), added to: in the same unit.
+    site
+        Their centre.
+    """
+    # One by one: images of one atom stand in `neighbours` several times.
     for n in range(rows.shape[0]):
         neighbour = neighbours[n]
         for column in range(rows.shape[1]):

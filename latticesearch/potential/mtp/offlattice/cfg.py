@@ -196,7 +196,7 @@ class _Block:
             self.fail(f"unknown entry '{words[0][:40]}'{hint}")
 
     def numbers(self, count: int) -> Floats:
-        """Return the numbers of the next line, which has `count` of them."""
+        """Return the numbers of the next line, (count,)."""
         if self.at >= len(self.lines):
             self.fail(f"expected {count} numbers, found the end of the structure")
         words = self.lines[self.at][1]
@@ -343,7 +343,7 @@ def _features(atoms: Atoms, name: str) -> Iterator[str]:
 
 
 def _row(numbers: Sequence[float] | Floats, name: str) -> str:
-    """Return numbers in the shortest form that gives back the same doubles, without exponents."""
+    """Return numbers, (n,), in the shortest form that gives back the same, without exponents."""
     if not all(map(math.isfinite, numbers)):
         raise InputError(f"{name} has a number that is not finite: {list(map(float, numbers))}")
     return "  ".join(np.format_float_positional(number, trim="0") for number in numbers)

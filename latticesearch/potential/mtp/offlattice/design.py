@@ -89,9 +89,12 @@ def design_rows(
 class _PairTerms(NamedTuple):
     """What all pairs contribute to the basic moments.
 
-    ``phi`` (n_pairs, n_basic) and its derivatives by the pair vector, ``slopes``
-    (n_pairs, 3, n_basic); the angular parts A alone, ``angular`` and ``angular_slopes`` of the
-    same shapes.
+    Parameters
+    ----------
+    phi, slopes
+        (n_pairs, n_basic), and its derivatives by the pair vector, (n_pairs, 3, n_basic), per Å.
+    angular, angular_slopes
+        The angular parts A alone, of the same shapes; no unit, and 1/Å.
     """
 
     phi: Floats
@@ -113,7 +116,10 @@ class _PairTerms(NamedTuple):
 def _angular_parts(
     powers: npt.NDArray[np.int64], structure: OffLatticeStructure
 ) -> tuple[Floats, Floats]:
-    """Return the products of powers of unit vectors, and their derivatives by the pair vector."""
+    """Return the products of powers of unit vectors, and their derivatives by the pair vector.
+
+    Of `powers`, (n_basic, 3): (n_pairs, n_basic), no unit, and (n_pairs, 3, n_basic), 1/Å.
+    """
     units = structure.units
     raised = [np.ones_like(units)]
     for _ in range(int(powers.max())):
@@ -133,8 +139,16 @@ def _angular_parts(
 class _SiteMoments(NamedTuple):
     """Basis functions B_a of one site and derivatives by its basic moments m_k.
 
-    ``basis_values`` (n_scalars,), ``jacobian`` dB_a/dm_k (n_scalars, n_basic), ``adjoint``
-    dE/dm_k (n_basic,), ``hessian`` d²E/dm_k dm_l (n_basic, n_basic).
+    Parameters
+    ----------
+    basis_values
+        B_a, (n_scalars,).
+    jacobian
+        dB_a/dm_k, (n_scalars, n_basic).
+    adjoint
+        dE/dm_k, (n_basic,), eV per unit of the moment.
+    hessian
+        d²E/dm_k dm_l, (n_basic, n_basic).
     """
 
     basis_values: Floats

@@ -141,16 +141,17 @@ class OffLatticeStructure:
 
     @property
     def radial(self) -> Floats:
-        """Radial basis functions with the cutoff, (n_pairs, radial_size)."""
+        """Radial basis functions with the cutoff, (n_pairs, radial_size), Å²."""
         return self._basis[0]
 
     @property
     def radial_slopes(self) -> Floats:
-        """Derivatives of `radial`, (n_pairs, radial_size)."""
+        """Derivatives of `radial` by the distance, (n_pairs, radial_size), Å."""
         return self._basis[1]
 
     @cached_property
     def _basis(self) -> tuple[Floats, Floats]:
+        """Both, (n_pairs, radial_size) each: one recurrence gives them."""
         size = self.interval.size
         return chebyshev_basis(self.distances, self.interval.min_dist, self.interval.max_dist, size)
 
@@ -177,7 +178,7 @@ class OffLatticeStructure:
 
 
 def species_indices(symbols: Sequence[str], species: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    """Return the index of each symbol in `species`.
+    """Return the index of each symbol in `species`, (n_symbols,).
 
     Raises
     ------
@@ -196,7 +197,7 @@ def species_indices(symbols: Sequence[str], species: tuple[str, ...]) -> npt.NDA
 def _neighbours(
     atoms: Atoms, types: npt.NDArray[np.int64], potential: MtpCoefficients
 ) -> force_kernels.Neighbours:
-    """Return all pairs of atoms closer than the cutoff."""
+    """Return all pairs of atoms, of species `types`, (n_atoms,), closer than the cutoff."""
     positions, cell = np.asarray(atoms.positions), np.asarray(atoms.cell.array)
     if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
         raise InputError(f"{atoms.get_chemical_formula()}: positions or cell are not finite")
@@ -311,7 +312,11 @@ def _prepared(
 def _site_derivatives(
     potential: MtpCoefficients, structure: OffLatticeStructure
 ) -> tuple[Floats, Floats, Floats]:
-    """Return what the kernel of the same name does: basis values, gradients, radial weights."""
+    """Return what the kernel of the same name does.
+
+    Basis values, (n_atoms, n_scalars), gradients, (n_pairs, 3), eV/Å, and derivatives by radial
+    functions, (n_pairs, n_radial).
+    """
     basis_values, gradients, weights = _pair_kernels.site_derivatives(
         kernel_lists(potential),
         structure.pairs(potential),
@@ -322,6 +327,6 @@ def _site_derivatives(
 
 
 def stresses(structure: OffLatticeStructure, strain_derivatives: Floats) -> Floats:
-    """Return stresses, (6, n_columns), from dE/d(strain), (3, 3, n_columns)."""
+    """Return stresses, (6, n_columns), eV/Å³, from dE/d(strain), (3, 3, n_columns), eV."""
     symmetric = 0.5 * (strain_derivatives + strain_derivatives.transpose(1, 0, 2))
     return np.stack([symmetric[i, j] for i, j in _VOIGT]) / structure.volume

@@ -264,7 +264,7 @@ def _block(
 
 
 def _columns(form: MtpCoefficients, key: tuple[int, ...]) -> Integers:
-    """Return the places of a block's columns among those of all species."""
+    """Return the places of a block's columns, (n_columns,), among those of all species."""
     n_linear = form.n_species + len(form.moment_coeffs)
     numbers = np.arange(form.radial_coeffs.size).reshape(form.radial_coeffs.shape)
     radial = n_linear + numbers[np.ix_(key, key)].ravel()
@@ -275,7 +275,7 @@ def _columns(form: MtpCoefficients, key: tuple[int, ...]) -> Integers:
 def _contacts(
     form: MtpCoefficients, chunks: Sequence[tuple[_Block, ...]]
 ) -> tuple[npt.NDArray[np.bool_], float]:
-    """Return which species have which as neighbours, and the shortest distance, Å."""
+    """Return which species neighbour which, (n_species, n_species), and the least distance, Å."""
     seen = np.zeros((form.n_species, form.n_species), dtype=bool)
     closest = np.inf
     for data in (block.data for blocks in chunks for block in blocks):
@@ -288,7 +288,7 @@ def _contacts(
 
 
 def _chosen(block: _Block, chosen: npt.NDArray[np.bool_] | None) -> Integers:
-    """Return the numbers of a block's structures that are to be summed up."""
+    """Return the numbers, (n,), of a block's structures among the `chosen`, (n_configurations,)."""
     if chosen is None:
         return np.arange(len(block.indices))
     return np.flatnonzero(chosen[block.indices]).astype(np.int64)

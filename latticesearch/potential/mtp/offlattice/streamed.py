@@ -208,7 +208,7 @@ class StreamedFit:
     comm: Communicator
 
     def fit(self, training: TrainingSet, weights: Floats) -> tuple[MtpCoefficients, Outcome]:
-        """Fit to data that have been checked; `weights` are those of the configurations.
+        """Fit to data that have been checked; `weights` are (n_configurations,).
 
         Raises
         ------
@@ -291,7 +291,7 @@ class StreamedFit:
         return _Problem(equations, self._chosen(equations, part), strengths, centre)
 
     def _chosen(self, equations: NormalEquations, part: float) -> npt.NDArray[np.bool_] | None:
-        """Return a part of the configurations of each set of species, None for all."""
+        """Return a part of each set of species, (n_configurations,) bool, None for all."""
         if part == 1.0:
             return None
         rng = np.random.default_rng([self.seed, equations.n_configurations])
@@ -348,24 +348,24 @@ def _n_linear(potential: MtpCoefficients) -> int:
 
 
 def _coefficients(potential: MtpCoefficients) -> Floats:
-    """Return all coefficients in the order species, basis functions, radial."""
+    """Return all coefficients, (n_parameters,): species, basis functions, radial."""
     return np.roll(potential.parameters, _n_linear(potential))
 
 
 def _moved(potential: MtpCoefficients, change: Floats) -> MtpCoefficients:
-    """Return the potential with other coefficients, `change` in the order of `_coefficients`."""
+    """Return the potential with coefficients changed by `change`, as `_coefficients`."""
     return potential.with_parameters(potential.parameters + np.roll(change, -_n_linear(potential)))
 
 
 def _inverse(matrix: Floats) -> Floats:
-    """Return the inverse of a positive semidefinite matrix, zero where it says nothing."""
+    """Return the inverse of a positive semidefinite matrix, (n, n), zero where it says nothing."""
     scales = 1.0 / np.sqrt(np.diag(matrix) + TINY * np.diag(matrix).max())
     result: Floats = np.asarray(linalg.pinvh(matrix * np.outer(scales, scales), rtol=1e-14))
     return result * np.outer(scales, scales)
 
 
 def _solve(matrix: Floats, right: Floats) -> Floats:
-    """Solve a positive semidefinite system in units that make its diagonal one."""
+    """Solve a positive semidefinite system, (n, n) and (n,), scaled so that its diagonal is one."""
     scales = 1.0 / np.sqrt(np.diag(matrix) + TINY * np.diag(matrix).max())
     scaled = matrix * np.outer(scales, scales)
     try:

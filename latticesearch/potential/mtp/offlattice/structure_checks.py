@@ -95,7 +95,10 @@ def _check_per_cell(structures: Sequence[Atoms], species: tuple[str, ...]) -> No
 
 
 def _scatter(fractions: Floats, energies: Floats) -> float:
-    """Return the root mean square of what the species' energies do not explain."""
+    """Return the root mean square of what the species' energies do not explain.
+
+    Of `energies`, (n,), and in their unit; species fractions are (n, n_species).
+    """
     own, *_ = np.linalg.lstsq(fractions, energies, rcond=1e-10)
     return float(np.sqrt(np.mean((energies - fractions @ own) ** 2)))
 

@@ -4,6 +4,17 @@ Environments come in blocks of `WIDTH`, side by side in memory, so that every st
 contraction is one vector operation. Each environment's numbers are the same in whichever block it
 stands, and those of one labeling are added up in their order: results do not depend on how
 labelings are split over ranks.
+
+A fit evaluates the same environments at many radial functions. So what depends on the environment
+alone, sums over the neighbours of each species, is worked out beforehand (`Blocks.geometry`), and
+moments (Shapeev, Multiscale Model. Simul. 14, 1153 (2016)) are these times the coordinates of the
+radial functions. `basis_rows` are the columns that are linear given the coordinates, `slope_rows`
+the derivatives by the coordinates: what variable projection asks for (Golub & Pereyra, SIAM J.
+Numer. Anal. 10, 413 (1973)).
+
+Loops over a block have a length known to the compiler and no dependence between their steps; LLVM
+makes vector code of them without help. Which environments share a block does not matter, so they
+are sorted by the species in the centre: the coefficients are then the same throughout.
 """
 
 from __future__ import annotations
@@ -80,14 +91,28 @@ def work_out_moments(
     block: int,
     moments: npt.NDArray[np.float64],
 ) -> None:
-    """Fill all `moments`, (n_moments * WIDTH,), of one block."""
+    """Fill all moments of one block.
+
+    Parameters
+    ----------
+    blocks, lists
+        Environments and index lists.
+    coordinates
+        Of the radial functions, (n_species, n_radial, n_species * n_coordinates).
+    block
+        Which block.
+    moments
+        (n_moments * WIDTH,), written: moment k of environment w at ``k * WIDTH + w``.
+    """
     moments[:] = 0.0
     coeffs = coordinates[blocks.centres[block]]
     for v in range(coeffs.shape[1]):
+        # Nothing stands behind the coordinates of species that no environment of the block sees.
         if blocks.present[block, v]:
             values = blocks.geometry[block, v].reshape(-1)
             for k in range(lists.mu.size):
                 coeff = coeffs[lists.mu[k], v]
+                # One coefficient for the whole block, since all its centres are of one species.
                 source, target = np.uint64(lists.power[k]) * _W, np.uint64(k) * _W
                 for w in range(_W):
                     moments[target + w] += coeff * values[source + w]
@@ -100,7 +125,7 @@ def work_out_moments(
 
 @njit(cache=True)
 def times_row(times: npt.NDArray[np.int64], t: int) -> tuple[np.uint64, np.uint64, np.uint64]:
-    """Return where the moments of one product stand."""
+    """Return where the moments a, b, c of product t of `times`, (n_times, 3), stand in a block."""
     return (
         np.uint64(times[t, 0]) * _W,
         np.uint64(times[t, 1]) * _W,
@@ -112,10 +137,22 @@ def times_row(times: npt.NDArray[np.int64], t: int) -> tuple[np.uint64, np.uint6
 def turn_into_derivatives(
     lists: Lists, moments: npt.NDArray[np.float64], derivatives: npt.NDArray[np.float64]
 ) -> None:
-    """Carry d/d(scalars) in `derivatives`, (n_moments * WIDTH,), on to the basic moments."""
+    """Carry derivatives by the basis functions on to the basic moments (reverse mode).
+
+    Parameters
+    ----------
+    lists
+        Index lists.
+    moments
+        (n_moments * WIDTH,), complete.
+    derivatives
+        (n_moments * WIDTH,), eV: d(energy)/d(basis functions) in, d(energy)/d(moments) out.
+    """
+    # Backwards: what uses a product stands behind it in the list.
     for t in range(lists.factors.size - 1, -1, -1):
         a, b, c = times_row(lists.times, t)
         factor = lists.factors[t]
+        # For a square both additions go to one place, and are made one.
         if a == b:
             for w in range(_W):
                 derivatives[a + w] += 2.0 * factor * derivatives[c + w] * moments[a + w]
@@ -147,6 +184,7 @@ def basis_rows(
     moments = np.empty(lists.n_moments * WIDTH)
     for block in range(blocks.centres.size):
         work_out_moments(blocks, lists, coordinates, block, moments)
+        # Environments in turn: several of a block may belong to one labeling. Padding has no share.
         for w in range(WIDTH):
             row = rows[blocks.owners[block, w]]
             share = blocks.shares[block, w]
@@ -179,6 +217,7 @@ def slope_rows(
     for block in range(blocks.centres.size):
         work_out_moments(blocks, lists, coordinates, block, moments)
         derivatives[:] = 0.0
+        # All basis functions at once: one pass back gives the derivatives of their weighted sum.
         for s in range(lists.scalars.size):
             first = lists.scalars[s] * WIDTH
             derivatives[first : first + WIDTH] += coeffs[s]
@@ -200,8 +239,21 @@ def work_out_slopes(
     derivatives: npt.NDArray[np.float64],
     slopes: npt.NDArray[np.float64],
 ) -> None:
-    """Fill the derivatives by one coordinate of each radial function, (n_radial * WIDTH,)."""
+    """Fill the derivatives by one coordinate of each radial function.
+
+    Parameters
+    ----------
+    lists
+        Index lists.
+    values
+        (n_powers * WIDTH,): geometry behind this coordinate.
+    derivatives
+        (n_moments * WIDTH,), eV: d(energy)/d(moments).
+    slopes
+        (n_radial * WIDTH,), written: eV per unit of the coordinate.
+    """
     slopes[:] = 0.0
+    # The transpose of what `work_out_moments` does with the same numbers.
     for k in range(lists.mu.size):
         source, place = np.uint64(lists.power[k]) * _W, np.uint64(k) * _W
         target = np.uint64(lists.mu[k]) * _W

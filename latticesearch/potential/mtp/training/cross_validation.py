@@ -44,7 +44,7 @@ def cross_validate(
     training
         A training set that has been checked.
     train
-        Returns the potential of a part of the training set, given with its indices.
+        Returns the potential of a part of the training set, given with its indices, (n,).
     folds
         2 or more.
     seed

@@ -80,12 +80,15 @@ class RadialCoordinates:
         return len(self.from_coeffs)
 
     def of(self, radial_coeffs: Floats) -> Floats:
-        """Return the coordinates, flat, of `radial_coeffs` as in `MtpCoefficients`."""
+        """Return the coordinates, flat, of (n_species, n_species, n_radial, radial_size)."""
         coordinates: Floats = radial_coeffs.swapaxes(1, 2) @ self.from_coeffs.T
         return coordinates.ravel()
 
     def radial_coeffs(self, coordinates: Floats, base: Floats) -> Floats:
-        """Return radial coefficients with these coordinates, otherwise those of `base`."""
+        """Return radial coefficients with these coordinates, flat, otherwise those of `base`.
+
+        `base` and the result are (n_species, n_species, n_radial, radial_size).
+        """
         n_species, _, n_radial, _ = base.shape
         change = (coordinates - self.of(base)).reshape(n_species, n_radial, n_species, -1)
         result: Floats = base + (change @ self.to_coeffs.T).swapaxes(1, 2)

@@ -144,7 +144,7 @@ class Errors(NamedTuple):
     cross_validated: Floats | None
 
     def group(self, name: str, members: npt.NDArray[np.bool_]) -> GroupErrors:
-        """Return the root mean squares over some of them."""
+        """Return the root mean squares over `members`, (n,) bool."""
         cross_validated = self.cross_validated
         return GroupErrors(
             name,
@@ -238,7 +238,7 @@ def _deep_energies(known: Energies) -> Iterator[str]:
 
 
 def _outliers(known: Energies, left_out: Floats) -> Iterator[str]:
-    """Yield a line for the data that agree least with all others."""
+    """Yield a line for the data whose left-out errors, (n,), meV per site, are the largest."""
     sizes = np.abs(left_out)
     limit = max(OUTLIER * float(np.median(sizes)) / 0.6745, SMALLEST_OUTLIER)
     for k in np.argsort(-sizes)[:MOST_OUTLIERS]:

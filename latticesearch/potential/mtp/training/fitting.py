@@ -57,7 +57,7 @@ if TYPE_CHECKING:
             """Number of coefficients."""
 
         def potential(self, parameters: Floats) -> Made_co:
-            """Return a potential of this form."""
+            """Return a potential of this form with coefficients, (n_parameters,)."""
 
 
 log = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ def fit(  # noqa: PLR0913 - two arguments and options that are given by name
 
 
 def _train(method: _Method, training: TrainingSet, weights: Floats) -> _Fitted:
-    """Fit to data that have been checked."""
+    """Fit to data that have been checked; `weights` are (n_configurations,)."""
     if method.name == "streamed" or (method.name == "auto" and _is_large(training)):
         ridges = method.ridges[-1]  # many data need no strong ones
         streamed = StreamedFit(

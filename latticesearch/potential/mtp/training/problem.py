@@ -85,14 +85,14 @@ class Rows(Design, Protocol):
 
 
 class Trial(NamedTuple):
-    """The result of one start; `scales` are the units of the linear coefficients."""
+    """The result of one start; `scales`, (n_linear,), are the units of the linear coefficients."""
 
     solution: Solution
     scales: Floats
 
 
 class _LabelingRows:
-    """The rows of labelings: energies per site."""
+    """The rows of labelings, one each: energies per site, (n_labelings,), eV."""
 
     def __init__(self, environments: LatticeEnvironments, energies: Floats) -> None:
         self.environments, self.targets = environments, energies
@@ -150,7 +150,7 @@ class _Weighted:
 
 
 class _Stack:
-    """Rows of several designs, one below the other."""
+    """Rows of several designs, one below the other; shapes as in `Design`."""
 
     def __init__(self, parts: Sequence[Rows]) -> None:
         self.parts = parts
@@ -266,7 +266,7 @@ class TrainingProblem:
         )
 
     def start(self, seed: int, index: int) -> Floats:
-        """Return the first coordinates of start number `index`.
+        """Return the first coordinates, (n_coordinates,), of start number `index`.
 
         Each radial function mu tells the species of neighbours apart in its own way; the first
         one does so alike at all distances.
@@ -287,7 +287,7 @@ class TrainingProblem:
     def solve(
         self, centre: Floats, start: Floats, ridges: Regularisation, max_iterations: int
     ) -> Trial:
-        """Fit from `start`, while the radial ridge pulls to `centre`."""
+        """Fit from `start`, while the radial ridge pulls to `centre`, both (n_coordinates,)."""
         n_species = self.form.n_species
         columns = self.design.columns(centre)[0][self.is_energy]
         # A basis function that is constant over the data must not be blown up to unit spread.
@@ -308,7 +308,7 @@ class TrainingProblem:
         return errors
 
     def left_out_errors(self, trial: Trial) -> Floats:
-        """Return the estimated errors of energies were they not fitted to, eV per site."""
+        """Return the estimated errors were they not fitted to, (n_energies,), eV per site."""
         left_out = trial.solution.left_out_residuals[self.is_energy]
         errors: Floats = left_out * self.spread / self.energy_weights
         return errors
@@ -380,7 +380,7 @@ def _distances(
     cutoff: float,
     comm: Communicator,
 ) -> tuple[Floats, Floats]:
-    """Return the distances between neighbours and how many an average site has at each."""
+    """Return distances between neighbours, (n,), Å, and how many a site has at each, (n,)."""
     distances, counts = _shells(parts, cutoff)
     pairs = np.concatenate([np.zeros(0), *(1.0 / s.inverses for s in structures)])
     ends = comm.allgather((pairs.min(), pairs.max()) if len(pairs) else None)
@@ -399,7 +399,7 @@ def _distances(
 
 
 def _shells(parts: Sequence[LabelledBatch], cutoff: float) -> tuple[Floats, Floats]:
-    """Return the distances of the lattices' shells and how many neighbours are there."""
+    """Return distances of the lattices' shells, (n,), Å, and how many a site has there, (n,)."""
     parents = {id(part.batch.supercell.parent): part.batch.supercell.parent for part in parts}
     vectors = [
         parent_neighbours(parent, centre, cutoff)[2]

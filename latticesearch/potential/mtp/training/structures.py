@@ -102,7 +102,7 @@ class StructureRows:
         return np.array([row for block in rows for row in block], dtype=bool)
 
     def columns(self, coordinates: Floats) -> tuple[Floats, MtpCoefficients]:
-        """Return the rows of the linear coefficients, and the potential they belong to."""
+        """Return the rows, (n_rows, n_linear), and the potential they belong to."""
         form = self.potential
         radial = self.coordinates.radial_coeffs(coordinates, form.radial_coeffs)
         linear = np.zeros(form.n_species + len(form.moment_coeffs))
@@ -120,6 +120,7 @@ class StructureRows:
         return result.reshape(len(result), -1)
 
     def _stack(self, rows: Sequence[DesignRows], n_columns: int) -> Floats:
+        """Return weighted rows, (n_rows, n_columns): energy, forces, stress of each structure."""
         parts = [np.zeros((0, n_columns))]
         for row, (energy, force, stress) in zip(rows, self.factors, strict=True):
             parts.append(energy * row.energy[None])

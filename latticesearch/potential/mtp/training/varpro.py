@@ -104,7 +104,23 @@ class Solution:
 
 
 class _Point(NamedTuple):
-    """Everything about one set of coordinates; `basis` spans the columns of A with ridge rows."""
+    """Everything about one set of coordinates.
+
+    Parameters
+    ----------
+    coordinates
+        v, (n_coordinates,).
+    matrix, state
+        A(v), (n_rows, n_linear), and what its derivatives need.
+    basis
+        (n_rows + n_linear, n_linear): spans the columns of A with the ridge as rows below.
+    linear
+        The best x, (n_linear,).
+    extended_residuals
+        (n_rows + n_linear,), those of the ridge behind.
+    cost
+        What is minimised.
+    """
 
     coordinates: Floats
     matrix: Floats
@@ -155,7 +171,8 @@ def solve(
 
 
 def _evaluate(problem: SeparableProblem, coordinates: Floats) -> _Point:
-    """Solve the linear problem at given coordinates."""
+    """Solve the linear problem at given coordinates, (n_coordinates,)."""
+    # By orthogonal factors, not normal equations: they would square the condition number.
     matrix, state = problem.design.columns(coordinates)
     extended = np.vstack([matrix, np.diag(np.sqrt(problem.linear_ridge))])
     targets = np.concatenate([problem.targets, np.zeros(len(problem.linear_ridge))])
@@ -169,6 +186,7 @@ def _evaluate(problem: SeparableProblem, coordinates: Floats) -> _Point:
 
 def _step(problem: SeparableProblem, point: _Point, damping: float) -> tuple[_Point | None, float]:
     """Return a point of lower cost (None if there is none) and the damping for the next step."""
+    # Kaufman's Jacobian: slopes at fixed linear coefficients, less what these can make up for.
     slopes = problem.design.slopes(point.state, point.linear)
     n_ridge_rows = len(point.linear)
     extended = np.vstack([slopes, np.zeros((n_ridge_rows, slopes.shape[1]))])

@@ -20,7 +20,7 @@ from numpy.polynomial.legendre import legvander
 
 from latticesearch.lattice.neighbours import nearest_distance, parent_neighbours
 from latticesearch.potential.clusters.functions import site_functions
-from latticesearch.search.screening import _site_kernels as kernels
+from latticesearch.potential.sites import _site_kernels as kernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -277,7 +277,17 @@ def _site_group(parent: ParentLattice, centre: int, site: _Site) -> Integers:
 
 
 def _shells(group: Integers, vectors: Floats, n_species: int) -> _Shells:
-    """Sort neighbours into shells and pairs of them by their angles."""
+    """Sort neighbours into shells and pairs of them by their angles.
+
+    Parameters
+    ----------
+    group
+        (n_ops, n): permutations of the neighbours.
+    vectors
+        (n, 3), Å.
+    n_species
+        Number of species.
+    """
     n = len(vectors)
     shell = np.unique(group.min(axis=0), return_inverse=True)[1].reshape(-1)
     sizes = np.bincount(shell)
@@ -320,7 +330,7 @@ def _transform(sizes: Integers, classes: Floats, members: Integers, n_species: i
 
 
 def _factors(rows: Floats) -> Floats:
-    """Return the narrowest matrix with ``m @ m.T == rows @ rows.T``."""
+    """Return the narrowest matrix, (n, rank), with ``m @ m.T == rows @ rows.T``, rows (n, m)."""
     u, s, _ = np.linalg.svd(rows, full_matrices=False)
     kept = s > 1e-6 * s.max()
     return np.asarray(u[:, kept] * s[kept])
@@ -341,6 +351,7 @@ def _products(functions: Floats, is_one_shell: bool) -> Floats:
 
 
 def _block_diagonal(parts: list[Floats]) -> Floats:
+    """Return the matrix with the parts, (n, m) each, along its diagonal, zeros elsewhere."""
     from scipy.linalg import block_diag
 
     return np.asarray(block_diag(*parts), dtype=np.float64) if parts else np.zeros((0, 0))

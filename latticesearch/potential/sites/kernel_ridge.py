@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from latticesearch.search.screening.sites import SiteTable, site_basis
+from latticesearch.potential.sites.descriptors import SiteTable, site_basis
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.lattice import Labelings, ParentLattice
-    from latticesearch.search.screening.sites import SiteBasis
+    from latticesearch.potential.sites.descriptors import SiteBasis
 
     Floats = npt.NDArray[np.float64]
 
@@ -99,7 +99,19 @@ class SiteSurrogate:
 
 
 def _fit(x: Floats, weights: Floats, targets: Floats, ridge: float) -> Floats:
-    """Return the quadratic form, (width, width), of one kind and species of centres."""
+    """Return the quadratic form, (width, width), of one kind and species of centres.
+
+    Kernel ridge regression with the kernel (x . y)², whose prediction is a quadratic form of x.
+
+    Parameters
+    ----------
+    x
+        (n, width) descriptors.
+    weights, targets
+        (n,): sums of squared weights, and of these times energies, eV.
+    ridge
+        Damping, relative to the mean of the kernel's diagonal.
+    """
     mean = targets.sum() / weights.sum()
     matrix = (x @ x.T) ** 2
     matrix[np.diag_indices_from(matrix)] += ridge * np.diag(matrix).mean() / weights

@@ -1,4 +1,12 @@
-"""Compiled descriptors of the surroundings of sites, and quadratic forms of them."""
+"""Compiled descriptors of the surroundings of sites, and quadratic forms of them.
+
+A descriptor is linear in counts: how often each species stands in each shell, and each two species
+on each kind of two neighbours (`latticesearch.potential.sites.descriptors` says which invariants of
+Bartók, Kondor & Csányi, PRB 87, 184115 (2013), these make). Labelings share most surroundings, so
+each gets a code first, and only distinct ones are described.
+
+Sums are taken in a fixed order throughout: what is equal must come out equal.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +62,8 @@ def add_codes(
     codes
         (n, n_sites); those of other sites stay as they are.
     """
+    # A sum of random numbers, one per column: it does not matter in which order neighbours are met,
+    # just as for the counts, and no counts need to be kept to tell surroundings apart.
     n_neighbours = tables.neighbours.shape[1]
     seen = np.zeros(n_neighbours, dtype=np.int64)
     for n in range(labels.shape[0]):
@@ -74,6 +84,7 @@ def _count(
     centre: int,
     counts: npt.NDArray[np.int64],
 ) -> None:
+    """Add to `counts`, (n_columns,), what surrounds one centre of `labels`, (n_sites,)."""
     n_neighbours = tables.neighbours.shape[1]
     for j in range(n_neighbours):
         b = labels[tables.neighbours[centre, j]]
@@ -105,7 +116,8 @@ def descriptors(
 
     Returns
     -------
-    (n, width) float
+    (n, width)
+        No unit.
     """
     n_columns, width = transform.shape
     result = np.zeros((len(labels), width))
@@ -136,12 +148,19 @@ def quadratic_forms(
         (n_forms + 1,).
     forms
         (n_forms, width, width), zero below the diagonals.
+
+    Returns
+    -------
+    (n,)
+        In the unit of the forms.
     """
     width = x.shape[1]
     result = np.zeros(len(x) + LANES)
     block = np.zeros(width * LANES)
     for f in range(len(forms)):
         for first in range(starts[f], starts[f + 1], LANES):
+            # Rows into lanes: one number of the form then serves all of them, and what each lane
+            # sums up does not depend on the others.
             for lane in range(min(LANES, starts[f + 1] - first)):
                 for k in range(width):
                     block[k * LANES + lane] = x[first + lane, k]
@@ -157,7 +176,20 @@ def quadratic_forms(
 
 @njit(cache=True, nogil=True)
 def means(values: npt.NDArray[np.float64], index: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
-    """Return the mean of ``values[index[n]]``, (n,), for `index`, (n, n_sites)."""
+    """Return the mean over the sites of each labeling.
+
+    Parameters
+    ----------
+    values
+        (n_distinct,): of each distinct site, any unit.
+    index
+        (n, n_sites): which of them the sites are.
+
+    Returns
+    -------
+    (n,)
+        In the same unit.
+    """
     result = np.zeros(len(index))
     for n in range(len(index)):
         for s in range(index.shape[1]):
