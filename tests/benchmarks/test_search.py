@@ -15,10 +15,11 @@ from latticesearch.bench import search as bench
 from latticesearch.bench.models import CUTOFFS, FRUSTRATED, case_of
 from latticesearch.lattice import Labelings, Supercell
 from latticesearch.potential.clusters import ClusterBasis, ClusterModel
-from latticesearch.search.annealing import _kernels as kernels
-from latticesearch.search.annealing import _partner_kernels as partners
-from latticesearch.search.annealing.walks import Walk, random_start, random_state
-from latticesearch.search.polish import Allowance
+from latticesearch.search import Budget
+from latticesearch.search import _row_kernels as rows
+from latticesearch.search import _walk_kernels as kernels
+from latticesearch.search.partial import random_labeling
+from latticesearch.search.walk import Walk
 
 pytestmark = pytest.mark.benchmark
 
@@ -52,17 +53,17 @@ def test_rows_of_partners_against_single_swaps(capsys):
     contest = bench.Contest.of(case_of("frustrated-4", "bcc"), 128, "off")
     evaluator, rng = contest.case.model.evaluator(contest.cell), np.random.default_rng(0)
     counts = np.rint(np.array(list(contest.composition.values())) * 128).astype(np.int64)
-    start, allowance = random_start(evaluator, counts, rng), Allowance()
-    walk = Walk(evaluator, start, allowance, random_state(rng))
+    start = random_labeling(contest.cell.allowed, counts, rng)
+    walk = Walk(evaluator, start, Budget(), rng.integers(2**63, size=1, dtype=np.uint64))
     scale = float(np.abs(walk.sample(300)[1]).mean())
     for part in (0.3, 0.1):
         still, best = kernels.Cooling(part * scale, part * scale, 0.0, 1.0), walk.here()
-        kernels.anneal(walk.model, walk.rules, still, best, 200_000, walk.rng)
+        kernels.anneal(walk.model, walk.rules, still, best, 200_000, walk.state)
         costs = []
-        for anneal in (kernels.anneal, partners.anneal_rows):
-            anneal(walk.model, walk.rules, still, best, 1000, walk.rng)
+        for anneal in (kernels.anneal, rows.anneal_rows):
+            anneal(walk.model, walk.rules, still, best, 1000, walk.state)
             began = time.process_time()
-            asked = anneal(walk.model, walk.rules, still, best, 1_000_000, walk.rng)
+            asked = anneal(walk.model, walk.rules, still, best, 1_000_000, walk.state)
             costs.append(1e9 * (time.process_time() - began) / asked)
         with capsys.disabled():
             print(

@@ -12,9 +12,8 @@ from latticesearch.errors import InputError
 from latticesearch.lattice import ParentLattice, Supercell
 from latticesearch.potential import MtpBasis, evaluator_of
 from latticesearch.potential.clusters import ClusterBasis, ClusterModel
-from latticesearch.search.annealing import _kernels as kernels
-from latticesearch.search.annealing import _partner_kernels as partners
-from latticesearch.search.annealing.walks import rules_of
+from latticesearch.search import _row_kernels as rows
+from latticesearch.search import _walk_kernels as kernels
 from tests.potential.python_model import PythonModel
 from tests.reference import walk
 
@@ -30,7 +29,8 @@ def walk_of(model):
     evaluator = evaluator_of(model, CELL)
     state = evaluator.walk_state(LABELS)
     best = kernels.Best(LABELS.copy(), state.energy.copy())
-    return evaluator, (evaluator.walk_tables, state), rules_of(evaluator), best
+    rules = kernels.Rules(np.arange(CELL.n_sites), np.ascontiguousarray(CELL.allowed))
+    return evaluator, (evaluator.walk_tables, state), rules, best
 
 
 def seed():
@@ -52,7 +52,7 @@ def descended(model):
 def by_rows(model):
     _, pair, rules, best = walk_of(model)
     cooling = kernels.Cooling(0.2, 0.01, 0.0, 1.0)
-    used = partners.anneal_rows(pair, rules, cooling, best, 200, seed())
+    used = rows.anneal_rows(pair, rules, cooling, best, 200, seed())
     return used, pair[1].labels, best
 
 
@@ -60,19 +60,13 @@ def guided(model):
     _, pair, rules, best = walk_of(model)
     evaluator = CLUSTERS.evaluator(CELL)
     guide = (evaluator.walk_tables, evaluator.walk_state(LABELS))
-    log = partners.AskedSwaps(np.zeros((100, 3), dtype=np.int64), np.zeros(100))
+    log = rows.AskedSwaps(np.zeros((100, 3), dtype=np.int64), np.zeros(100))
     cooling = kernels.Cooling(0.2, 0.01, 0.0, 1.0)
-    used = partners.anneal_guided(pair, guide, rules, cooling, 0.01, best, log, seed())
+    used = rows.anneal_guided(pair, guide, rules, cooling, 0.01, best, log, seed())
     return used, pair[1].labels, best
 
 
-def fluctuating(model):
-    _, pair, rules, best = walk_of(model)
-    _, used = partners.fluctuation(pair, rules, 0.1, best, (8, 20), by_rows=False, rng=seed())
-    return used, pair[1].labels, best
-
-
-WALKS = pytest.mark.parametrize("walked", [annealed, descended, by_rows, guided, fluctuating])
+WALKS = pytest.mark.parametrize("walked", [annealed, descended, by_rows, guided])
 
 
 @WALKS
@@ -149,15 +143,17 @@ def test_derived_changes_are_those_of_the_compiled_model(model):
 def test_mean_fields_are_exact_where_decided_and_near_the_average_elsewhere():
     evaluator, twin = evaluator_of(PythonModel(CLUSTERS), CELL), CLUSTERS.evaluator(CELL)
     rng = np.random.default_rng(1)
-    rows = rng.dirichlet(np.ones(3), size=(100, CELL.n_sites))
+    occupations = rng.dirichlet(np.ones(3), size=(100, CELL.n_sites))
     decided = np.eye(3)[rng.integers(3, size=(5, CELL.n_sites))]
     labels = decided.argmax(axis=2).astype(np.int8)
     mean = evaluator.mean_field_energies(decided)
     np.testing.assert_allclose(mean, twin.energies(labels), atol=1e-12)
-    exact, drawn = twin.mean_field_energies(rows), evaluator.mean_field_energies(rows)
-    one = evaluator.energies(np.array([[rng.choice(3, p=p) for p in row] for row in rows], np.int8))
+    exact = twin.mean_field_energies(occupations)
+    drawn = evaluator.mean_field_energies(occupations)
+    one = [[rng.choice(3, p=p) for p in row] for row in occupations]
+    one = evaluator.energies(np.array(one, np.int8))
     assert np.std(drawn - exact) < 0.4 * np.std(one - exact)
-    np.testing.assert_array_equal(drawn, evaluator.mean_field_energies(rows))
+    np.testing.assert_array_equal(drawn, evaluator.mean_field_energies(occupations))
 
 
 @pytest.mark.parametrize(
