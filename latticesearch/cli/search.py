@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from latticesearch.parallel import Communicator
     from latticesearch.potential import Potential
     from latticesearch.search import CandidatePool
+
+log = logging.getLogger(__name__)
 
 NUMBERS = (
     ("--max-sites", int, "N", "largest supercells, in sites (default as in the campaign)"),
@@ -82,7 +85,7 @@ def run_search(options: argparse.Namespace, comm: Communicator) -> int:
         parent, potential, settings = _given(options)
     arguments: dict[str, Any] = {"method": options.method, "seed": settings["seed"]}
     if options.mode is not None:
-        arguments["mode"] = options.mode
+        arguments["method"] = _method_called(options.mode)
     given = [_matrix(text) for text in options.supercell or ()]
     if given or (settings["supercell"] is not None and options.max_sites is None):
         arguments["supercells"] = given or [settings["supercell"]]
@@ -107,6 +110,16 @@ def run_search(options: argparse.Namespace, comm: Communicator) -> int:
             table = table.drop(columns="proven_gap")
         _answer(options, pool, table)
     return 0
+
+
+def _method_called(mode: str) -> str:
+    """Return what a method is called now that had another name in earlier versions."""
+    from latticesearch.search.driver import OLD_MODES
+
+    if mode not in OLD_MODES:
+        raise InputError(f"--mode {mode}: it must be one of {', '.join(OLD_MODES)}")
+    log.warning("--mode %s is called --method %s now", mode, OLD_MODES[mode])
+    return OLD_MODES[mode]
 
 
 def _given(

@@ -22,7 +22,7 @@ from latticesearch.search._walk_kernels import (
     STRIDE,
     Best,
     Cooling,
-    Rules,
+    SwapRules,
     is_accepted,
     is_swap,
     keep_best,
@@ -70,7 +70,7 @@ class Row(NamedTuple):
 
 
 @njit(cache=True)
-def empty_row(rules: Rules) -> Row:
+def empty_row(rules: SwapRules) -> Row:
     """Return a row to be filled, (n_sites,) each; made outside, for walks that allocate nothing."""
     n_sites = rules.allowed.shape[0]
     is_free = bool(rules.allowed.all())
@@ -91,7 +91,7 @@ def _draw_all(row: Row, rng: npt.NDArray[np.uint64]) -> None:
 
 
 @njit(**INLINE)
-def fill_row(model: Model, rules: Rules, site: int, temperature: float, row: Row) -> None:
+def fill_row(model: Model, rules: SwapRules, site: int, temperature: float, row: Row) -> None:
     """Find out which swaps of a site may be accepted with the random numbers of the row.
 
     Parameters
@@ -130,7 +130,7 @@ def _test_all(row: Row, beta: float) -> None:
 @njit(cache=True)
 def anneal_rows(
     model: Model,
-    rules: Rules,
+    rules: SwapRules,
     cooling: Cooling,
     best: Best,
     n_steps: int,
@@ -165,7 +165,7 @@ def anneal_rows(
 @njit(**LEAN)
 def _anneal_rows(
     model: Model,
-    rules: Rules,
+    rules: SwapRules,
     cooling: Cooling,
     best: Best,
     n_steps: int,
@@ -197,7 +197,7 @@ def partners_in_turn(share: float, n_sites: int) -> int:
 @njit(**INLINE)
 def _ask_row(
     model: Model,
-    rules: Rules,
+    rules: SwapRules,
     site: int,
     temperature: float,
     row: Row,
@@ -249,7 +249,7 @@ def _ask_row(
     return asked, swapped
 
 
-class Log(NamedTuple):
+class AskedSwaps(NamedTuple):
     """What a guided walk asked the model.
 
     Parameters
@@ -268,11 +268,11 @@ class Log(NamedTuple):
 def anneal_guided(
     model: Model,
     guide: Model,
-    rules: Rules,
+    rules: SwapRules,
     cooling: Cooling,
     noise: float,
     best: Best,
-    log: Log,
+    log: AskedSwaps,
     rng: npt.NDArray[np.uint64],
 ) -> int:
     """Metropolis swaps that a cheap guide has to accept before the model is asked.
@@ -309,11 +309,11 @@ def anneal_guided(
 @njit(**LEAN)
 def _anneal_guided(
     models: tuple[Model, Model],
-    rules: Rules,
+    rules: SwapRules,
     cooling: Cooling,
     noise: float,
     best: Best,
-    log: Log,
+    log: AskedSwaps,
     rng: npt.NDArray[np.uint64],
     row: Row,
 ) -> int:
@@ -338,12 +338,12 @@ def _anneal_guided(
 @njit(**INLINE)
 def _ask_guided(
     models: tuple[Model, Model],
-    rules: Rules,
+    rules: SwapRules,
     site: int,
     temperatures: tuple[float, float],
     row: Row,
     turn: int,
-    notes: tuple[Best, Log, int],
+    notes: tuple[Best, AskedSwaps, int],
     rng: npt.NDArray[np.uint64],
 ) -> int:
     """Ask the guide about partners of a site in turn, and the model about those that pass.

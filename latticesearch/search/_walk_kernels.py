@@ -32,7 +32,7 @@ STRIDE = np.uint64(0x9E3779B97F4A7C15)
 """From one state of the generator of random numbers to the next."""
 
 
-class Rules(NamedTuple):
+class SwapRules(NamedTuple):
     """Which swaps a cell allows.
 
     Parameters
@@ -119,7 +119,7 @@ def random_unit(rng: npt.NDArray[np.uint64]) -> float:
 
 
 @njit(**INLINE)
-def is_swap(rules: Rules, labels: npt.NDArray[np.int8], i: int, j: int) -> bool:
+def is_swap(rules: SwapRules, labels: npt.NDArray[np.int8], i: int, j: int) -> bool:
     """Tell whether the exchange of two sites of `labels`, (n_sites,), gives another allowed one."""
     a, b = labels[i], labels[j]
     return bool(a != b and rules.allowed[i, b] and rules.allowed[j, a])
@@ -127,7 +127,7 @@ def is_swap(rules: Rules, labels: npt.NDArray[np.int8], i: int, j: int) -> bool:
 
 @njit(**INLINE)
 def draw_swap(
-    rules: Rules, labels: npt.NDArray[np.int8], rng: npt.NDArray[np.uint64]
+    rules: SwapRules, labels: npt.NDArray[np.int8], rng: npt.NDArray[np.uint64]
 ) -> tuple[int, int]:
     """Return two sites whose exchange gives another allowed labeling; (-1, -1) if none is met.
 
@@ -174,7 +174,7 @@ def keep_best(state: Any, best: Best) -> None:
 
 @njit(cache=True)
 def sample_swaps(
-    model: Model, rules: Rules, swaps: npt.NDArray[np.int64], rng: npt.NDArray[np.uint64]
+    model: Model, rules: SwapRules, swaps: npt.NDArray[np.int64], rng: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.float64]:
     """Ask about random swaps and carry out none of them.
 
@@ -206,7 +206,7 @@ def sample_swaps(
 @njit(**LEAN)
 def anneal(
     model: Model,
-    rules: Rules,
+    rules: SwapRules,
     cooling: Cooling,
     best: Best,
     n_steps: int,
@@ -254,7 +254,9 @@ def anneal(
 
 
 @njit(**LEAN)
-def descend(model: Model, rules: Rules, best: Best, limit: int, rng: npt.NDArray[np.uint64]) -> int:
+def descend(
+    model: Model, rules: SwapRules, best: Best, limit: int, rng: npt.NDArray[np.uint64]
+) -> int:
     """Carry out every swap that lowers the energy until none does.
 
     All pairs are asked in turn, in an order that jumps about; the walk ends when as many as

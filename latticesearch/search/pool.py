@@ -281,7 +281,8 @@ class CandidatePool:
     def compositions(self) -> npt.NDArray[np.float64]:
         """Fractions of all sites, vacancies included, (n, n_species)."""
         ratios = self._ratios
-        return ratios / ratios.sum(axis=1, keepdims=True)
+        fractions: npt.NDArray[np.float64] = ratios / ratios.sum(axis=1, keepdims=True)
+        return fractions
 
     @cached_property
     def energies(self) -> npt.NDArray[np.float64]:

@@ -62,7 +62,7 @@ class Walk:
         self.evaluator, self.budget, self.state = evaluator, budget, state
         allowed = np.ascontiguousarray(evaluator.supercell.allowed)
         open_sites = np.flatnonzero(allowed.sum(axis=1) > 1).astype(np.int64)
-        self.rules = kernels.Rules(open_sites, allowed)
+        self.rules = kernels.SwapRules(open_sites, allowed)
         self.restart(start)
 
     @property
@@ -103,7 +103,7 @@ class Walk:
         cell, start = self.evaluator.supercell, self.labels.copy()
         under = ClusterLatticeEvaluator(guide.model, cell)
         pair = (under.walk_tables, under.walk_state(start))
-        log = rows.Log(swaps, changes)
+        log = rows.AskedSwaps(swaps, changes)
         asked = rows.anneal_guided(
             self.model, pair, self.rules, cooling, guide.error, best, log, self.state
         )

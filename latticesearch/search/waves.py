@@ -15,6 +15,7 @@ from latticesearch.search.addition import search_by_addition
 from latticesearch.search.annealing import anneal
 from latticesearch.search.blocks import in_random_order
 
+from latticesearch.search.pool import ratio_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from latticesearch.search.guides import Guides
     from latticesearch.search.policy import Plan
-    from latticesearch.search.pool import CandidatePool
+    from latticesearch.search.partial import UNDECIDED, fill_forced, undecided_cell
+from latticesearch.search.pool import CandidatePool
     from latticesearch.search.types import Budget, Problem, SearchResult, Task
 
 FIRST_LOOK = 0.5
@@ -58,32 +60,40 @@ class Waves:
 
     def run(self, tasks: list[Task]) -> CandidatePool:
         """Search tasks until the limit, or once where there is none; return the pool."""
+        # Where there is one labeling one energy tells all; cells of all shapes have the same one.
+        single = {ratio_of(task.counts): task for task in reversed(tasks) if not _has_choice(task)}
+        first = [task for ratio, task in single.items() if ratio not in self.pool.entries]
+        first = first[: int(min(len(first), self._energies_left()))]
+        if first:
+            self._wave(first, [1] * len(first), 0)
+        tasks = [task for task in tasks if _has_choice(task)]
+        if not tasks:
+            return self.pool
         if math.isfinite(self.budget.limit):
             self._run_counted(tasks)
         elif math.isfinite(self.budget.deadline):
             self._run_timed(tasks)
         else:
-            self._wave(tasks, [self.plan.default_energies(task) for task in tasks], 0)
+            self._wave(tasks, [self.plan.default_energies(task) for task in tasks], 1)
         return self.pool
 
     def _run_counted(self, tasks: list[Task]) -> None:
         """Look at all tasks with a part of the energies, then at the close ones with the rest."""
-        close: list[Task] = []
-        looked_at = tasks
-        while tasks and not close:
-            looked_at, energies = self._first_look(tasks)
-            if not looked_at:
-                return
-            close = self._wave(looked_at, energies, 0)
-            known = set(looked_at)
-            tasks = [task for task in tasks if task not in known]
-        left = min(self.problem.comm.allgather(self.budget.left))
-        if len(looked_at) > 1 and close and (share := int(left) // len(close)) >= 1:
-            self._wave(close, [share] * len(close), 1)
+        looked_at, energies = self._first_look(tasks)
+        if not looked_at:
+            return
+        close = self._wave(looked_at, energies, 1)
+        share = int(self._energies_left()) // len(close)
+        if len(tasks) > 1 and share >= 1:
+            self._wave(close, [share] * len(close), 2)
+
+    def _energies_left(self) -> float:
+        """Return the energies left, the same on all ranks."""
+        return min(self.problem.comm.allgather(self.budget.left))
 
     def _first_look(self, tasks: list[Task]) -> tuple[list[Task], list[int]]:
         """Return the tasks that are searched first, with the energies each may ask for."""
-        left = int(min(self.problem.comm.allgather(self.budget.left)))
+        left = int(self._energies_left())
         if left < 1 or len(tasks) == 1:
             return (tasks, [left]) if left >= 1 else ([], [])
         full = {task: self.plan.default_energies(task) for task in tasks}
@@ -97,11 +107,11 @@ class Waves:
 
     def _run_timed(self, tasks: list[Task]) -> None:
         """Search in rounds that grow, of tasks ever closer to the hull, until the deadline."""
-        ranks, growth, number = self.problem.comm.size, 1, 0
+        ranks, growth, number = self.problem.comm.size, 1, 1
         tasks = in_random_order(tasks, self.problem.seed)
         rate = ranks / self.plan.seconds_per_swap
         # One round at least: who gives too short a time gets a labeling all the same.
-        while tasks and ((left := self._seconds_left()) > 0.0 or number == 0):
+        while (left := self._seconds_left()) > 0.0 or number == 1:
             # Where there are fewer tasks than ranks, several search one with other random numbers.
             copies = -(-ranks // len(tasks))
             energies = growth * np.array([self.plan.default_energies(task) for task in tasks])
@@ -131,9 +141,7 @@ class Waves:
     ) -> list[Task]:
         """Search each task with so many energies; return those close to the hull.
 
-        Nothing begins after `end`, s, but the first task of a rank. A task that asked for one
-        energy where it had more has one labeling, and is done. Where all are done, those are
-        returned that there was no time for.
+        Nothing begins after `end`, s, but the first task of a rank.
         """
         everything = [(task, n) for task, n in zip(tasks, energies, strict=True)] * copies
         done = 0
@@ -147,17 +155,14 @@ class Waves:
             return self._search(task, n, (number, i // len(tasks)))
 
         results = self.problem.deal_out(len(everything), work)
-        pairs = list(zip(everything, results, strict=True))
-        found = [(t, r) for (t, _), r in pairs if r is not None]
+        found = [(t, r) for (t, _), r in zip(everything, results, strict=True) if r is not None]
         for task, result in found:
             self.budget.used += result.evaluations
             if self.guides is not None:
                 batch = Labelings(task.cell, result.labels)
                 self.guides.learn_energies(batch, result.energies)
         self.pool = self.pool.with_results(found, self.source, self.problem.keep)
-        undone = [(t, r) for (t, n), r in pairs if r is not None and (r.evaluations > 1 or n < 2)]
-        waiting = dict.fromkeys(t for (t, _), r in pairs if r is None)
-        return self._close(undone) if undone else list(waiting)
+        return self._close(found)
 
     @property
     def source(self) -> str:
@@ -202,3 +207,10 @@ class Waves:
             return np.asarray(Hull(known_x, known_e).energy_above_hull(x, energies))
         except InputError:  # no end members within the limits of composition
             return np.zeros(len(tasks))
+
+
+def _has_choice(task: Task) -> bool:
+    """Tell whether there is more than one labeling of a task."""
+    allowed = task.cell.allowed
+    cell = undecided_cell(task.counts, allowed)
+    return bool((fill_forced(cell, task.counts, allowed) == UNDECIDED).any())

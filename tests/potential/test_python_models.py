@@ -60,7 +60,7 @@ def guided(model):
     _, pair, rules, best = walk_of(model)
     evaluator = CLUSTERS.evaluator(CELL)
     guide = (evaluator.walk_tables, evaluator.walk_state(LABELS))
-    log = rows.Log(np.zeros((100, 3), dtype=np.int64), np.zeros(100))
+    log = rows.AskedSwaps(np.zeros((100, 3), dtype=np.int64), np.zeros(100))
     cooling = kernels.Cooling(0.2, 0.01, 0.0, 1.0)
     used = rows.anneal_guided(pair, guide, rules, cooling, 0.01, best, log, seed())
     return used, pair[1].labels, best

@@ -32,7 +32,7 @@ def walk_of(model, labels=LABELS, cell=CELL):
 
 def rules_of(cell):
     open_sites = np.flatnonzero(cell.allowed.sum(axis=1) > 1).astype(np.int64)
-    return kernels.Rules(open_sites, np.ascontiguousarray(cell.allowed))
+    return kernels.SwapRules(open_sites, np.ascontiguousarray(cell.allowed))
 
 
 def seed(value=5):
@@ -110,7 +110,7 @@ def test_guided_annealing_walks_like_its_twin_and_notes_what_it_asked():
     evaluator, pair, rules, best = walk_of(MTP)
     guide = MODELS[0].evaluator(CELL)
     start = LABELS.copy()
-    log = partners.Log(np.zeros((60, 3), dtype=np.int64), np.zeros(60))
+    log = partners.AskedSwaps(np.zeros((60, 3), dtype=np.int64), np.zeros(60))
     used = partners.anneal_guided(
         pair,
         (guide.walk_tables, guide.walk_state(LABELS)),
@@ -149,7 +149,7 @@ def test_a_frozen_guide_ends_the_walk():
     guide, lowest = next(strict_minima(cell))
     _, pair, rules, best = walk_of(MTP, lowest, cell)
     state = guide.walk_state(lowest)
-    log = partners.Log(np.zeros((10, 3), dtype=np.int64), np.zeros(10))
+    log = partners.AskedSwaps(np.zeros((10, 3), dtype=np.int64), np.zeros(10))
     cooling = kernels.Cooling(1e-9, 1e-9, 0.0, 1.0)
     used = partners.anneal_guided(
         pair, (guide.walk_tables, state), rules, cooling, 0.0, best, log, seed()

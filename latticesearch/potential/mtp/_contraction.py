@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from latticesearch.vectors import Lanes
 
 
-class Contraction(NamedTuple):
+class ContractionTables(NamedTuple):
     """Products and sums as in the formulae above; all indices are multiplied by LANES.
 
     Indices are unsigned, so numba tests none for being counted from the end, and of 32 bits, which
@@ -90,7 +90,7 @@ def aligned(size: int) -> npt.NDArray[np.float64]:
 
 
 @njit(cache=True)
-def space(contraction: Contraction) -> npt.NDArray[np.float64]:
+def space(contraction: ContractionTables) -> npt.NDArray[np.float64]:
     """Return space for the moments of one vector of sites, ((n_stored + SQUARE) * LANES,)."""
     # `fill_lanes` writes whole squares of moments, also where nothing stands behind the last.
     doubles: npt.NDArray[np.float64] = aligned((contraction.n_stored + SQUARE) * LANES)
@@ -98,7 +98,7 @@ def space(contraction: Contraction) -> npt.NDArray[np.float64]:
 
 
 @njit(**LEAN)
-def multiply(contraction: Contraction, work: npt.NDArray[np.float64]) -> None:
+def multiply(contraction: ContractionTables, work: npt.NDArray[np.float64]) -> None:
     """Fill the products behind the basic moments.
 
     Parameters
@@ -119,7 +119,7 @@ def multiply(contraction: Contraction, work: npt.NDArray[np.float64]) -> None:
 
 
 @njit(**LEAN)
-def energy(contraction: Contraction, work: npt.NDArray[np.float64]) -> Lanes:
+def energy(contraction: ContractionTables, work: npt.NDArray[np.float64]) -> Lanes:
     """Return the energies that all moments give, without the species' own.
 
     Parameters
@@ -148,7 +148,7 @@ def energy(contraction: Contraction, work: npt.NDArray[np.float64]) -> Lanes:
 
 @njit(**LEAN)
 def differentiate(
-    contraction: Contraction,
+    contraction: ContractionTables,
     work: npt.NDArray[np.float64],
     adjoints: npt.NDArray[np.float64],
 ) -> None:
@@ -232,7 +232,7 @@ def fill_lanes(
 
 @njit(**LEAN)
 def contract_rows(
-    contraction: Contraction,
+    contraction: ContractionTables,
     rows: npt.NDArray[np.float64],
     n_rows: int,
     work: npt.NDArray[np.float64],

@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 
 from latticesearch.potential.mtp._contraction import (
-    Contraction,
+    ContractionTables,
     aligned,
     contract_rows,
     differentiate,
@@ -67,7 +67,7 @@ class LatticeTables(NamedTuple):
     seer_offsets: npt.NDArray[np.int64]
     moments: npt.NDArray[np.float64]
     species_coeffs: npt.NDArray[np.float64]
-    contraction: Contraction
+    contraction: ContractionTables
 
 
 class GradientTables(NamedTuple):
@@ -98,7 +98,7 @@ class GradientTables(NamedTuple):
         Number of radial basis functions.
     """
 
-    contraction: Contraction
+    contraction: ContractionTables
     scalars: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.potential.mtp._contraction import Contraction
+from latticesearch.potential.mtp._contraction import ContractionTables
 from latticesearch.vectors import LANES
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ KEPT = 16
 
 
 @lru_cache(maxsize=KEPT)
-def energy_contraction(potential: MtpCoefficients) -> Contraction:
+def energy_contraction(potential: MtpCoefficients) -> ContractionTables:
     """Return the shortest way from basic moments to the energy; kept for the last few potentials.
 
     Products that reach no coefficient other than zero are left out. Those that only the energy
@@ -43,7 +43,7 @@ def energy_contraction(potential: MtpCoefficients) -> Contraction:
     return _fold(times, coefficients, len(potential.alpha_index_basic))
 
 
-def full_contraction(potential: MtpCoefficients) -> tuple[Contraction, Ints]:
+def full_contraction(potential: MtpCoefficients) -> tuple[ContractionTables, Ints]:
     """Return the products with every moment stored, and where the basis functions stand.
 
     Raises
@@ -117,7 +117,7 @@ def _slots(times: Ints, n_basic: int, n_moments: int) -> tuple[Ints, Ints]:
     return slots, np.concatenate([[0], np.cumsum(counts[order], dtype=np.int64)])
 
 
-def _fold(times: Ints, coefficients: Floats, n_basic: int) -> Contraction:
+def _fold(times: Ints, coefficients: Floats, n_basic: int) -> ContractionTables:
     """Return the contraction whose last products are part of the energy.
 
     `times` are ordered rows, (n, 4), `coefficients` those of all moments, (n_moments,), eV.
@@ -157,11 +157,11 @@ def _merged_pairs(pairs: Ints, weights: Floats) -> tuple[Ints, Floats]:
 
 def _packed(
     n_basic: int, products: tuple[Ints, ...], groups: tuple[Ints | Floats, ...]
-) -> Contraction:
-    """Return a `Contraction` of its arrays; positions become multiples of LANES."""
+) -> ContractionTables:
+    """Return a `ContractionTables` of its arrays; positions become multiples of LANES."""
     starts, left, right, factors = products
     group_starts, group, linear, partner, weights = groups
-    return Contraction(
+    return ContractionTables(
         n_basic,
         n_basic + len(starts) - 1,
         np.ascontiguousarray(starts, dtype=np.int64),

@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 
 from latticesearch.potential.mtp._contraction import (
-    Contraction,
+    ContractionTables,
     aligned,
     differentiate,
     energy,
@@ -64,7 +64,7 @@ class ForceTables(NamedTuple):
         Highest power of a coordinate.
     """
 
-    contraction: Contraction
+    contraction: ContractionTables
     powers: npt.NDArray[np.int64]
     starts: npt.NDArray[np.int64]
     basic: npt.NDArray[np.int64]

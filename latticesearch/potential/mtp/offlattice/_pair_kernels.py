@@ -16,7 +16,7 @@ import numpy.typing as npt
 from numba import njit
 
 
-class Lists(NamedTuple):
+class PairLists(NamedTuple):
     """Moments, products and basis functions, as in the fields of the same name of a potential.
 
     Parameters
@@ -67,7 +67,7 @@ def multiply_moments(times: npt.NDArray[np.int64], moments: npt.NDArray[np.float
     Parameters
     ----------
     times
-        (n_times, 4), as in `Lists`.
+        (n_times, 4), as in `PairLists`.
     moments
         (n_moments,): the basic ones are given, the others zero.
     """
@@ -88,7 +88,7 @@ def differentiate_moments(
     Parameters
     ----------
     times
-        (n_times, 4), as in `Lists`.
+        (n_times, 4), as in `PairLists`.
     moments
         (n_moments,), complete.
     adjoints
@@ -181,7 +181,7 @@ def _pair_derivatives(
 
 @njit(cache=True)
 def site_derivatives(
-    lists: Lists,
+    lists: PairLists,
     pairs: Pairs,
     coefficients: npt.NDArray[np.float64],
     rank: int,
@@ -244,7 +244,7 @@ def tangents_of_moments(
     Parameters
     ----------
     times
-        (n_times, 4), as in `Lists`.
+        (n_times, 4), as in `PairLists`.
     moments
         (n_moments,), complete.
     tangents

@@ -77,7 +77,7 @@ def parse_cfg(text: str, species: Sequence[str], *, source: str = "cfg text") ->
             f"{source}: atoms have type numbers, no symbols: give a tuple of distinct symbols in "
             "the order of the types, e.g. species=('Nb', 'Mo')"
         )
-    return [_Block(source, lines).atoms(symbols) for lines in _blocks(text, source)]
+    return [_CfgBlock(source, lines).atoms(symbols) for lines in _blocks(text, source)]
 
 
 def format_cfg(structures: Iterable[Atoms], species: Sequence[str]) -> str:
@@ -130,7 +130,7 @@ def _blocks(text: str, source: str) -> Iterator[list[Line]]:
 
 
 @dataclass
-class _Block:
+class _CfgBlock:
     """One structure while it is read; `lines` are the numbered words of its lines."""
 
     source: str

@@ -215,9 +215,9 @@ def _neighbours(
     return found
 
 
-def kernel_lists(potential: MtpCoefficients) -> _pair_kernels.Lists:
+def kernel_lists(potential: MtpCoefficients) -> _pair_kernels.PairLists:
     """Return the index lists of `potential` for the kernels."""
-    return _pair_kernels.Lists(
+    return _pair_kernels.PairLists(
         potential.alpha_index_basic,
         potential.alpha_index_times,
         potential.alpha_moment_mapping,

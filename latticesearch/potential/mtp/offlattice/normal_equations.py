@@ -36,7 +36,7 @@ N_CHUNKS = 32
 """Parts into which configurations are split; more ranks than these have nothing to do."""
 
 
-class Configuration(NamedTuple):
+class TrainingCell(NamedTuple):
     """One structure and what is known of it.
 
     ``factors`` multiply the errors of the energy (eV), the forces (eV/Å) and the stress (eV/Å³),
@@ -50,7 +50,7 @@ class Configuration(NamedTuple):
     factors: tuple[float, float, float]
 
 
-def configurations(training: TrainingSet, weights: Floats) -> Iterator[Configuration]:
+def configurations(training: TrainingSet, weights: Floats) -> Iterator[TrainingCell]:
     """Yield all configurations of a training set that has been checked.
 
     A labeling is a structure on ideal sites of which only the energy is known.
@@ -68,7 +68,7 @@ def configurations(training: TrainingSet, weights: Floats) -> Iterator[Configura
         for labels, energy in zip(part.batch.labels, part.energies.tolist(), strict=True):
             atoms = part.batch.supercell.to_atoms(labels)
             factors = (next(roots) / n_sites, 0.0, 0.0)
-            yield Configuration(atoms, energy * n_sites, None, None, factors)
+            yield TrainingCell(atoms, energy * n_sites, None, None, factors)
     for atoms in training.structures:
         results, n, root = atoms.calc.results, len(atoms), next(roots)
         forces, stress = results.get("forces"), results.get("stress")
@@ -79,10 +79,10 @@ def configurations(training: TrainingSet, weights: Floats) -> Iterator[Configura
         if stress is not None:
             of_stress = root * training.stress_weight * atoms.get_volume() / n / np.sqrt(6)
         factors = (root / n, float(of_forces), float(of_stress))
-        yield Configuration(atoms, float(results["energy"]), forces, stress, factors)
+        yield TrainingCell(atoms, float(results["energy"]), forces, stress, factors)
 
 
-class _Block(NamedTuple):
+class _Equations(NamedTuple):
     """Structures of one chunk with the same species; `indices` (n,) number them among all."""
 
     data: _fit_kernels.Structures
@@ -131,11 +131,11 @@ class NormalEquations:
     seen_pairs: npt.NDArray[np.bool_]
     closest: float
     _comm: Communicator
-    _chunks: tuple[tuple[_Block, ...], ...] = field(repr=False)
+    _chunks: tuple[tuple[_Equations, ...], ...] = field(repr=False)
 
     @classmethod
     def of(
-        cls, form: MtpCoefficients, known: Sequence[Configuration], comm: Communicator
+        cls, form: MtpCoefficients, known: Sequence[TrainingCell], comm: Communicator
     ) -> NormalEquations:
         """Find the neighbours of this rank's chunks of the configurations, the same on all."""
         order = _by_species(known, form.species)
@@ -219,7 +219,7 @@ class NormalEquations:
 
 
 def _by_species(
-    known: Sequence[Configuration], species: tuple[str, ...]
+    known: Sequence[TrainingCell], species: tuple[str, ...]
 ) -> dict[tuple[int, ...], list[int]]:
     """Return the configurations of each set of species."""
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
@@ -229,14 +229,14 @@ def _by_species(
     return dict(sorted(groups.items()))
 
 
-def _n_rows(configuration: Configuration) -> int:
+def _n_rows(configuration: TrainingCell) -> int:
     _, forces, stress = configuration.factors
     return 1 + 3 * len(configuration.atoms) * (forces > 0.0) + 6 * (stress > 0.0)
 
 
 def _block(
-    form: MtpCoefficients, known: Sequence[Configuration], key: tuple[int, ...], members: list[int]
-) -> _Block:
+    form: MtpCoefficients, known: Sequence[TrainingCell], key: tuple[int, ...], members: list[int]
+) -> _Equations:
     """Collect the configurations `members`, which have the species `key`."""
     chosen = [known[index] for index in members]
     found = [OffLatticeStructure.from_atoms(item.atoms, form) for item in chosen]
@@ -260,7 +260,7 @@ def _block(
         forces=np.concatenate(forces).astype(np.float64),
         stresses=np.array(stresses, dtype=np.float64),
     )
-    return _Block(data, np.array(members, dtype=np.int64), _columns(form, key))
+    return _Equations(data, np.array(members, dtype=np.int64), _columns(form, key))
 
 
 def _columns(form: MtpCoefficients, key: tuple[int, ...]) -> Integers:
@@ -273,7 +273,7 @@ def _columns(form: MtpCoefficients, key: tuple[int, ...]) -> Integers:
 
 
 def _contacts(
-    form: MtpCoefficients, chunks: Sequence[tuple[_Block, ...]]
+    form: MtpCoefficients, chunks: Sequence[tuple[_Equations, ...]]
 ) -> tuple[npt.NDArray[np.bool_], float]:
     """Return which species neighbour which, (n_species, n_species), and the least distance, Å."""
     seen = np.zeros((form.n_species, form.n_species), dtype=bool)
@@ -287,7 +287,7 @@ def _contacts(
     return seen, closest
 
 
-def _chosen(block: _Block, chosen: npt.NDArray[np.bool_] | None) -> Integers:
+def _chosen(block: _Equations, chosen: npt.NDArray[np.bool_] | None) -> Integers:
     """Return the numbers, (n,), of a block's structures among the `chosen`, (n_configurations,)."""
     if chosen is None:
         return np.arange(len(block.indices))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from latticesearch.parallel import Communicator
     from latticesearch.potential.mtp.coefficients import MtpCoefficients
-    from latticesearch.potential.mtp.offlattice.normal_equations import Configuration
+    from latticesearch.potential.mtp.offlattice.normal_equations import TrainingCell
     from latticesearch.potential.mtp.regularisation import Regularisation
     from latticesearch.potential.training_set import TrainingSet
 
@@ -70,7 +70,7 @@ STALE = 1.0
 before the derivatives, made with the old ones, are made anew."""
 
 
-class _Point(NamedTuple):
+class _StreamedPoint(NamedTuple):
     """A potential with the best linear coefficients for its radial ones, and what a step needs.
 
     ``matrix`` and ``gradient`` are those of half the cost, penalties included; ``stale`` tells
@@ -103,14 +103,14 @@ class _Problem:
     strengths: Floats
     centre: Floats
 
-    def at(self, potential: MtpCoefficients) -> _Point:
+    def at(self, potential: MtpCoefficients) -> _StreamedPoint:
         """Evaluate at the radial coefficients of `potential`."""
         return self._fresh(self._settled(potential))
 
-    def _fresh(self, point: _Point) -> _Point:
+    def _fresh(self, point: _StreamedPoint) -> _StreamedPoint:
         return self._settled(point.potential) if point.stale else point
 
-    def _settled(self, potential: MtpCoefficients) -> _Point:
+    def _settled(self, potential: MtpCoefficients) -> _StreamedPoint:
         """Return the normal equations after solving for the linear coefficients."""
         sums = self.equations.at(potential, self.chosen)
         shift = _coefficients(potential) - self.centre
@@ -121,7 +121,7 @@ class _Problem:
         change = np.zeros(len(gradient))
         change[:n_linear] = _solve(matrix[:n_linear, :n_linear], -gradient[:n_linear])
         gain = -float(gradient @ change)
-        return _Point(
+        return _StreamedPoint(
             _moved(potential, change),
             matrix,
             gradient + matrix @ change,
@@ -129,7 +129,7 @@ class _Problem:
             stale=gain > STALE * (cost - gain),
         )
 
-    def step(self, point: _Point, damping: float) -> tuple[_Point | None, float]:
+    def step(self, point: _StreamedPoint, damping: float) -> tuple[_StreamedPoint | None, float]:
         """Return a point of lower cost (None if there is none) and the damping for the next."""
         diagonal = np.diag(point.matrix).copy()
         diagonal[: _n_linear(point.potential)] = 0.0  # these are solved for, not stepped
@@ -165,7 +165,7 @@ class _Minimum(NamedTuple):
     """The last point of a minimisation, its damping, and the number of steps."""
 
     problem: _Problem
-    point: _Point
+    point: _StreamedPoint
     damping: float
     iterations: int
 
@@ -333,7 +333,7 @@ class StreamedFit:
         )
 
 
-def _reference(known: Sequence[Configuration], species: tuple[str, ...]) -> _Reference:
+def _reference(known: Sequence[TrainingCell], species: tuple[str, ...]) -> _Reference:
     """Return the species' energies that explain the energies best."""
     symbols = [item.atoms.get_chemical_symbols() for item in known]
     fractions = np.array([[s.count(symbol) / len(s) for symbol in species] for s in symbols])

@@ -58,7 +58,7 @@ class Blocks(NamedTuple):
     shares: npt.NDArray[np.float64]
 
 
-class Lists(NamedTuple):
+class TrainingLists(NamedTuple):
     """The index lists of a potential.
 
     Parameters
@@ -86,7 +86,7 @@ class Lists(NamedTuple):
 @njit(cache=True)
 def work_out_moments(
     blocks: Blocks,
-    lists: Lists,
+    lists: TrainingLists,
     coordinates: npt.NDArray[np.float64],
     block: int,
     moments: npt.NDArray[np.float64],
@@ -135,7 +135,7 @@ def times_row(times: npt.NDArray[np.int64], t: int) -> tuple[np.uint64, np.uint6
 
 @njit(cache=True)
 def turn_into_derivatives(
-    lists: Lists, moments: npt.NDArray[np.float64], derivatives: npt.NDArray[np.float64]
+    lists: TrainingLists, moments: npt.NDArray[np.float64], derivatives: npt.NDArray[np.float64]
 ) -> None:
     """Carry derivatives by the basis functions on to the basic moments (reverse mode).
 
@@ -166,7 +166,7 @@ def turn_into_derivatives(
 @njit(cache=True)
 def basis_rows(
     blocks: Blocks,
-    lists: Lists,
+    lists: TrainingLists,
     coordinates: npt.NDArray[np.float64],
     rows: npt.NDArray[np.float64],
 ) -> None:
@@ -195,7 +195,7 @@ def basis_rows(
 @njit(cache=True)
 def slope_rows(
     blocks: Blocks,
-    lists: Lists,
+    lists: TrainingLists,
     coordinates: npt.NDArray[np.float64],
     coeffs: npt.NDArray[np.float64],
     rows: npt.NDArray[np.float64],
@@ -234,7 +234,7 @@ def slope_rows(
 
 @njit(cache=True)
 def work_out_slopes(
-    lists: Lists,
+    lists: TrainingLists,
     values: npt.NDArray[np.float64],
     derivatives: npt.NDArray[np.float64],
     slopes: npt.NDArray[np.float64],

@@ -116,7 +116,7 @@ class LatticeEnvironments:
 
     potential: MtpCoefficients
     blocks: kernels.Blocks
-    lists: kernels.Lists
+    lists: kernels.TrainingLists
     fractions: Floats
 
     @classmethod
@@ -245,10 +245,10 @@ def _blocks(environments: _Environments, n_species: int) -> kernels.Blocks:
     )
 
 
-def _lists(potential: MtpCoefficients) -> kernels.Lists:
+def _lists(potential: MtpCoefficients) -> kernels.TrainingLists:
     """Return a potential's index lists for the kernels."""
     times = potential.alpha_index_times
-    return kernels.Lists(
+    return kernels.TrainingLists(
         mu=np.ascontiguousarray(potential.alpha_index_basic[:, 0]),
         power=unique_powers(potential)[1].astype(np.int64),
         times=np.ascontiguousarray(times[:, [0, 1, 3]], dtype=np.int64),
