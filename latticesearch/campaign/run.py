@@ -22,7 +22,7 @@ from latticesearch.campaign.keeper import Keeper
 from latticesearch.campaign.settings import Settings, read_settings
 from latticesearch.campaign.space import candidate_set, candidate_space, require_searchable
 from latticesearch.campaign.steps import CampaignSteps, warm_up
-from latticesearch.parallel import SerialComm, first_on_root, kept_on_root
+from latticesearch.parallel import SerialComm, first_on_root, kept_on_root, one_thread
 from latticesearch.progress import NoProgress
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class Campaign:
         settings = read_settings(Path(path), overrides)
         return cls(settings, None if output is None else Path(output))
 
+    @one_thread()
     def run(
         self,
         comm: Communicator | None = None,

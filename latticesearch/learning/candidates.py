@@ -170,10 +170,12 @@ class CandidateSet:
     @property
     def formulas(self) -> list[str]:
         """Reduced formula of each candidate."""
-        names = [
-            [reduced_formula(self.parent.species, counts) for counts in cell.batch.counts.tolist()]
-            for cell in self.cells
-        ]
+        counts = [list(map(tuple, cell.batch.counts.tolist())) for cell in self.cells]
+        # A few hundred compositions have thousands of candidates.
+        known = {
+            row: reduced_formula(self.parent.species, row) for rows in counts for row in {*rows}
+        }
+        names = [[known[row] for row in rows] for rows in counts]
         return [names[cell][row] for cell, row in self._rows]
 
     @property

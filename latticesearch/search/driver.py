@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from latticesearch.enumeration import require_possible
 from latticesearch.errors import InputError
-from latticesearch.parallel import SerialComm, collective_errors
+from latticesearch.parallel import SerialComm, collective_errors, one_thread
 from latticesearch.progress import NoProgress
 from latticesearch.search.blocks import blocks_of_cells, blocks_of_sizes, tasks_of
 from latticesearch.search.enumerate import enumerate_all
@@ -47,6 +47,7 @@ DECIDED = ("polish", "beam_width", "exhaustive_up_to")
 """Keywords of old that the policy decides now."""
 
 
+@one_thread()
 def search(  # noqa: PLR0913 - the one call users make; all but two are keywords with defaults
     potential: Potential,
     parent: ParentLattice,
@@ -210,7 +211,7 @@ def _method_of(method: str, old: Mapping[str, Any]) -> str:
             message = f"{name} is decided by the search itself now; leave it out"
         else:
             raise TypeError(f"search() got an unexpected keyword argument {name!r}")
-        warnings.warn(message, FutureWarning, stacklevel=3)
+        warnings.warn(message, FutureWarning, stacklevel=4)
     if method not in METHODS:
         raise InputError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
     return method

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from latticesearch.errors import InputError
+from latticesearch.parallel import one_thread
 from latticesearch.potential.clusters.lattice import feature_evaluator
 from latticesearch.potential.clusters.shapes import columns_of, shape_lengths
 from latticesearch.potential.fitting import FitSummary
@@ -60,6 +61,7 @@ class _Decomposed(NamedTuple):
     right: Floats
 
 
+@one_thread()
 def fit_coefficients(basis: ClusterBasis, training: TrainingSet) -> tuple[Floats, FitSummary]:
     """Return the coefficients, (n_parameters,), eV per cluster, and how well they fit.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar, cast
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.parallel import SerialComm, gather_blocks
+from latticesearch.parallel import SerialComm, gather_blocks, one_thread
 from latticesearch.potential.mtp.offlattice.evaluation import evaluate
 from latticesearch.potential.mtp.offlattice.streamed import StreamedFit
 from latticesearch.potential.mtp.offlattice.structure_checks import check_structures
@@ -94,6 +94,7 @@ class _Fitted(NamedTuple):
     regularisation: Regularisation
 
 
+@one_thread()
 def fit(  # noqa: PLR0913 - two arguments and options that are given by name
     basis: Form[Model],
     training: TrainingSet,
