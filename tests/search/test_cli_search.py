@@ -48,8 +48,8 @@ def test_names_that_methods_had_go_on_working(given):
     config, potential = given
     words = ("search", config, "--potential", potential, "--supercell", "[1,2,2]", "--json")
     new = in_process(*words, "--method", "addition")
-    with pytest.warns(FutureWarning, match="target"):
-        old = in_process(*words, "--mode", "target")
+    old = in_process(*words, "--mode", "target")
+    assert "--mode target is called --method addition now" in old.stderr
     assert old.returncode == new.returncode == 0
     assert old.stdout == new.stdout
 
@@ -76,7 +76,7 @@ def test_search_says_what_is_proven(given):
         ((), "no potential"),
         (("--potential", "absent.mtp"), "absent.mtp"),
         (("--potential", "given.mtp", "--supercell", "two"), "no matrix"),
-        (("--potential", "given.mtp", "--mode", "best"), "mode is 'best'"),
+        (("--potential", "given.mtp", "--mode", "best"), "--mode best: it must be one of"),
         (("--potential", "given.mtp", "--method", "best"), "method is 'best'"),
     ],
 )
