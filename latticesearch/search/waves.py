@@ -14,8 +14,9 @@ from latticesearch.lattice import Labelings
 from latticesearch.search.addition import search_by_addition
 from latticesearch.search.annealing import anneal
 from latticesearch.search.blocks import in_random_order
-
+from latticesearch.search.partial import UNDECIDED, fill_forced, undecided_cell
 from latticesearch.search.pool import ratio_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
     from latticesearch.search.guides import Guides
     from latticesearch.search.policy import Plan
-    from latticesearch.search.partial import UNDECIDED, fill_forced, undecided_cell
-from latticesearch.search.pool import CandidatePool
+    from latticesearch.search.pool import CandidatePool
     from latticesearch.search.types import Budget, Problem, SearchResult, Task
 
 FIRST_LOOK = 0.5
