@@ -48,6 +48,8 @@ _SETTINGS: Final[Any] = {
     "svg.hashsalt": "latticesearch",  # equal figures give equal files
 }
 
+_SUBSCRIPTS: Final = {ord("0") + n: chr(0x2080 + n) for n in range(10)}
+
 _FORMULA: Final = re.compile(r"(?:[A-Z][a-z]?\d*)+")
 
 
@@ -81,7 +83,11 @@ def render(figure: Figure, kind: str) -> bytes:
 
 
 def formula_text(formula: str) -> str:
-    """Return a formula with subscripts, e.g. "Mo3Ta" as "Mo$_{3}$Ta"."""
+    """Return a formula with subscripts, e.g. "Mo3Ta" as "Mo\u2083Ta".
+
+    The digits are letters of the font: typeset as mathematics, every formula would be parsed anew
+    for each file.
+    """
     if not _FORMULA.fullmatch(formula):
         return formula.replace("$", r"\$")
-    return re.sub(r"(\d+)", r"$_{\1}$", formula)
+    return formula.translate(_SUBSCRIPTS)

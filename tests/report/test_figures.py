@@ -129,5 +129,5 @@ def test_equal_figures_are_equal_files():
 
 
 def test_formulas_get_subscripts_and_anything_else_stays_text():
-    assert formula_text("Mo13Ta3") == "Mo$_{13}$Ta$_{3}$"
+    assert formula_text("Mo13Ta3") == "Mo\u2081\u2083Ta\u2083"
     assert formula_text("a$b") == r"a\$b"
