@@ -166,6 +166,8 @@ def carry_out(
     """Make a plan and carry it out; return what was found, and the plan."""
     with collective_errors(problem.comm):
         plan = make_plan(problem, blocks, budget, method)
+        if method == "enumerate":
+            _check_enumerable(problem, plan, budget)
         pool = enumerate_all(problem, plan.enumerated)
     pool = pool.reduce(problem.comm)
     budget.used = pool.evaluations
@@ -181,6 +183,16 @@ def carry_out(
             guides.learn_blocks(problem, plan.enumerated)
         pool = Waves(problem, plan, guides, budget, pool).run(tasks_of(chosen))
     return pool, plan
+
+
+def _check_enumerable(problem: Problem, plan: Plan, budget: Budget) -> None:
+    """Refuse to enumerate more than there are energies for."""
+    n = sum(block.n_labelings(problem.composition) for block in plan.enumerated)
+    if n > budget.limit:
+        raise InputError(
+            f'method="enumerate" needs the energies of {n:g} labelings, but budget is '
+            f'{budget.limit:g}: allow as many, take smaller cells, or leave method at "auto"'
+        )
 
 
 def _limited(blocks: list[Block], shapes: int | None, pool: CandidatePool) -> list[Block]:

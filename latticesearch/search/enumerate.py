@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,9 +52,7 @@ def enumerate_all(problem: Problem, blocks: list[Block]) -> CandidatePool:
         with smaller periods included.
     """
     pool = CandidatePool.empty(problem.parent, problem.keep)
-    for block in blocks:
-        pool = _with_lowest(problem, pool, block)
-    return pool
+    return reduce(partial(_with_lowest, problem), blocks, pool)
 
 
 def labelings_of(

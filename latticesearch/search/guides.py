@@ -101,8 +101,8 @@ class Guides:
     def learn_blocks(self, problem: Problem, blocks: list[Block]) -> None:
         """Learn energies of enumerated labelings, smallest cells first; they are paid for."""
         for batch in taught_labelings(problem, blocks):
-            evaluator = problem.evaluator(batch.supercell)
-            self.learn_energies(batch, evaluator.energies(batch.labels))
+            energies = problem.evaluator(batch.supercell).energies(batch.labels)
+            self.learn_energies(batch, energies)
 
     def learn_walk(
         self, log: Log, models: Sequence[ClusterModel] | None = None, *, wide: bool = False

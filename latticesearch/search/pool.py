@@ -177,7 +177,7 @@ class CandidatePool:
         return CandidatePool(self.parent, self.max_per_composition, entries, total)
 
     def with_results(
-        self, found: Iterable[tuple[Task, SearchResult]], source: str, keep: int
+        self, found: Iterable[tuple[Task, SearchResult]], source: str
     ) -> CandidatePool:
         """Return the best candidates of this pool and of what tasks gave.
 
@@ -187,29 +187,17 @@ class CandidatePool:
             Tasks with their results, energies in eV per site.
         source
             Name of the method that found them.
-        keep
-            Candidates kept of each composition.
         """
         pool = self
-        for task, result in found:
-            part = CandidatePool.from_labelings(
-                Labelings(task.cell, result.labels),
-                result.energies,
-                source=source,
-                max_per_composition=keep,
-                evaluations=result.evaluations,
-                spent=result.evaluations,
-            )
-            pool = pool.merge(part)
+        for task, (labels, energies, n) in found:
+            batches = [(Labelings(task.cell, labels), energies)]
+            pool = pool.with_batches(batches, source=source, evaluations=n, spent=n)
         return pool
 
     @property
-    def per_site(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Fractions of all sites, (n, n_species), of each kept entry and energies, (n,), eV."""
-        ratios = [ratio for ratio, items in self.entries.items() for _ in items]
-        x = np.array(ratios, dtype=np.float64).reshape(-1, self.parent.n_species)
-        energies = [entry.energy for items in self.entries.values() for entry in items]
-        return x / x.sum(axis=1, keepdims=True), np.array(energies)
+    def per_site(self) -> npt.NDArray[np.float64]:
+        """Energies of the candidates, (n,), eV per site."""
+        return np.array([entry.energy for _, entry in self._ordered], dtype=np.float64)
 
     def merge(self, other: CandidatePool) -> CandidatePool:
         """Return the best candidates of both; evaluations add up."""
@@ -223,6 +211,8 @@ class CandidatePool:
 
     def reduce(self, comm: Communicator) -> CandidatePool:
         """Return on all ranks the merger of the pools of all ranks."""
+        if comm.size == 1:
+            return self
         # Only keys and numbers travel: the supercells are known, or rebuilt, on every rank.
         parts = comm.allgather((dict(self.entries), self.evaluations))
         pool = CandidatePool.empty(self.parent, self.max_per_composition)
@@ -257,13 +247,10 @@ class CandidatePool:
         # Canonical since it entered the pool, maybe on another rank: nothing to parse.
         cell = Supercell.from_matrix(self.parent, np.array(entry.cell).reshape(3, 3))
         labels = np.frombuffer(entry.labels, dtype=np.int8)
+        crystal = Configuration(cell, labels, is_canonical=True)
+        found_in = np.array(entry.hnf, dtype=np.int64).reshape(3, 3)
         return Candidate(
-            Configuration(cell, labels, is_canonical=True),
-            entry.energy,
-            entry.source,
-            entry.key,
-            np.array(entry.hnf, dtype=np.int64).reshape(3, 3),
-            entry.evaluations,
+            crystal, entry.energy, entry.source, entry.key, found_in, entry.evaluations
         )
 
     @property
@@ -291,8 +278,7 @@ class CandidatePool:
         n_sites = np.array([len(entry.labels) for _, entry in self._ordered], dtype=np.int64)
         units = n_sites // ratios.sum(axis=1)
         n_atoms = units * ratios[:, self._is_atom].sum(axis=1)
-        per_site = np.array([entry.energy for _, entry in self._ordered], dtype=np.float64)
-        return counted_per_atom(per_site, n_sites, n_atoms)
+        return counted_per_atom(self.per_site, n_sites, n_atoms)
 
     @cached_property
     def heights(self) -> npt.NDArray[np.float64]:

@@ -161,7 +161,7 @@ class Waves:
             if self.guides is not None:
                 batch = Labelings(task.cell, result.labels)
                 self.guides.learn_energies(batch, result.energies)
-        self.pool = self.pool.with_results(found, self.source, self.problem.keep)
+        self.pool = self.pool.with_results(found, self.source)
         return self._close(found)
 
     @property
@@ -178,14 +178,8 @@ class Waves:
             evaluator = self.problem.evaluator(task.cell)
             return search_by_addition(evaluator, task.counts, budget=budget, rng=rng)
         guides = None if self.guides is None else self.guides.copy()
-        return anneal(
-            task,
-            self.problem.evaluator,
-            budget=budget,
-            rng=rng,
-            guides=guides,
-            guide_cycles=self.plan.is_wide,
-        )
+        ask, wide = self.problem.evaluator, self.plan.is_wide
+        return anneal(task, ask, budget=budget, rng=rng, guides=guides, guide_cycles=wide)
 
     def _close(self, found: Iterable[tuple[Task, SearchResult]]) -> list[Task]:
         """Return the tasks whose best is nearest to the hull of the pool."""
@@ -202,9 +196,9 @@ class Waves:
     ) -> npt.NDArray[np.float64]:
         """Return energies, (n,) eV per site, above the hull of the pool; 0 where it has none."""
         x = np.array([task.counts / task.counts.sum() for task in tasks])
-        known_x, known_e = self.pool.per_site
         try:
-            return np.asarray(Hull(known_x, known_e).energy_above_hull(x, energies))
+            hull = Hull(self.pool.compositions, self.pool.per_site)
+            return np.asarray(hull.energy_above_hull(x, energies))
         except InputError:  # no end members within the limits of composition
             return np.zeros(len(tasks))
 

@@ -43,7 +43,7 @@ def hull_of_all(model, parent, **cells):
 
 def assert_same_vertices(pool, truth):
     """The pool's hull has the energy of the true one at each of its vertices."""
-    found = Hull(*pool.per_site)
+    found = Hull(pool.compositions, pool.per_site)
     x = truth.compositions[truth.vertices]
     np.testing.assert_allclose(found.energy(x), truth.energies[truth.vertices], atol=1e-8)
 

@@ -162,7 +162,7 @@ def test_results_of_tasks_enter_with_what_each_was_charged():
     labels = np.array([[0, 0, 1, 1], [0, 1, 0, 1]], dtype=np.int8)
     result = SearchResult.of(labels, np.array([0.3, 0.1]), 40)
     assert result.energies.tolist() == [0.1, 0.3]
-    pool = CandidatePool.empty(FCC, 4).with_results([(task, result)] * 2, "guided", 4)
+    pool = CandidatePool.empty(FCC, 4).with_results([(task, result)] * 2, "guided")
     assert pool.evaluations == 80
     assert [c.evaluations for c in pool.candidates] == [40, 40]
     assert [c.energy for c in pool.candidates] == [0.1, 0.3]
