@@ -29,7 +29,7 @@ def walk_of(model):
     evaluator = evaluator_of(model, CELL)
     state = evaluator.walk_state(LABELS)
     best = kernels.Best(LABELS.copy(), state.energy.copy())
-    rules = kernels.Rules(np.arange(CELL.n_sites), np.ascontiguousarray(CELL.allowed))
+    rules = kernels.SwapRules(np.arange(CELL.n_sites), np.ascontiguousarray(CELL.allowed))
     return evaluator, (evaluator.walk_tables, state), rules, best
 
 
