@@ -293,7 +293,9 @@ def gather_blocks(parts: Sequence[T], comm: Communicator) -> list[T]:
 
 def split(n: int, function: Callable[[int], T], comm: Communicator) -> list[T]:
     """Return ``function(i)`` for i from 0 to n - 1, on all ranks, which take turns."""
-    mine = [(i, function(i)) for i in range(comm.rank, n, comm.size)]
+    mine: list[tuple[int, T]] = []
+    with collective_errors(comm):
+        mine += [(i, function(i)) for i in range(comm.rank, n, comm.size)]
     found = dict(gather_blocks(mine, comm))
     return [found[i] for i in range(n)]
 

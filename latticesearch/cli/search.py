@@ -85,12 +85,15 @@ def run_search(options: argparse.Namespace, comm: Communicator) -> int:
         parent, potential, settings = _given(options)
     arguments: dict[str, Any] = {"method": options.method, "seed": settings["seed"]}
     if options.mode is not None:
+        if options.method != "auto":
+            raise InputError(f"--mode {options.mode} is the old name of --method: leave it out")
         arguments["method"] = _method_called(options.mode)
     given = [_matrix(text) for text in options.supercell or ()]
     if given or (settings["supercell"] is not None and options.max_sites is None):
         arguments["supercells"] = given or [settings["supercell"]]
     else:
-        arguments["max_sites"] = options.max_sites or settings["max_sites"]
+        size = options.max_sites
+        arguments["max_sites"] = settings["max_sites"] if size is None else size
     pool = search(
         potential,
         parent,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from types import ModuleType
 from typing import Any
@@ -34,4 +35,8 @@ class _CallablePackage(ModuleType):
         return search(*args, **kwargs)
 
 
+__doc__ = (
+    search.__doc__ or ""
+)  # help(ls.search) is about the function, whichever of the two it meets
+__signature__ = inspect.signature(search)
 sys.modules[__name__].__class__ = _CallablePackage

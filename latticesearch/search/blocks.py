@@ -12,8 +12,8 @@ import numpy as np
 from latticesearch.enumeration import count_bounds, count_labelings, superlattices
 from latticesearch.errors import InputError
 from latticesearch.lattice import Supercell
+from latticesearch.lattice.skewness import choose_shapes
 from latticesearch.search.partial import fits_sites
-from latticesearch.search.shapes import choose_shapes
 from latticesearch.search.types import Task
 
 if TYPE_CHECKING:

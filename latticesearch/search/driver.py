@@ -86,9 +86,9 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
         Fraction of all sites, or (lowest, highest) fraction, per element; others are free.
     method
         "auto": `latticesearch.search.policy` decides for each size. "enumerate": everything is
-        evaluated. "screening": surrogates rank all labelings and the promising ones are
-        evaluated. "addition": atoms are added one by one at each composition. "annealing":
-        guided annealing of each composition.
+        evaluated, however long it takes. "screening": surrogates rank all labelings and the
+        promising ones are evaluated. "addition": atoms are added one by one at each composition.
+        "annealing": guided annealing of each composition.
     budget
         Most energy evaluations, of labelings, partial cells, flips and swaps together. When
         neither this nor `seconds` is given, every part of the search ends by itself.
@@ -180,7 +180,8 @@ def carry_out(
         if plan.is_guided and method != "addition":
             make = Guides.of_large_cells if plan.is_wide else Guides.of
             guides = make(problem.parent)
-            guides.learn_blocks(problem, plan.enumerated)
+            with collective_errors(problem.comm):
+                guides.learn_blocks(problem, plan.enumerated)
         pool = Waves(problem, plan, guides, budget, pool).run(tasks_of(chosen))
     return pool, plan
 
@@ -217,6 +218,8 @@ def _method_of(method: str, old: Mapping[str, Any]) -> str:
         if name == "mode":
             if value not in OLD_MODES:
                 raise InputError(f"mode is {value!r}; it must be one of {', '.join(OLD_MODES)}")
+            if method != "auto":
+                raise InputError(f"mode={value!r} is the old name of a method: leave it out")
             method = OLD_MODES[value]
             message = f'mode="{value}" is called method="{method}" now'
         elif name in DECIDED:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from latticesearch.enumeration import enumerate_labelings
 from latticesearch.lattice import Labelings
 from latticesearch.lattice.parent import VACANCY
+from latticesearch.parallel import collective_errors
 from latticesearch.search._keeping_kernels import keep_lowest
 from latticesearch.search._walk_kernels import SAME
 from latticesearch.search.pool import CandidatePool
@@ -52,7 +52,10 @@ def enumerate_all(problem: Problem, blocks: list[Block]) -> CandidatePool:
         with smaller periods included.
     """
     pool = CandidatePool.empty(problem.parent, problem.keep)
-    return reduce(partial(_with_lowest, problem), blocks, pool)
+    for block in blocks:
+        with collective_errors(problem.comm):
+            pool = _with_lowest(problem, pool, block)
+    return pool
 
 
 def labelings_of(
@@ -74,10 +77,20 @@ def labelings_of(
 def _with_lowest(problem: Problem, pool: CandidatePool, block: Block) -> CandidatePool:
     """Return the pool with a block; keys are made only for what it keeps."""
     lowest = _Lowest(pool, block.n_sites, problem.near)
-    n = 0
+    n, failed = 0, None
     for batch in labelings_of(problem, block, problem.comm):
-        lowest.add(batch, problem.evaluator(batch.supercell).energies(batch.labels))
         n += len(batch)
+        try:
+            if failed is None:
+                energies = problem.evaluator(batch.supercell).energies(batch.labels)
+                lowest.add(batch, energies)
+        except Exception as error:
+            # The ranks meet where labelings end: one that left before would let the others wait.
+            if problem.comm.size == 1:
+                raise
+            failed = error
+    if failed is not None:
+        raise failed
     pool = pool.with_batches(lowest.survivors(), source=SOURCE, evaluations=n)
     return pool.with_batches(lowest.near_hull(), source=SOURCE, evaluations=0, is_near=True)
 

@@ -14,7 +14,6 @@ the same search gives the same result whatever else the machine does.
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -110,7 +109,7 @@ def make_plan(problem: Problem, blocks: list[Block], budget: Budget, method: str
     plan: dict[str, list[Block]] = {"enumerate": [], "screening": [], "walk": []}
     is_counted, is_timed = math.isfinite(budget.limit), math.isfinite(budget.deadline)
     # Where energies are counted, none goes to a measurement.
-    cost = 0.0 if is_counted else seconds_per_energy(problem, blocks, is_timed=is_timed)
+    cost = 0.0 if is_counted else seconds_per_energy(problem, blocks, budget)
     limit: float = TAUGHT if cost > DEAR or method == "screening" else ENUMERABLE
     if is_counted:
         limit = ENUMERATION_SHARE * budget.limit
@@ -134,32 +133,32 @@ def make_plan(problem: Problem, blocks: list[Block], budget: Budget, method: str
         plan[kind].append(block)
         totals[kind] = totals.get(kind, 0.0) + n
     is_clocked = is_timed and not is_counted
-    swap = _seconds_per_swap(problem, plan["walk"]) if plan["walk"] and is_clocked else 0.0
+    swap = _seconds_per_swap(problem, plan["walk"], budget) if plan["walk"] and is_clocked else 0.0
     is_guided = is_counted or swap > GUIDED_FROM
     if plan["walk"] and not (is_counted or is_timed):
         is_guided = not problem.evaluator(plan["walk"][0].supercells[0]).is_compiled
     return Plan(plan["enumerate"], plan["screening"], plan["walk"], method, is_guided, swap)
 
 
-def seconds_per_energy(problem: Problem, blocks: list[Block], *, is_timed: bool) -> float:
+def seconds_per_energy(problem: Problem, blocks: list[Block], budget: Budget) -> float:
     """Return what one of many energies of the largest cell costs, s; 0 where it need not be known.
 
     The same on all ranks.
     """
     evaluator = problem.evaluator(blocks[-1].supercells[0])
-    if evaluator.is_compiled and not is_timed:
+    if evaluator.is_compiled and budget.deadline == math.inf:
         return 0.0
 
     def measure() -> float:
         rng = np.random.default_rng(0)
         cell, counts = evaluator.supercell, blocks[-1].counts[0]
         rows = np.array([random_labeling(cell.allowed, counts, rng) for _ in range(8)])
-        return _seconds(lambda: evaluator.energies(rows)) / len(rows)
+        return _seconds(lambda: evaluator.energies(rows), budget) / len(rows)
 
     return on_root(problem.comm, measure)
 
 
-def _seconds_per_swap(problem: Problem, blocks: list[Block]) -> float:
+def _seconds_per_swap(problem: Problem, blocks: list[Block], budget: Budget) -> float:
     """Return what a swap of the smallest cell costs, s, the same on all ranks."""
     evaluator = problem.evaluator(blocks[0].supercells[0])
 
@@ -168,14 +167,14 @@ def _seconds_per_swap(problem: Problem, blocks: list[Block]) -> float:
         start = random_labeling(evaluator.supercell.allowed, blocks[0].counts[-1], rng)
         walk = Walk(evaluator, start, Budget(), rng.integers(2**63, size=1, dtype=np.uint64))
         n = SAMPLES if evaluator.is_compiled else 1
-        return _seconds(lambda: walk.sample(n)) / n
+        return _seconds(lambda: walk.sample(n), budget) / n
 
     return on_root(problem.comm, measure)
 
 
-def _seconds(function: Callable[[], object]) -> float:
+def _seconds(function: Callable[[], object], budget: Budget) -> float:
     """Return the time of a second call, s: the first loads what is compiled."""
     function()
-    began = time.process_time()
+    began = budget.clock()
     function()
-    return max(time.process_time() - began, 1e-9)
+    return max(budget.clock() - began, 1e-9)

@@ -17,8 +17,8 @@ import numpy as np
 from latticesearch.enumeration.superlattices import all_superlattices
 from latticesearch.lattice import Supercell
 from latticesearch.lattice.normal_forms import is_superlattice
+from latticesearch.lattice.skewness import by_skewness
 from latticesearch.search.partial import UNDECIDED, complete_at_random, fits_sites, is_feasible
-from latticesearch.search.shapes import by_skewness
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -158,7 +158,7 @@ def test_what_was_found_says_by_which_method(method):
 def test_all_ranks_have_one_plan(monkeypatch):
     """What is measured is measured on one rank, whatever the others would have met."""
     model, readings = toy_model(FCC), iter([1e-6, 1e-3, 1.0, 1e-5] * 10)
-    monkeypatch.setattr(policy, "_seconds", lambda function: next(readings))
+    monkeypatch.setattr(policy, "_seconds", lambda *_: next(readings))
 
     def n_enumerated(comm):
         problem, blocks = problem_of(model, FCC, max_sites=12, comm=comm)

@@ -6,11 +6,12 @@ import pytest
 from latticesearch.enumeration import superlattices
 from latticesearch.hull import Hull
 from latticesearch.lattice import Labelings, ParentLattice, Supercell
+from latticesearch.lattice import skewness as shapes
 from latticesearch.lattice.normal_forms import hermite_normal_form
+from latticesearch.lattice.skewness import choose_shapes, n_hosted, skewness
 from latticesearch.parallel import SerialComm
-from latticesearch.search import search, shapes
+from latticesearch.search import search
 from latticesearch.search.enumerate import enumerate_all
-from latticesearch.search.shapes import choose_shapes, n_hosted, skewness
 from tests.fake_comm import run_ranks
 from tests.search.cases import problem_of
 from tests.search.toy_model import FCC, toy_model

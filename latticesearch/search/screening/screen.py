@@ -16,7 +16,7 @@ import numpy as np
 from latticesearch.errors import InputError
 from latticesearch.hull import Hull
 from latticesearch.lattice import Labelings
-from latticesearch.parallel import gather_blocks, split
+from latticesearch.parallel import collective_errors, gather_blocks, split
 from latticesearch.potential.sites.descriptors import SiteTable
 from latticesearch.potential.sites.kernel_ridge import RIDGES, SiteSurrogate
 from latticesearch.search.enumerate import labelings_of
@@ -477,8 +477,9 @@ def screen_blocks(
     screen = Screen(problem)
     for block in listed:
         screen.add(labelings_of(problem, block, problem.comm))
-    for batch in taught_labelings(problem, known):
-        screen.learn([(batch, screen.ask(batch))])
+    with collective_errors(problem.comm):
+        for batch in taught_labelings(problem, known):
+            screen.learn([(batch, screen.ask(batch))])
     found = []
     if not screen.energies:
         picks = first_picks(screen, budget, problem.seed, problem.comm)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from latticesearch.lattice import Supercell
+    from latticesearch.lattice.supercell import Supercell
 
 COMMENSURATE = 0.75
 """Part of the shapes of one size that is chosen by the stable structures it can hold.
