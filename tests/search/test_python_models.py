@@ -61,7 +61,7 @@ def test_with_a_time_too(method, truth):
 @pytest.mark.parametrize("method", ["auto", "screening"])
 def test_a_dear_model_finds_the_hull_with_fewer_energies(method, monkeypatch):
     """Where an energy takes a second, surrogates choose what is asked."""
-    monkeypatch.setattr(policy, "_seconds", lambda function: 8.0)
+    monkeypatch.setattr(policy, "_seconds", lambda *_: 8.0)
     monkeypatch.setattr(policy, "TAUGHT", 40)
     hull, n = hull_of_all(toy_model(FCC), FCC, max_index=6)
     pool = search(PythonModel(toy_model(FCC)), FCC, max_sites=6, method=method, seed=1)
@@ -94,15 +94,16 @@ def test_an_interrupt_ends_a_search(method):
         search(model, FCC, supercells=[[2, 2, 3]], method=method)
 
 
+@pytest.mark.parametrize("cells", [{"supercells": [[2, 2, 3]]}, {"max_sites": 7}], ids=str)
 @pytest.mark.parametrize("method", METHODS)
-def test_a_model_that_fails_on_one_rank_ends_all_of_them(method):
+def test_a_model_that_fails_on_one_rank_ends_all_of_them(method, cells):
     """None waits for the other."""
 
     def run(comm):
         fails_at = 20 if comm.rank else None
         model = PythonModel(toy_model(FCC), fails_at, ModelError("no licence"))
         with pytest.raises(ModelError, match="no licence"):
-            search(model, FCC, supercells=[[2, 2, 3]], method=method, budget=4000, comm=comm)
+            search(model, FCC, **cells, method=method, budget=4000, comm=comm)
         return "ended"
 
     assert run_ranks(2, run) == ["ended", "ended"]

@@ -22,18 +22,9 @@ TICK = 1e-4
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock():
     """A clock that energies move; what the policy measures is read from it, too."""
-    clock = HandClock()
-
-    def seconds(function):
-        function()
-        began = clock.now
-        function()
-        return max(clock.now - began, 1e-9)
-
-    monkeypatch.setattr(policy, "_seconds", seconds)
-    return clock
+    return HandClock()
 
 
 @pytest.mark.parametrize("method", ["auto", "addition", "annealing"])
@@ -78,7 +69,7 @@ def test_rounds_grow_and_come_ever_closer_to_the_hull(clock, monkeypatch):
 @pytest.mark.parametrize("method", ["auto", "annealing"])
 def test_all_ranks_end_a_search_for_a_time_with_one_pool(monkeypatch, method):
     """Each rank reads a clock of its own, which moves as it is read."""
-    monkeypatch.setattr(policy, "_seconds", lambda function: 1e-3)
+    monkeypatch.setattr(policy, "_seconds", lambda *_: 1e-3)
     model = toy_model(FCC)
 
     def run(comm):
@@ -123,7 +114,7 @@ def test_a_budget_for_few_tasks_is_not_left_to_those_without_a_choice(seed, meth
 @pytest.mark.parametrize("seed", [0, 5])
 def test_rounds_are_not_left_to_elements_either(monkeypatch, seed):
     """They stand on the hull whatever else is found."""
-    monkeypatch.setattr(policy, "_seconds", lambda function: 1e-3)
+    monkeypatch.setattr(policy, "_seconds", lambda *_: 1e-3)
     clock = HandClock(per_reading=1e-3)
     problem, blocks = problem_of(toy_model(FCC), FCC, supercells=[[2, 2, 3]], seed=seed)
     pool, plan = carry_out(problem, blocks, clock.budget(1.2), "annealing")
@@ -134,7 +125,7 @@ def test_rounds_are_not_left_to_elements_either(monkeypatch, seed):
 
 @pytest.mark.parametrize("method", ["addition", "annealing"])
 def test_a_search_for_a_time_ends_where_nothing_is_left_to_search(monkeypatch, method):
-    monkeypatch.setattr(policy, "_seconds", lambda function: 1e-3)
+    monkeypatch.setattr(policy, "_seconds", lambda *_: 1e-3)
     problem, blocks = problem_of(toy_model(FCC), FCC, supercells=[[1, 1, 1], [1, 1, 2]],
                                  composition={"Cu": (0.9, 1.0)})  # fmt: skip
     clock = HandClock(per_reading=1e-3)
