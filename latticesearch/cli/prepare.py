@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from latticesearch.parallel import Communicator
 
 TEMPLATE = Path(__file__).parent / "template.toml"
+
+log = logging.getLogger(__name__)
 
 
 def add_verbs(verbs: Any) -> None:
@@ -58,6 +61,8 @@ def check(options: argparse.Namespace, comm: Communicator) -> int:
     space = candidate_space(settings, parent)
     require_searchable(space)
     factories.oracle(settings, parent, 1).close()
+    for line in settings.without_effect():
+        log.warning("%s", line)
     n_parameters = getattr(start, "n_parameters", None)
     answer = {
         "system": "-".join(parent.species),
