@@ -213,8 +213,10 @@ class Annealing:
         if budget.deadline < math.inf:
             least = max(least, int(LEAST_SECONDS * n / max(budget.clock() - began, MEASURABLE)))
         n = max(int(budget.left) // FITS, least)
-        if self.cycle_guides is not None or budget.deadline == math.inf:
-            self._add_atoms(n)  # mean fields take the time of many cheap swaps
+        if self.cycle_guides is not None:
+            self._add_atoms(n)
+        elif budget.deadline == math.inf:
+            self._add_atoms(3 * SHORTEST)  # a mean field takes the time of many cheap swaps
         tilings = self._tilings()
         for number in range(2 * FITS):
             if budget.left <= LABELINGS:
