@@ -6,6 +6,8 @@ from itertools import product
 
 import numpy as np
 
+from latticesearch.potential import Evaluator
+
 SHELLS = 4
 
 
@@ -20,12 +22,19 @@ def shell_neighbours(supercell):
     return [np.array([supercell.site_of(0, v + vectors[lengths == r]) for v in own]) for r in radii]
 
 
-class PairEvaluator:
+class PairEvaluator(Evaluator):
     """Features: composition, and the share of unlike pairs per shell and pair of species."""
 
+    has_gradients = True
+
     def __init__(self, model, supercell):
-        self.model, self.supercell = model, supercell
+        super().__init__(supercell)
+        self.model = model
         self.neighbours = shell_neighbours(supercell)
+
+    @property
+    def n_parameters(self):
+        return len(self.model.weights)
 
     def gradient_rows(self, labels):
         k = len(self.model.species)
