@@ -9,7 +9,7 @@ import numpy as np
 
 from latticesearch.errors import InputError
 from latticesearch.lattice.parent import VACANCY
-from latticesearch.potential.training_set import Energies, rms
+from latticesearch.potential.training_set import Energies, scatter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,8 +136,8 @@ def _check_per_site(training: TrainingSet, species: tuple[str, ...]) -> None:
     n_sites = np.concatenate([np.zeros(0), *sizes])
     if len(np.unique(n_sites)) < 2 or len(n_sites) <= len(species) + 2:
         return
-    given = _scatter(known.fractions, known.energies)
-    divided = _scatter(known.fractions, known.energies / n_sites)
+    given = scatter(known.fractions, known.energies)
+    divided = scatter(known.fractions, known.energies / n_sites)
     # Division makes everything smaller; only what it does to the scatter beyond that counts.
     if given > PER_CELL_SCATTER and given > PER_CELL_GAIN * divided * n_sites.mean():
         raise InputError(
@@ -145,12 +145,3 @@ def _check_per_site(training: TrainingSet, species: tuple[str, ...]) -> None:
             f"{divided:.3g} eV if divided by the number of sites: they are per cell, give them per "
             "site"
         )
-
-
-def _scatter(fractions: Floats, energies: Floats) -> float:
-    """Return the root mean square of what the species' energies do not explain.
-
-    Of `energies`, (n,), and in their unit; species fractions are (n, n_species).
-    """
-    own, *_ = np.linalg.lstsq(fractions, energies, rcond=1e-10)
-    return rms(energies - fractions @ own)

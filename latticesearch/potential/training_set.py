@@ -130,3 +130,12 @@ class Energies(NamedTuple):
 def rms(errors: Floats) -> float:
     """Return the root of the mean square of errors of any shape, in their unit."""
     return float(np.sqrt(np.mean(errors**2)))
+
+
+def scatter(fractions: Floats, energies: Floats) -> float:
+    """Return the root mean square of what the species' energies do not explain.
+
+    Of `energies`, (n,), and in their unit; species fractions are (n, n_species).
+    """
+    own, *_ = np.linalg.lstsq(fractions, energies, rcond=1e-10)
+    return rms(energies - fractions @ own)

@@ -106,38 +106,48 @@ def make_plan(problem: Problem, blocks: list[Block], budget: Budget, method: str
     method
         One of `METHODS`; all but "auto" leave nothing to decide.
     """
-    plan: dict[str, list[Block]] = {"enumerate": [], "screening": [], "walk": []}
+    is_counted, is_timed = math.isfinite(budget.limit), math.isfinite(budget.deadline)
+    if method in ("auto", "screening"):
+        plan = _by_size(problem, blocks, budget, is_screened=method == "screening")
+    else:
+        plan = {"enumerate" if method == "enumerate" else "walk": blocks}
+    walked = plan.get("walk", [])
+    is_clocked = is_timed and not is_counted
+    swap = _seconds_per_swap(problem, walked, budget) if walked and is_clocked else 0.0
+    is_guided = is_counted or swap > GUIDED_FROM
+    if walked and not (is_counted or is_timed):
+        is_guided = not problem.evaluator(walked[0].supercells[0]).is_compiled
+    enumerated, screened = plan.get("enumerate", []), plan.get("screening", [])
+    return Plan(enumerated, screened, walked, method, is_guided, swap)
+
+
+def _by_size(
+    problem: Problem, blocks: list[Block], budget: Budget, *, is_screened: bool
+) -> dict[str, list[Block]]:
+    """Return the blocks to enumerate, to screen and to walk through, by their numbers of labelings.
+
+    `is_screened` says that screening is asked for, whatever energies cost.
+    """
     is_counted, is_timed = math.isfinite(budget.limit), math.isfinite(budget.deadline)
     # Where energies are counted, none goes to a measurement.
     cost = 0.0 if is_counted else seconds_per_energy(problem, blocks, budget)
-    limit: float = TAUGHT if cost > DEAR or method == "screening" else ENUMERABLE
+    limit: float = TAUGHT if cost > DEAR or is_screened else ENUMERABLE
     if is_counted:
         limit = ENUMERATION_SHARE * budget.limit
     elif is_timed:
         seconds = max(budget.seconds_left, 0.0) * problem.comm.size
         limit = min(limit, problem.comm.bcast(ENUMERATION_SHARE * seconds / max(cost, 1e-9)))
-    is_listed = is_counted or cost > DEAR or method == "screening"
-    totals = {"enumerate": 0.0, "screening": 0.0}
+    limits = {"enumerate": limit}
+    if is_counted or cost > DEAR or is_screened:
+        limits["screening"] = LISTED
+    plan: dict[str, list[Block]] = {}
     for block in blocks:
         n = block.n_labelings(problem.composition)
-        if method == "enumerate":
-            kind = "enumerate"
-        elif method in ("addition", "annealing"):
-            kind = "walk"
-        elif totals["enumerate"] + n <= limit:
-            kind = "enumerate"
-        elif is_listed and totals["screening"] + n <= LISTED:
-            kind = "screening"
-        else:
-            kind = "walk"
-        plan[kind].append(block)
-        totals[kind] = totals.get(kind, 0.0) + n
-    is_clocked = is_timed and not is_counted
-    swap = _seconds_per_swap(problem, plan["walk"], budget) if plan["walk"] and is_clocked else 0.0
-    is_guided = is_counted or swap > GUIDED_FROM
-    if plan["walk"] and not (is_counted or is_timed):
-        is_guided = not problem.evaluator(plan["walk"][0].supercells[0]).is_compiled
-    return Plan(plan["enumerate"], plan["screening"], plan["walk"], method, is_guided, swap)
+        kind = next((kind for kind, left in limits.items() if n <= left), "walk")
+        plan.setdefault(kind, []).append(block)
+        if kind in limits:
+            limits[kind] -= n
+    return plan
 
 
 def seconds_per_energy(problem: Problem, blocks: list[Block], budget: Budget) -> float:

@@ -21,7 +21,6 @@ import numpy as np
 from latticesearch.energies import cell_to_site, site_to_cell
 from latticesearch.errors import InputError
 from latticesearch.lattice import Labelings
-from latticesearch.parallel import deal_out
 from latticesearch.search import _proof_kernels as kernels
 from latticesearch.search._walk_kernels import Best
 from latticesearch.search.partial import random_labeling
@@ -311,14 +310,7 @@ def certify_vertices(
     """
     wanted = _lowest_vertices(pool, max_sites)
     questions = _questions(wanted, [b for b in blocks if b.n_sites <= max_sites])
-    problem.progress.start("proving", len(questions))
-
-    def one(i: int) -> list[Certificate] | str:
-        problem.progress.advance(i)
-        return _answer(problem, questions[i])
-
-    answers = deal_out(len(questions), one, problem.comm)
-    problem.progress.finish()
+    answers = problem.deal_out("proving", len(questions), lambda i: _answer(problem, questions[i]))
     bounds = dict(wanted)
     for question, answer in zip(questions, answers, strict=True):
         for i, counts in enumerate(question.counts):

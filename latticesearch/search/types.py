@@ -115,9 +115,12 @@ class Problem:
         """Return the energies of one supercell."""
         return evaluator_of(self.potential, cell)
 
-    def deal_out(self, n: int, work: Callable[[int], T]) -> list[T]:
-        """Return the results of n pieces of work on all ranks; who is free takes the next."""
-        self.progress.start("searching", n)
+    def deal_out(self, step: str, n: int, work: Callable[[int], T]) -> list[T]:
+        """Return the results of n pieces of work on all ranks; who is free takes the next.
+
+        `step` is what the progress calls it.
+        """
+        self.progress.start(step, n)
 
         def one(i: int) -> T:
             self.progress.advance(i)

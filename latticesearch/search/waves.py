@@ -61,12 +61,12 @@ class Waves:
     def run(self, tasks: list[Task]) -> CandidatePool:
         """Search tasks until the limit, or once where there is none; return the pool."""
         # Where there is one labeling one energy tells all; cells of all shapes have the same one.
-        single = {ratio_of(task.counts): task for task in reversed(tasks) if not _has_choice(task)}
+        tasks, trivial = _apart(tasks)
+        single = {ratio_of(task.counts): task for task in reversed(trivial)}
         first = [task for ratio, task in single.items() if ratio not in self.pool.entries]
         first = first[: int(min(len(first), self._energies_left()))]
         if first:
             self._wave(first, [1] * len(first), 0)
-        tasks = [task for task in tasks if _has_choice(task)]
         if not tasks:
             return self.pool
         if math.isfinite(self.budget.limit):
@@ -154,7 +154,7 @@ class Waves:
             task, n = everything[i]
             return self._search(task, n, (number, i // len(tasks)))
 
-        results = self.problem.deal_out(len(everything), work)
+        results = self.problem.deal_out("searching", len(everything), work)
         found = [(t, r) for (t, _), r in zip(everything, results, strict=True) if r is not None]
         for task, result in found:
             self.budget.used += result.evaluations
@@ -201,6 +201,14 @@ class Waves:
             return np.asarray(hull.energy_above_hull(x, energies))
         except InputError:  # no end members within the limits of composition
             return np.zeros(len(tasks))
+
+
+def _apart(tasks: list[Task]) -> tuple[list[Task], list[Task]]:
+    """Return the tasks with more than one labeling, and the others."""
+    parts: dict[bool, list[Task]] = {True: [], False: []}
+    for task in tasks:
+        parts[_has_choice(task)].append(task)
+    return parts[True], parts[False]
 
 
 def _has_choice(task: Task) -> bool:

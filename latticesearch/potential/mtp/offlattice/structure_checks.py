@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticesearch.errors import InputError
+from latticesearch.potential.training_set import scatter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,22 +86,13 @@ def _check_per_cell(structures: Sequence[Atoms], species: tuple[str, ...]) -> No
     symbols = [atoms.get_chemical_symbols() for atoms in structures]
     fractions = np.array([[s.count(symbol) / len(s) for symbol in species] for s in symbols])
     energies = np.array([atoms.calc.results["energy"] for atoms in structures])
-    per_cell, per_atom = (_scatter(fractions, e) for e in (energies / sizes, energies))
+    per_cell, per_atom = (scatter(fractions, e) for e in (energies / sizes, energies))
     if per_cell > PER_ATOM_SCATTER and per_cell > PER_ATOM_GAIN * per_atom:
         raise InputError(
             f"the structures' energies scatter by {per_cell:.3g} eV per atom about the species' "
             f"energies, but by {per_atom:.3g} eV if taken as energies per atom: give the energies "
             "of the cells"
         )
-
-
-def _scatter(fractions: Floats, energies: Floats) -> float:
-    """Return the root mean square of what the species' energies do not explain.
-
-    Of `energies`, (n,), and in their unit; species fractions are (n, n_species).
-    """
-    own, *_ = np.linalg.lstsq(fractions, energies, rcond=1e-10)
-    return float(np.sqrt(np.mean((energies - fractions @ own) ** 2)))
 
 
 def _check_duplicates(structures: Sequence[Atoms]) -> None:
