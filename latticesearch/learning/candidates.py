@@ -11,7 +11,7 @@ from latticesearch.energies import atom_to_site, site_to_atom
 from latticesearch.lattice import Configuration, Labelings, ParentLattice
 from latticesearch.lattice.labelings import reduced_formula, written_keys
 from latticesearch.lattice.parent import VACANCY
-from latticesearch.parallel import SerialComm, block_range, gather_blocks
+from latticesearch.parallel import SerialComm, block_range, collective_errors, gather_blocks
 from latticesearch.potential import LabelledBatch, TrainingSet, evaluator_of, learning_rows
 
 if TYPE_CHECKING:
@@ -246,12 +246,14 @@ class CandidateSet:
         """
         comm = comm or SerialComm()
         parts: list[tuple[Floats, npt.NDArray[np.intp]]] = []
-        for batch, positions in self.cells:
-            mine = block_range(len(batch), comm)
-            if len(mine):
-                rows = slice(mine.start, mine.stop)
-                part = Labelings(batch.supercell, batch.labels[rows])
-                parts.append((function(part), positions[rows]))
+        # The model may be anybody's: where it fails on one rank, the others must not wait.
+        with collective_errors(comm):
+            for batch, positions in self.cells:
+                mine = block_range(len(batch), comm)
+                if len(mine):
+                    rows = slice(mine.start, mine.stop)
+                    part = Labelings(batch.supercell, batch.labels[rows])
+                    parts.append((function(part), positions[rows]))
         return _in_order(gather_blocks(parts, comm), len(self))
 
 
