@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from latticesearch.potential import LatticeModel, MtpPotential
+    from latticesearch.potential import MtpPotential, Potential
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +52,12 @@ class Case:
     ----------
     name : str
     parent : ParentLattice
-    model : LatticeModel
+    model : Potential
     """
 
     name: str
     parent: ParentLattice
-    model: LatticeModel
+    model: Potential
 
 
 def data_folder() -> Path:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from latticesearch.lattice import Configuration, ParentLattice
     from latticesearch.learning import CandidateSet
     from latticesearch.parallel import Communicator
-    from latticesearch.potential import LatticeModel
+    from latticesearch.potential import Potential
     from latticesearch.progress import Progress
     from latticesearch.search import CandidatePool
 
@@ -280,7 +280,7 @@ def end_members(parent: ParentLattice) -> Labelings:
 
 
 def explore(
-    model: LatticeModel,
+    model: Potential,
     space: CandidateSpace,
     near: tuple[Hull, float],
     window: float,
