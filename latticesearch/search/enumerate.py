@@ -54,7 +54,10 @@ def enumerate_all(problem: Problem, blocks: list[Block]) -> CandidatePool:
     pool = CandidatePool.empty(problem.parent, problem.keep)
     for block in blocks:
         with collective_errors(problem.comm):
-            pool = _with_lowest(problem, pool, block)
+            lowest, n = _lowest_of(problem, pool, block)
+            pool = pool.with_batches(lowest.survivors(), source=SOURCE, evaluations=n)
+        near = lowest.near_hull(problem.comm)
+        pool = pool.with_batches(near, source=SOURCE, evaluations=0, is_near=True)
     return pool
 
 
@@ -74,8 +77,11 @@ def labelings_of(
         )
 
 
-def _with_lowest(problem: Problem, pool: CandidatePool, block: Block) -> CandidatePool:
-    """Return the pool with a block; keys are made only for what it keeps."""
+def _lowest_of(problem: Problem, pool: CandidatePool, block: Block) -> tuple[_Lowest, int]:
+    """Return what is worth keeping of this rank's share of a block, and how many there were.
+
+    Keys are made later, and only for what is kept.
+    """
     lowest = _Lowest(pool, block.n_sites, problem.near)
     n, failed = 0, None
     for batch in labelings_of(problem, block, problem.comm):
@@ -91,8 +97,7 @@ def _with_lowest(problem: Problem, pool: CandidatePool, block: Block) -> Candida
             failed = error
     if failed is not None:
         raise failed
-    pool = pool.with_batches(lowest.survivors(), source=SOURCE, evaluations=n)
-    return pool.with_batches(lowest.near_hull(), source=SOURCE, evaluations=0, is_near=True)
+    return lowest, n
 
 
 class _Lowest:
@@ -111,16 +116,18 @@ class _Lowest:
         self.heaps[np.isfinite(limits)] = limits[np.isfinite(limits), None]
         self.near = _highest(known.parent, counts[order], near)
         self.kept: list[tuple[Supercell, npt.NDArray[np.int8], npt.NDArray[np.float64]]] = []
-        self.close: list[tuple[Supercell, npt.NDArray[np.int8], npt.NDArray[np.float64]]] = []
+        self.close: list[tuple[Labelings, npt.NDArray[np.float64], npt.NDArray[np.float64]]] = []
 
     def add(self, batch: Labelings, energies: npt.NDArray[np.float64]) -> None:
         """Keep the rows of a batch that may be among the lowest; `energies`, (n,), eV per site."""
         rows = keep_lowest(batch.labels, energies, self.weights, self.codes, self.heaps)
         if self.near is not None:
-            where = np.searchsorted(self.codes, self.weights[batch.labels].sum(axis=1))
-            close = np.flatnonzero(energies < self.near[where])
+            below = self.near[self._places(batch.labels)] - energies
+            close = np.flatnonzero(below > 0.0)
             if len(close):
-                self.close.append((batch.supercell, batch.labels[close], energies[close]))
+                labelings = Labelings(batch.supercell, batch.labels[close])
+                depths = np.round(below[close], ENERGY_DECIMALS)
+                self.close.append((labelings, energies[close], depths))
         if not np.isfinite(energies).all():
             rows = np.arange(len(batch))  # the pool refuses them with a clear message
         if len(rows):
@@ -130,36 +137,33 @@ class _Lowest:
         """Return what is among the lowest of all, ties included; energies (n,), eV per site."""
         result = []
         for supercell, labels, energies in self.kept:
-            where = np.searchsorted(self.codes, self.weights[labels].sum(axis=1))
-            stay = ~(energies > self.heaps[where, 0] + SAME)
+            stay = ~(energies > self.heaps[self._places(labels), 0] + SAME)
             if stay.any():
                 result.append((Labelings(supercell, labels[stay]), energies[stay]))
         return result
 
-    def near_hull(self) -> list[tuple[Labelings, npt.NDArray[np.float64]]]:
-        """Return what is near the hull that was asked about, `MOST_NEAR` at most.
+    def near_hull(self, comm: Communicator) -> list[tuple[Labelings, npt.NDArray[np.float64]]]:
+        """Return what is near the hull that was asked about, with energies, (n,), eV per site.
 
-        With energies, (n,), eV per site.
+        All ranks together keep `MOST_NEAR`, ties included, however many they are.
         """
-        if self.near is None or not self.close:
-            return []
-        energies = np.concatenate([part for _, _, part in self.close])
-        codes = [self.weights[labels].sum(axis=1) for _, labels, _ in self.close]
-        where = np.searchsorted(self.codes, np.concatenate(codes))
-        depths = np.round(self.near[where] - energies, ENERGY_DECIMALS)
-        least = -np.inf
-        if len(depths) > MOST_NEAR:
-            least = np.partition(depths, -MOST_NEAR)[-MOST_NEAR]
-            log.warning(
-                "%d structures of %d sites are near the hull: the nearest %d are kept",
-                *(len(depths), self.close[0][1].shape[1], MOST_NEAR),
-            )
-        starts = np.cumsum([0, *(len(part) for part in codes)])
-        result = []
-        for (supercell, labels, part), first in zip(self.close, starts, strict=False):
-            stay = depths[first : first + len(part)] >= least
-            result.append((Labelings(supercell, labels[stay]), part[stay]))
-        return result
+        depths = np.sort(np.concatenate([np.zeros(0), *(part for _, _, part in self.close)]))
+        nearest = np.concatenate(comm.allgather(depths[-MOST_NEAR:]))
+        n, least = sum(comm.allgather(len(depths))), -np.inf
+        if n > MOST_NEAR:
+            least = np.partition(nearest, -MOST_NEAR)[-MOST_NEAR]
+            if comm.rank == 0:
+                message = "%d structures of one size are near the hull: the nearest %d are kept"
+                log.warning(message, n, MOST_NEAR)
+        return [
+            (Labelings(batch.supercell, batch.labels[part >= least]), energies[part >= least])
+            for batch, energies, part in self.close
+        ]
+
+    def _places(self, labels: npt.NDArray[np.int8]) -> npt.NDArray[np.intp]:
+        """Return which composition, (n,), each of the labels, (n, n_sites), has."""
+        codes = self.weights[labels].sum(axis=1)
+        return np.asarray(np.searchsorted(self.codes, codes), dtype=np.intp)
 
 
 def _highest(

@@ -104,15 +104,18 @@ def test_everything_near_a_hull_is_kept(parent, share):
     assert pool.evaluations == plain.evaluations
 
 
+@pytest.mark.parametrize(("cap", "height"), [(10, 1.0), (100_000, 0.02)])
 @pytest.mark.parametrize("size", [2, 3])
-def test_ranks_keep_the_same_near_a_hull(size):
+def test_ranks_keep_the_same_near_a_hull(size, cap, height, monkeypatch):
+    """Where there are too many, too: the nearest of all ranks are kept, not of each."""
+    monkeypatch.setattr(enumeration, "MOST_NEAR", cap)
     model = toy_model(FCC)
     hull = hull_of(every_structure(model, FCC, 4))
 
     def run(comm=None):
         return search(
             model, FCC, max_sites=6, method="enumerate", max_per_composition=2,
-            near=(hull, 0.02), comm=comm,
+            near=(hull, height), comm=comm,
         )  # fmt: skip
 
     serial = run()
