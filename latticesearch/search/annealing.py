@@ -24,7 +24,6 @@ from latticesearch.energies import cell_to_site
 from latticesearch.search import _walk_kernels as kernels
 from latticesearch.search.addition import add_atoms
 from latticesearch.search.partial import random_labeling
-from latticesearch.search.policy import PER_SITE
 from latticesearch.search.tiling import tiles_of
 from latticesearch.search.types import ENERGY_DECIMALS, SearchResult
 from latticesearch.search.walk import FIRST, FREE_STEPS, LAST, SAMPLES, Guide, Walk
@@ -56,9 +55,14 @@ FITS = 48
 """Fits of the surrogates during the long walk, and cycles after it."""
 
 SHORTEST = 25
-"""Energies below which a fit costs more than it teaches, and those per site of a small cell at each
-visit, which solve one of eight sites."""
+"""Energies below which a fit costs more than it teaches; a cycle gets three times as many."""
 
+BRIEF = 25
+"""Swaps per site of what must be brief: a visit to a small cell, which solves one of eight sites by
+so many, and the touch under a surrogate of a labeling that is low already."""
+
+BETWEEN = 100
+"""Unguided swaps per site between two looks at the clock: some milliseconds."""
 
 LEAST_SECONDS = 1e-3
 """Seconds of a cycle at least, where time is the limit: setting one up takes a third of that."""
@@ -274,7 +278,7 @@ class Annealing:
         """
         pieces, budget = 1, walk.budget
         if budget.deadline < math.inf:
-            pieces = max(1, min(FITS, n // (PER_SITE * len(walk.rules.sites))))
+            pieces = max(1, min(FITS, n // (BETWEEN * len(walk.rules.sites))))
         began, left, in_time = budget.clock(), float(n), math.inf
         for piece in range(pieces):
             if piece:
@@ -315,7 +319,7 @@ class Annealing:
             self._cool(walk, (first, LAST), n, best)
             return best
         model, error = self._turn(self.cycle_guides, number, is_large=is_large).model()
-        steps = FREE_STEPS if start is None else SHORTEST
+        steps = FREE_STEPS if start is None else BRIEF
         walk.restart(walk.anneal_free(labels, model, first, steps))
         best = walk.here()
         asked = int(min(n, walk.budget.left))
@@ -359,7 +363,7 @@ class Annealing:
         """
         result = []
         for tile in tiles_of(self.task.cell, self.task.counts):
-            if self.walk.budget.left < SHORTEST * tile.cell.n_sites + 3 * SHORTEST:
+            if self.walk.budget.left < BRIEF * tile.cell.n_sites + 3 * SHORTEST:
                 break
             evaluator = self.evaluator_of(tile.cell)
             start = random_labeling(tile.cell.allowed, tile.counts, self.rng)
@@ -370,7 +374,7 @@ class Annealing:
                 small.restart(small.anneal_free(start, model, FIRST, FREE_STEPS))
             lowest = small.here()
             if self.cycle_guides is None:
-                self._cool(small, (FIRST, LAST), SHORTEST * tile.cell.n_sites, lowest)
+                self._cool(small, (FIRST, LAST), BRIEF * tile.cell.n_sites, lowest)
             if self._fill(tiling, lowest.labels) is not None:
                 result.append(tiling)
         return result
@@ -407,9 +411,7 @@ class Annealing:
 
     def _visit(self, tiling: Tiling, number: int, n: int) -> None:
         """Search a small cell, tile, and touch up."""
-        in_small = max(
-            SHORTEST * tiling.tile.cell.n_sites, n // 4 if self.cycle_guides is None else 0
-        )
+        in_small = max(BRIEF * tiling.tile.cell.n_sites, n // 4 if self.cycle_guides is None else 0)
         lowest = self._cycle(
             tiling.walk, number, int(min(in_small, self.walk.budget.left - LABELINGS))
         )

@@ -32,8 +32,11 @@ FIRST_LOOK = 0.5
 that turned out near the hull."""
 
 CLOSE = 0.25
-"""Part of the tasks looked at that is searched once more; and of the energies without a limit that
-a look takes at least: with fewer it says little, so fewer tasks are looked at."""
+"""Part of the tasks looked at that is searched once more."""
+
+LEAST_LOOK = 0.25
+"""Part of the energies without a limit that a look takes at least: with fewer it says little, so
+fewer tasks are looked at."""
 
 
 @dataclass(eq=False)
@@ -98,8 +101,8 @@ class Waves:
             return (tasks, [left]) if left >= 1 else ([], [])
         full = {task: self.plan.default_energies(task) for task in tasks}
         share = FIRST_LOOK * left / sum(full.values())
-        if share < CLOSE:
-            tasks, share = in_random_order(tasks, self.problem.seed), CLOSE
+        if share < LEAST_LOOK:
+            tasks, share = in_random_order(tasks, self.problem.seed), LEAST_LOOK
         energies = np.array([max(int(share * full[task]), 1) for task in tasks])
         n = int(np.searchsorted(np.cumsum(energies), FIRST_LOOK * left, side="right"))
         n = max(n, 1)
