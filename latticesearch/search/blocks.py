@@ -13,7 +13,7 @@ from latticesearch.enumeration import count_bounds, count_labelings, superlattic
 from latticesearch.errors import InputError
 from latticesearch.lattice import Supercell
 from latticesearch.lattice.skewness import choose_shapes
-from latticesearch.search.partial import fits_sites
+from latticesearch.search.partial import fits_sites, has_choice
 from latticesearch.search.types import Task
 
 if TYPE_CHECKING:
@@ -157,12 +157,13 @@ def n_distinct(supercell: Supercell) -> int:
 
 def tasks_of(blocks: Iterable[Block]) -> list[Task]:
     """Return every composition of every supercell."""
-    return [
-        Task(cell, counts)
-        for block in blocks
-        for cell in block.supercells
-        for counts in block.counts
-    ]
+    tasks: list[Task] = []
+    for block in blocks:
+        # Supercells of one size have the same sites: what a composition leaves open is theirs all.
+        allowed = block.supercells[0].allowed
+        pairs = [(counts, has_choice(counts, allowed)) for counts in block.counts]
+        tasks += [Task(cell, *pair) for cell in block.supercells for pair in pairs]
+    return tasks
 
 
 def in_random_order(tasks: Sequence[Task], seed: int) -> list[Task]:

@@ -325,3 +325,13 @@ def undecided_cell(
             f"{tuple(int(n) for n in counts)}: give counts that its sites allow"
         )
     return cell
+
+
+def has_choice(counts: npt.NDArray[np.int64], allowed: npt.NDArray[np.bool_]) -> bool:
+    """Tell whether more than one labeling has these counts, (n_species,).
+
+    `allowed` are (n_sites, n_species).
+    """
+    if allowed.all():
+        return bool(np.count_nonzero(counts) > 1)
+    return bool((fill_forced(undecided_cell(counts, allowed), counts, allowed) == UNDECIDED).any())

@@ -141,10 +141,13 @@ class Task:
         The cell to decorate.
     counts : (n_species,) int
         Sites that hold each species.
+    has_choice : bool
+        There is more than one labeling.
     """
 
     cell: Supercell
     counts: npt.NDArray[np.int64]
+    has_choice: bool = True
 
     @property
     def n_open(self) -> int:

@@ -14,7 +14,6 @@ from latticesearch.lattice import Labelings
 from latticesearch.search.addition import search_by_addition
 from latticesearch.search.annealing import anneal
 from latticesearch.search.blocks import in_random_order
-from latticesearch.search.partial import UNDECIDED, fill_forced, undecided_cell
 from latticesearch.search.pool import ratio_of
 
 if TYPE_CHECKING:
@@ -64,12 +63,12 @@ class Waves:
     def run(self, tasks: list[Task]) -> CandidatePool:
         """Search tasks until the limit, or once where there is none; return the pool."""
         # Where there is one labeling one energy tells all; cells of all shapes have the same one.
-        tasks, trivial = _apart(tasks)
-        single = {ratio_of(task.counts): task for task in reversed(trivial)}
+        single = {ratio_of(task.counts): task for task in reversed(tasks) if not task.has_choice}
         first = [task for ratio, task in single.items() if ratio not in self.pool.entries]
         first = first[: int(min(len(first), self._energies_left()))]
         if first:
             self._wave(first, [1] * len(first), 0)
+        tasks = [task for task in tasks if task.has_choice]
         if not tasks:
             return self.pool
         if math.isfinite(self.budget.limit):
@@ -204,18 +203,3 @@ class Waves:
             return np.asarray(hull.energy_above_hull(x, energies))
         except InputError:  # no end members within the limits of composition
             return np.zeros(len(tasks))
-
-
-def _apart(tasks: list[Task]) -> tuple[list[Task], list[Task]]:
-    """Return the tasks with more than one labeling, and the others."""
-    parts: dict[bool, list[Task]] = {True: [], False: []}
-    for task in tasks:
-        parts[_has_choice(task)].append(task)
-    return parts[True], parts[False]
-
-
-def _has_choice(task: Task) -> bool:
-    """Tell whether there is more than one labeling of a task."""
-    allowed = task.cell.allowed
-    cell = undecided_cell(task.counts, allowed)
-    return bool((fill_forced(cell, task.counts, allowed) == UNDECIDED).any())
