@@ -95,7 +95,7 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
     seconds
         Wall time after which what was found is returned. Larger cells are searched in rounds
         that grow until then, and the result depends on how fast the machine is. Counting and
-        listing the cells is not interrupted: all ternaries up to 24 sites take two seconds.
+        listing the cells is not interrupted: all ternaries up to 24 sites take some three seconds.
     max_per_composition
         Candidates kept of each composition.
     shapes
