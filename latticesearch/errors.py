@@ -1,4 +1,4 @@
-"""The one exception that means "the input is wrong", as opposed to "the program is wrong"."""
+"""The exceptions whose message is meant for the user: each is one line and no traceback."""
 
 from __future__ import annotations
 
@@ -7,4 +7,16 @@ class InputError(ValueError):
     """Bad input: one line that says what is wrong, the values met, and what to do.
 
     The command line prints the message alone and exits with code 2.
+    """
+
+
+class DamagedError(InputError):
+    """A file of a run directory that cannot be read any more."""
+
+
+class Stopped(Exception):  # noqa: N818 - nothing is wrong
+    """The run ends before its end, in order: a signal or a time limit asked for it.
+
+    Whatever was computed is on disk, and the same command goes on. The command line exits with
+    code 75 (the system's EX_TEMPFAIL: try again later).
     """

@@ -1,32 +1,42 @@
 """Asking the oracle: nothing twice, every answer on disk before the next question.
 
 This is the one place that turns the oracle's answers into energies the campaign believes:
-failed calculations are retried and then quarantined, nonsense counts as failure, structures that
-relaxed away from the parent lattice are kept apart.
+failed calculations are retried and then quarantined, structures that relaxed away from the parent
+lattice are kept apart, what others have computed is believed unless this run knows better.
 """
 
 from __future__ import annotations
 
 import logging
+import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ase.calculators.singlepoint import SinglePointCalculator
 
+from latticesearch.campaign.sources import COMPUTED, REFERENCE
 from latticesearch.energies import cell_to_atom
-from latticesearch.hull import Hull
+from latticesearch.errors import InputError, Stopped
 from latticesearch.learning.loop import Answer
 from latticesearch.oracles import OracleJob, OracleResult, still_on_lattice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from ase import Atoms
+
+    from latticesearch.campaign.stages import Stage
     from latticesearch.learning import CandidateSet
-    from latticesearch.oracles import Oracle
+    from latticesearch.oracles import Method, Oracle
     from latticesearch.progress import Progress
-    from latticesearch.storage import OracleStore
+    from latticesearch.storage import RunDirectory
 
 log = logging.getLogger(__name__)
+
+SAME_ENERGY = 0.002
+"""eV/atom; two calculations of one structure by one code differ by less."""
 
 
 def believed_energy(result: OracleResult) -> float:
@@ -46,15 +56,31 @@ class AnswerRules:
     ----------
     attempts
         Calculations per structure before it is quarantined.
-    max_formation_energy
-        Formation energies beyond this, eV/atom, either sign, are failures.
     references
-        Known energies of pure elements, eV/atom: never asked of the oracle.
+        Known energies of pure elements on this lattice, eV/atom: never asked of the oracle.
     """
 
     attempts: int = 2
-    max_formation_energy: float = 3.0
     references: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Knowledge:
+    """What a stage of a run knows from its start; see `latticesearch.campaign.stages`.
+
+    Parameters
+    ----------
+    energies
+        eV/atom by key.
+    closed
+        Keys that are never asked again, with or without energy.
+    calculations
+        Oracle calculations of earlier stages.
+    """
+
+    energies: Mapping[str, float]
+    closed: frozenset[str]
+    calculations: int
 
 
 class Answers:
@@ -64,7 +90,7 @@ class Answers:
     ----------
     oracle
         Computes energies.
-    store
+    directory
         Keeps them.
     candidates
         Gives structures and compositions for keys.
@@ -72,25 +98,50 @@ class Answers:
         How answers are judged.
     progress
         Told how many structures of a round are ready.
+    method
+        How the oracle computes, stored with every answer.
+    stage
+        Says which rows are known from the start.
     """
 
     def __init__(
         self,
         oracle: Oracle,
-        store: OracleStore,
+        directory: RunDirectory,
         candidates: CandidateSet,
         rules: AnswerRules,
         progress: Progress,
+        method: Method,
+        stage: Stage,
     ) -> None:
-        self._oracle, self._store, self._candidates = oracle, store, candidates
+        self._oracle, self._directory, self._candidates = oracle, directory, candidates
         self._rules, self._progress = rules, progress
-        self._end_members: Hull | None = None
+        self._method, self._stage = method, stage
+        self._in_stage: Counter[str] = Counter()
         self.answers: dict[str, OracleResult] = {}
-        self.attempts: dict[str, int] = {}
-        for stored in store.results():
-            self._remember(stored.result)
+        self.attempts: Counter[str] = Counter()
+        """Calculations that count as attempts, by key."""
+        self._tries: Counter[str] = Counter()
+        self.sources: dict[str, str] = {}
+        """Where an energy comes from that this run has not computed, by key."""
+        self.rounds: dict[str, int] = {}
+        """In which round this run's oracle answered last, by key."""
+        for stored in directory.known.results():
+            self.answers[stored.key] = stored.result
+            self.sources[stored.key] = stored.source
+        for stored in directory.store.results():
+            self._remember(stored.result, stored.row, stored.round_number)
 
-    def ask(self, indices: Sequence[int], round_: int) -> Answer:
+    def knowledge(self) -> Knowledge:
+        """Return what is known before the first question."""
+        known = {k: e for k in self.answers if not self._in_stage[k] for e in [self._energy(k)]}
+        known = {key: energy for key, energy in known.items() if key in self._candidates}
+        closed = frozenset(key for key in known if not self._is_open(key))
+        energies = {key: energy for key, energy in known.items() if np.isfinite(energy)}
+        energies |= self._references()
+        return Knowledge(energies, closed | energies.keys(), self._stage.known_rows)
+
+    def ask(self, indices: Sequence[int], round_: int, limit: int, *, ends: bool = False) -> Answer:
         """Return the energies of candidates, computing only what no earlier run has.
 
         Parameters
@@ -99,84 +150,117 @@ class Answers:
             Positions in the candidate set.
         round_
             Stored with every calculation.
+        limit
+            Calculations at most, those of this stage included that are on disk already.
+        ends
+            These are the end members: where all fail alike, it is the oracle that fails.
+
+        Raises
+        ------
+        Stopped
+            The run has to end before all is computed.
+        RuntimeError
+            The oracle cannot compute anything, whatever the structure.
         """
+        references = self._references()
         keys = [self._candidates.keys[i] for i in indices]
-        known = {i: self._reference(i) for i in indices}
-        wanted = [k for i, k in zip(indices, keys, strict=True) if known[i] is None]
-        self._compute(wanted, round_)
-        energies = [
-            self.energy_per_atom(key) if (e := known[i]) is None else e
-            for i, key in zip(indices, keys, strict=True)
-        ]
-        return Answer(energies, sum(self.attempts[k] for k in wanted))
+        wanted = [key for key in keys if key not in references]
+        spent = sum(self._in_stage[key] for key in wanted)
+        self._compute(wanted, round_, limit - spent, ends=ends)
+        energies = [references.get(key, self._energy(key)) for key in keys]
+        return Answer(energies, sum(self._in_stage[key] for key in wanted))
 
-    def set_end_members(self, indices: Sequence[int], energies: Sequence[float]) -> None:
-        """Judge formation energies from now on against these candidates, eV/atom."""
-        x = self._candidates.compositions[list(indices)]
-        self._end_members = Hull(x, np.asarray(energies))
-
-    def energy_per_atom(self, key: str) -> float:
-        """Return the believed energy of a computed structure, eV/atom; NaN where there is none."""
+    def _energy(self, key: str) -> float:
+        """Return the believed energy of a structure, eV/atom; NaN where there is none."""
         answer = self.answers.get(key)
         return float("nan") if answer is None else believed_energy(answer)
 
-    def _reference(self, i: int) -> float | None:
-        """Return the given energy of a pure element, eV/atom, None for everything else."""
-        if not self._rules.references:
-            return None
-        symbols = self._candidates.configuration(i).symbols
-        return self._rules.references.get(symbols[0]) if len(symbols) == 1 else None
+    def _references(self) -> dict[str, float]:
+        """Return the given energies of pure elements by key, eV/atom.
 
-    def _compute(self, keys: Sequence[str], round_: int) -> None:
-        """Ask for what is open, again for what failed, until all is done or quarantined."""
+        Of a pure element there may be several candidates: other sites are vacant.
+
+        Raises
+        ------
+        InputError
+            One contradicts the energy that was computed for the same structure.
+        """
+        found: dict[str, float] = {}
+        if not self._rules.references:
+            return found
+        pure = self._candidates.compositions.max(axis=1) == 1.0
+        for i in np.flatnonzero(pure).tolist():
+            symbol = self._candidates.configuration(i).symbols[0]
+            if symbol in self._rules.references:
+                key = self._candidates.keys[i]
+                found[key] = self._rules.references[symbol]
+                _require_agreement(symbol, found[key], self._energy(key))
+        return found
+
+    def _compute(self, keys: Sequence[str], round_: int, limit: int, *, ends: bool) -> None:
+        """Ask for what is open, again for what failed, until all is settled or paid for."""
         self._progress.start("oracle", len(keys))
-        while jobs := [self._job(key) for key in keys if self._is_open(key)]:
+        while jobs := [self._job(key) for key in keys if self._is_open(key)][: max(0, limit)]:
+            failed: list[OracleResult] = []
+            is_first = ends and not any(self.attempts[key] for key in keys)
             for result in self._oracle.run(jobs):
                 judged = self._judge(result)
-                final = judged.status == "failed" and judged.attempt >= self._rules.attempts
-                self._store.append(judged, round_, quarantine=final)
-                self._remember(judged)
+                limit -= 1
+                if is_first and judged.status == "failed":
+                    failed.append(judged)
+                else:
+                    self._keep(judged, round_)
                 self._progress.advance(len(keys) - sum(self._is_open(key) for key in keys))
+            if failed:
+                _require_different(failed, jobs)
+                for one in failed:
+                    self._keep(one, round_)
+            if self._oracle.interrupted:
+                raise Stopped("calculations that were under way have ended or were given up")
         self._progress.finish()
+
+    def _keep(self, result: OracleResult, round_: int) -> None:
+        """Write an answer to the disk, then believe it."""
+        is_last = self.attempts[result.key] + 1 >= self._rules.attempts
+        final = result.status == "failed" and is_last
+        row = self._directory.store.append(result, round_, quarantine=final, method=self._method)
+        self._directory.log_event("result", row=row, key=result.key, status=result.status)
+        self._remember(result, row, round_)
 
     def _is_open(self, key: str) -> bool:
         """Tell whether a structure has neither an energy nor used up its attempts."""
         answer = self.answers.get(key)
         failed = answer is None or answer.status != "done"
-        return failed and self.attempts.get(key, 0) < self._rules.attempts
+        return failed and self.attempts[key] < self._rules.attempts
 
     def _job(self, key: str) -> OracleJob:
         configuration = self._candidates.configuration(self._candidates.index(key))
-        return OracleJob(key, configuration.to_atoms(), self.attempts.get(key, 0) + 1)
+        # A number of its own for every try: what an earlier one left must not answer for it.
+        return OracleJob(key, configuration.to_atoms(), self._tries[key] + 1)
 
-    def _remember(self, result: OracleResult) -> None:
-        self.attempts[result.key] = self.attempts.get(result.key, 0) + 1
-        if (old := self.answers.get(result.key)) is None or old.status != "done":
-            self.answers[result.key] = result
+    def _remember(self, result: OracleResult, row: int, round_: int) -> None:
+        """Take over an answer; what this run computed replaces what others did."""
+        key = result.key
+        self._tries[key] += 1
+        if row > self._stage.forgiven_rows or result.status == "done":
+            self.attempts[key] += 1
+        if row > self._stage.known_rows:
+            self._in_stage[key] += 1
+        old = self.answers.get(key)
+        if result.status == "done" or old is None or old.status != "done":
+            self.answers[key] = result
+            self.rounds[key] = round_
+            self.sources.pop(key, None)
 
     def _judge(self, result: OracleResult) -> OracleResult:
-        """Return the result as it is stored: nonsense is a failure, the log says so."""
-        if result.status == "done":
-            result = self._check(result)
+        """Return the result as it is stored; the log says what is wrong with it."""
         if result.status == "failed":
             log.warning(
                 "oracle failed on %s (attempt %d of %d): %s",
-                *(result.key, result.attempt, self._rules.attempts, result.error),
+                *(result.key, self.attempts[result.key] + 1, self._rules.attempts, result.error),
             )
-        return result
-
-    def _check(self, result: OracleResult) -> OracleResult:
-        """Compare a finished calculation with the end members and with the parent lattice."""
-        assert result.energy is not None
+            return result
         assert result.atoms is not None
-        if self._end_members is not None:
-            x = self._candidates.composition(self._candidates.index(result.key))[None]
-            energy = np.array([cell_to_atom(result.energy, len(result.atoms))])
-            formation = float(self._end_members.formation_energy(x, energy)[0])
-            limit = self._rules.max_formation_energy
-            if abs(formation) > limit:
-                error = f"formation energy {formation:.3g} eV/atom is beyond ±{limit:g}"
-                return replace(result, status="failed", error=error)
         if not still_on_lattice(result, self._candidates.parent):
             log.warning("%s relaxed away from the parent lattice; it is set aside", result.key)
             return replace(result, on_lattice=False)
@@ -187,17 +271,66 @@ class Answers:
         for key, answer in self.answers.items():
             if answer.status == "done" and answer.on_lattice:
                 continue
-            formula = self._candidates.configuration(self._candidates.index(key)).formula
-            reason = answer.error or "relaxed away from the parent lattice"
-            attempts = self.attempts[key]
-            yield {"key": key, "formula": formula, "error": reason, "attempts": attempts}
+            yield {
+                "key": key,
+                "attempts": self.attempts[key],
+                "error": answer.error or "relaxed away from the parent lattice",
+            }
+
+    def off_lattice(self) -> list[Atoms]:
+        """Return the structures that left the lattice, with energy (eV per cell) and key."""
+        found = []
+        for key, answer in self.answers.items():
+            if answer.status == "done" and not answer.on_lattice and answer.atoms is not None:
+                atoms = answer.atoms.copy()
+                atoms.calc = SinglePointCalculator(atoms, energy=answer.energy)
+                atoms.info["key"] = key
+                found.append(atoms)
+        return found
 
     def energies(self) -> dict[str, float]:
         """Return the believed energies by key, eV/atom, with the references."""
-        known = {key: self.energy_per_atom(key) for key in self.answers}
-        if self._rules.references:
-            # Of a pure element there may be several candidates: other sites are vacant.
-            for i in np.flatnonzero(self._candidates.compositions.max(axis=1) == 1.0).tolist():
-                if (reference := self._reference(i)) is not None:
-                    known[self._candidates.keys[i]] = reference
-        return {key: e for key, e in known.items() if np.isfinite(e)}
+        known = {key: self._energy(key) for key in self.answers if key in self._candidates}
+        return {key: e for key, e in (known | self._references()).items() if np.isfinite(e)}
+
+    def energy_sources(self) -> dict[str, str]:
+        """Return where the energies come from, by key: a word, or the origin of own data."""
+        references = self._references()
+        return {
+            key: REFERENCE if key in references else self.sources.get(key, COMPUTED)
+            for key in self.energies()
+        }
+
+
+def _require_agreement(symbol: str, given: float, computed: float) -> None:
+    """Refuse the energy of another phase as that of an end member.
+
+    Raises
+    ------
+    InputError
+        The two energies, eV/atom, differ by more than computing twice explains.
+    """
+    if np.isfinite(computed) and abs(given - computed) > SAME_ENERGY:
+        raise InputError(
+            f"oracle.references gives {symbol} {given:.4f} eV/atom, computed on this lattice were "
+            f"{computed:.4f}: references are energies on the parent lattice; leave it out, and "
+            f'write another phase of {symbol} as [competing] phases = [{{formula = "{symbol}", '
+            f"energy = {given:.4f}}}]"
+        )
+
+
+def _require_different(failed: Sequence[OracleResult], jobs: Sequence[OracleJob]) -> None:
+    """Blame the oracle, not the structures, where all end members fail in the same way.
+
+    Raises
+    ------
+    RuntimeError
+        Nothing was stored: once the oracle works, the same command goes on.
+    """
+    reasons = {re.sub(r"[\d.]+", "", one.error or "") for one in failed}
+    if len(jobs) > 1 and len(failed) == len(jobs) and len(reasons) == 1:
+        raise RuntimeError(
+            f"the oracle failed on all {len(jobs)} end members in the same way: {failed[0].error}; "
+            "none counts as tried. Mend it (latticesearch check CAMPAIGN --try tests one), then "
+            "give the same command again"
+        )

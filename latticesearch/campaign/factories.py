@@ -14,6 +14,8 @@ from latticesearch.errors import InputError
 from latticesearch.lattice import ParentLattice
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from latticesearch.campaign.answers import AnswerRules
     from latticesearch.campaign.settings import Settings
     from latticesearch.learning import LearningOptions
@@ -64,8 +66,10 @@ def potential_parameters(settings: Settings) -> dict[str, Any]:
     return chosen.model_dump(include={*MTP_KEYS, "file"}, exclude_none=True)
 
 
-def oracle(settings: Settings, parent: ParentLattice, n_ranks: int) -> Oracle:
-    """Return the oracle; it refuses species it cannot compute."""
+def oracle(
+    settings: Settings, parent: ParentLattice, n_ranks: int, scratch: Path | None = None
+) -> Oracle:
+    """Return the oracle, which works in `scratch`; it refuses species it cannot compute."""
     from latticesearch.oracles import AseOracle, RecordedOracle
 
     source = settings.oracle
@@ -83,6 +87,8 @@ def oracle(settings: Settings, parent: ParentLattice, n_ranks: int) -> Oracle:
             max_steps=source.max_steps,
             timeout=source.timeout,
             workers=source.workers or n_ranks,
+            scratch=scratch,
+            grace=source.grace,
         )
     result.check_species(parent.species)
     unknown = sorted(set(source.references) - set(parent.species))
@@ -98,7 +104,7 @@ def answer_rules(settings: Settings) -> AnswerRules:
     from latticesearch.campaign.answers import AnswerRules
 
     source = settings.oracle
-    return AnswerRules(source.attempts, source.max_formation_energy, source.references)
+    return AnswerRules(source.attempts, source.references)
 
 
 def learning_options(settings: Settings) -> LearningOptions:

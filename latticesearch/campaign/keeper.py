@@ -7,21 +7,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from latticesearch.campaign.answers import AnswerRules, Answers
-from latticesearch.campaign.settings import Settings, differences
-from latticesearch.campaign.tables import Tables, make_tables
-from latticesearch.errors import InputError
+from latticesearch.campaign.tables import Tables, TrueEnergies, make_tables
 from latticesearch.report import write_report
-from latticesearch.storage import RunDirectory, is_run_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
+    from latticesearch.campaign.opening import Opened
+    from latticesearch.campaign.settings import Settings
+    from latticesearch.campaign.stages import Stage
     from latticesearch.learning import CandidateSet, Round
     from latticesearch.oracles import Oracle
     from latticesearch.progress import Progress
+    from latticesearch.storage import RunDirectory
 
 log = logging.getLogger(__name__)
+
+EARLIER = "earlier"
+"""What candidates.parquet calls the source of a candidate that an earlier stage computed."""
 
 
 @dataclass(eq=False)
@@ -30,8 +33,8 @@ class Keeper:
 
     Parameters
     ----------
-    directory
-        Locked for writing.
+    opened
+        The run directory, locked for writing, with its method and stage.
     suffix
         What the names of files of potentials end with.
     oracle
@@ -42,65 +45,42 @@ class Keeper:
         Told about oracle calculations.
     """
 
-    directory: RunDirectory
+    opened: Opened
     suffix: str
     oracle: Oracle
     rules: AnswerRules
     progress: Progress
     _answers: Answers | None = field(default=None, repr=False)
 
-    @classmethod
-    def open(
-        cls,
-        path: Path,
-        record: Mapping[str, Any],
-        suffix: str,
-        oracle: Oracle,
-        rules: AnswerRules,
-        progress: Progress,
-        *,
-        resume: bool,
-    ) -> Keeper:
-        """Create the run directory, or open the one this campaign left.
+    @property
+    def directory(self) -> RunDirectory:
+        """The files of the run."""
+        return self.opened.directory
 
-        Parameters
-        ----------
-        path
-            The folder.
-        record
-            The resolved settings, with versions and number of ranks.
-        suffix, oracle, rules, progress
-            See the class.
-        resume
-            Refuse to begin anew.
+    @property
+    def stage(self) -> Stage:
+        """What is known from the start."""
+        return self.opened.stage
 
-        Raises
-        ------
-        InputError
-            `path` holds another campaign, or none although `resume` asks for one.
-        """
-        if not is_run_directory(path):
-            if resume:
-                raise InputError(f"{path} holds no run to resume; start it without --resume")
-            directory = RunDirectory.create(path)
-            directory.write_settings(record)
-            directory.log_event("start", **record["environment"])
-        else:
-            directory = RunDirectory.open(path)
-            try:
-                _require_same_campaign(directory, record)
-            except InputError:
-                directory.close()
-                raise
-            directory.log_event("resume", **record["environment"])
-            log.info("%s: going on where the last run stopped", path)
-        return cls(directory, suffix, oracle, rules, progress)
+    def known_keys(self) -> list[tuple[str, str]]:
+        """Return the keys that are known from the start, each with its source, in key order."""
+        rows = [r for r in self.directory.store.results() if r.row <= self.stage.known_rows]
+        found = {row.key: EARLIER for row in rows}
+        for one in self.directory.known.results():
+            found.setdefault(one.key, one.source.partition(":")[0])
+        return sorted(found.items())
 
     def answers(self, candidates: CandidateSet) -> Answers:
         """Return the way to ask the oracle about candidates, made at the first call."""
         if self._answers is None:
             self._answers = Answers(
-                self.oracle, self.directory.store, candidates, self.rules, self.progress
+                self.oracle,
+                self.directory,
+                candidates,
+                self.rules,
+                self.progress,
+                self.opened.method,
+                self.stage,
             )
         return self._answers
 
@@ -134,16 +114,24 @@ class Keeper:
             What this process wrote one round earlier.
         """
         answers = self.answers(candidates)
-        asked = {candidates.keys[c.index]: r.number for r in rounds for c in r.choices}
         predicting = next((r for r in reversed(rounds) if len(r.predicted)), rounds[-1])
-        tables = make_tables(
-            candidates, answers.energies(), answers.answers, predicting, asked, before
-        )
+        known, sources = answers.energies(), answers.energy_sources()
+        true = TrueEnergies(known, sources, answers.rounds, answers.answers)
+        tables = make_tables(candidates, true, predicting, before)
         self.directory.write_candidates(tables.candidates)
         # A relaxed structure never changes once it is known, so the same keys mean the same files.
         unchanged = tables.same_stable(before)
         self.directory.write_hull(tables.hull, None if unchanged else tables.stable)
+        self.directory.write_off_lattice(answers.off_lattice())
         return tables
+
+    def earlier_rounds(self) -> list[dict[str, Any]]:
+        """Return the rows of the rounds of earlier stages, as the log has them."""
+        found: dict[int, dict[str, Any]] = {}
+        for event in self.directory.events():
+            if event["event"] == "round" and event["round"] < self.stage.first_round:
+                found[event["round"]] = event
+        return [found[number] for number in sorted(found)]
 
     def finish(
         self,
@@ -166,16 +154,3 @@ class Keeper:
         """End the oracle's processes and unlock the run directory."""
         self.oracle.close()
         self.directory.close()
-
-
-def _require_same_campaign(directory: RunDirectory, record: Mapping[str, Any]) -> None:
-    """Refuse a run directory whose settings differ in anything that changes the result."""
-    old, new = dict(directory.read_settings()), dict(record)
-    for settings in (old, new):
-        settings.pop("environment", None)
-    if found := differences(old, new):
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise InputError(
-            f"{directory.path} holds another campaign: {found[0]}{more}; "
-            "choose another directory with --output"
-        )

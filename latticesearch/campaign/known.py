@@ -9,7 +9,7 @@ import numpy as np
 
 from latticesearch.campaign import factories
 from latticesearch.campaign.answers import believed_energy
-from latticesearch.campaign.settings import parse_settings
+from latticesearch.campaign.settings import RECORDED, parse_settings
 from latticesearch.campaign.space import end_members
 from latticesearch.errors import InputError
 from latticesearch.lattice import Configuration
@@ -44,8 +44,8 @@ class KnownEnergies:
 
 
 def settings_of_run(run: RunDirectory) -> Settings:
-    """Return the settings that a run was started with."""
-    record = {k: v for k, v in run.read_settings().items() if k != "environment"}
+    """Return the settings that a run has at present."""
+    record = {k: v for k, v in run.read_settings().items() if k not in RECORDED}
     return parse_settings(record, base=run.path)
 
 

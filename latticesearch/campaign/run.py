@@ -1,8 +1,9 @@
 """The whole loop from settings to report, on any number of ranks, resumable at any moment.
 
-A campaign is a pure function of its settings and the oracle's answers. Resuming therefore means
-running it again: answers and potentials that are on disk are read instead of computed, so the
-replay takes the same decisions and arrives where the interrupted run stopped.
+A stage of a campaign is a pure function of its settings, of what it knows from its start, and of
+the oracle's answers. Resuming therefore means running it again: answers and potentials that are on
+disk are read instead of computed, so the replay takes the same decisions and arrives where the
+interrupted run stopped. Changed settings begin a new stage, which knows all energies so far.
 """
 
 from __future__ import annotations
@@ -19,11 +20,21 @@ from typing import TYPE_CHECKING, Any
 from latticesearch import __version__
 from latticesearch.campaign import factories
 from latticesearch.campaign.keeper import Keeper
+from latticesearch.campaign.opening import OpeningOptions, open_run
 from latticesearch.campaign.settings import Settings, read_settings
-from latticesearch.campaign.space import candidate_set, candidate_space, require_searchable
+from latticesearch.campaign.space import (
+    add_known,
+    add_sample,
+    candidate_set,
+    candidate_space,
+    require_searchable,
+)
 from latticesearch.campaign.steps import CampaignSteps, warm_up
-from latticesearch.parallel import SerialComm, first_on_root, kept_on_root, one_thread
+from latticesearch.errors import Stopped
+from latticesearch.parallel import SerialComm, first_on_root, kept_on_root, on_root, one_thread
 from latticesearch.progress import NoProgress
+from latticesearch.stopping import StopRequest
+from latticesearch.storage import SCRATCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -105,9 +116,15 @@ class Campaign:
         comm: Communicator | None = None,
         *,
         resume: bool = False,
+        retry_failed: bool = False,
+        accept_loss: bool = False,
+        stop: StopRequest | None = None,
         progress: Progress | None = None,
     ) -> CampaignResult:
         """Run the campaign, or go on where an interrupted run stopped.
+
+        Settings may have changed since: the run says what is different, and goes on with all the
+        energies that it knows. Only the parent lattice and the method have to be the same.
 
         Parameters
         ----------
@@ -116,39 +133,65 @@ class Campaign:
         resume
             Demand that there is something to resume. Without it an interrupted run is
             resumed as well, and a new one begins where there is none.
+        retry_failed
+            Try structures again that were given up.
+        accept_loss
+            Go on although oracle.db is damaged or incomplete, with what can be read of it.
+        stop
+            Ends the run before its end when asked; default never.
         progress
             Told about the long steps.
 
         Raises
         ------
         InputError
-            The settings cannot be carried out, or the run directory holds another campaign.
+            The settings cannot be carried out, or the run directory holds energies of another
+            method.
         RuntimeError
-            The oracle gave no energy for an end member.
+            The oracle cannot compute anything, or gave no energy for an end member.
+        Stopped
+            `stop` was asked; everything computed is on disk, and the same call goes on.
         """
-        comm, progress = comm or SerialComm(), progress or NoProgress()
+        comm, progress, stop = comm or SerialComm(), progress or NoProgress(), stop or StopRequest()
         began = time.monotonic()
         is_compiled = _kernels_are_compiled()
         parent = factories.parent_lattice(self.settings)
         start = factories.start_potential(self.settings, parent)
         space = candidate_space(self.settings, parent)
         require_searchable(space)
-        keeper = kept_on_root(comm, self._open, parent, comm.size, resume=resume, progress=progress)
+        options = OpeningOptions(resume, retry_failed, accept_loss)
+        keeper = kept_on_root(comm, self._open, parent, comm.size, options, progress)
         try:
             # Said only now: what is wrong with the settings has to be the only line.
             self._announce(comm, is_compiled=is_compiled)
+            if keeper is not None:
+                stop.listen(keeper.oracle.interrupt)
             # One process fills the compiler's disk cache; many at once would get in their way.
             first_on_root(comm, lambda: warm_up(start, space))
             candidates = candidate_set(space, comm, progress)
+            add_known(candidates, on_root(comm, lambda: keeper.known_keys() if keeper else []))
+            add_sample(candidates, space, self.settings)
             if comm.rank == 0:
                 log.info("%s", _overview(candidates, space))
-            steps = CampaignSteps(self.settings, candidates, space, keeper, comm, start)
+            steps = CampaignSteps(self.settings, candidates, space, keeper, comm, start, stop)
             steps.run()
             tables, summary = steps.finish(time.monotonic() - began)
             return CampaignResult(self.path, tables.hull, summary)
+        except Stopped as stopped:
+            raise Stopped(on_root(comm, self._last_words, keeper, stopped)) from stopped
         finally:
             if keeper is not None:
                 keeper.close()
+
+    def _last_words(self, keeper: Keeper | None, stopped: Stopped) -> str:
+        """Log that the run was stopped, on root; return the line that says how to go on."""
+        assert keeper is not None
+        n = len(keeper.directory.store.results())
+        keeper.directory.log_event("stopped", reason=str(stopped), oracle_calls=n)
+        return (
+            f"stopped in order ({stopped}), {n} of {self.settings.learning.budget} calculations "
+            f"done; to go on: latticesearch run {self.path}"
+        )
 
     def _announce(self, comm: Communicator, *, is_compiled: bool) -> None:
         """Say on rank 0 what takes long the first time, and which settings have no effect."""
@@ -160,20 +203,17 @@ class Campaign:
             log.info("compiling, as the first run on a machine has to")
 
     def _open(
-        self, parent: ParentLattice, n_ranks: int, *, resume: bool, progress: Progress
+        self, parent: ParentLattice, n_ranks: int, options: OpeningOptions, progress: Progress
     ) -> Keeper:
         """Make the oracle, then the run directory: what can be refused is refused first."""
-        oracle = factories.oracle(self.settings, parent, n_ranks)
+        oracle = factories.oracle(self.settings, parent, n_ranks, self.path / SCRATCH)
         rules = factories.answer_rules(self.settings)
         suffix = factories.potential_kind(self.settings).suffix
-        record = self._record(n_ranks)
-        return Keeper.open(self.path, record, suffix, oracle, rules, progress, resume=resume)
-
-    def _record(self, n_ranks: int) -> dict[str, Any]:
-        """Return what settings.toml keeps: all values, and what else a rerun would need."""
         versions = {"latticesearch": __version__, "python": platform.python_version()}
         versions |= {name: metadata.version(name) for name in LIBRARIES}
-        return {**self.settings.resolved(), "environment": {"ranks": n_ranks, **versions}}
+        environment = {"ranks": n_ranks, **versions}
+        opened = open_run(self.path, self.settings, parent, environment, options)
+        return Keeper(opened, suffix, oracle, rules, progress)
 
 
 def _kernels_are_compiled() -> bool:

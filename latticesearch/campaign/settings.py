@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from latticesearch.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -187,12 +187,16 @@ class OracleSettings(_Section):
 
     kind: Literal["emt", "ase", "recorded"]
     references: dict[Symbol, float] = Field(
-        default_factory=dict, description="known energies of the pure elements, eV/atom"
+        default_factory=dict,
+        description="known energies of the pure elements on this lattice, eV/atom",
     )
     max_formation_energy: Positive = Field(
-        3.0, description="larger formation energies (eV/atom, either sign) are failures"
+        3.0, description="larger formation energies (eV/atom, either sign) are pointed out"
     )
-    attempts: Count = 2
+    attempts: Count = Field(2, description="calculations of a structure before it is given up")
+    grace: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
+        20.0, description="seconds that running calculations get when the run has to stop"
+    )
     # emt, ase
     calculator: str | None = Field(
         None, description="name of an ASE calculator, or module:factory of your own"
@@ -237,6 +241,43 @@ class LearningSettings(_Section):
     max_rounds: Count = 50
 
 
+class DataSettings(_Section):
+    """Energies computed before: part of training and hull, no part of the budget."""
+
+    files: list[Path] = Field(
+        default_factory=list, description="files, folders of calculations, or run directories"
+    )
+    reuse: list[Path] = Field(
+        default_factory=list, description="run directories of the same method (run --reuse)"
+    )
+    energy_key: str | None = Field(None, description="name of the energy in the files")
+    select: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, description="only frames with these values"
+    )
+
+
+class PhaseSettings(_Section):
+    """One competing phase, known by formula and energy alone."""
+
+    formula: str = Field(min_length=1)
+    energy: float = Field(description="eV/atom", allow_inf_nan=False)
+    name: str = ""
+
+
+class CompetingSettings(_Section):
+    """Phases that do not live on the lattice: part of the hull, never of training."""
+
+    files: list[Path] = Field(
+        default_factory=list,
+        description="structure files with energies, tables (formula, energy), pymatgen entries",
+    )
+    phases: list[PhaseSettings] = Field(default_factory=list)
+    energy_key: str | None = Field(None, description="name of the energy in the files")
+    formation_energy: Literal["end members", "elements"] = Field(
+        "end members", description="what formation energies refer to"
+    )
+
+
 class Settings(_Section):
     """A whole campaign file."""
 
@@ -247,6 +288,8 @@ class Settings(_Section):
     potential: PotentialSettings = PotentialSettings()
     oracle: OracleSettings
     learning: LearningSettings = LearningSettings()
+    data: DataSettings = DataSettings()
+    competing: CompetingSettings = CompetingSettings()
 
     def resolved(self) -> dict[str, Any]:
         """Return all values that have an effect, defaults too, as TOML can hold them (no None)."""
@@ -270,29 +313,47 @@ class Settings(_Section):
 WITHOUT_EFFECT = (("search", "beam_width"),)
 """Keys of earlier versions, whose part the search took over."""
 
-REPEATABLE = (
+NEUTRAL = (
     *WITHOUT_EFFECT,
-    ("learning", "budget"),
-    ("learning", "max_rounds"),
+    ("campaign", "name"),
+    ("campaign", "output"),
     ("oracle", "workers"),
     ("oracle", "timeout"),
-    ("campaign", "output"),
+    ("oracle", "grace"),
+    ("oracle", "max_formation_energy"),
 )
-"""Settings that may differ when a campaign goes on in its run directory."""
+"""Settings that decide nothing: with others of them a run goes on as if they were the same."""
+
+RECORDED = ("environment", "stage")
+"""Tables of a run's settings.toml that the program writes and no campaign file has."""
+
+SETTINGS_FILE = "settings.toml"
+
+INPUT_FILES = (
+    *(("lattice", "file"), ("potential", "file"), ("oracle", "file")),
+    *(("data", "files"), ("data", "reuse"), ("competing", "files")),
+)
+"""Settings that name files, or lists of files."""
 
 
 def read_settings(
-    path: Path, overrides: Iterable[str] = (), *, needs_oracle: bool = True
+    path: Path,
+    overrides: Iterable[str] = (),
+    *,
+    reuse: Sequence[str] = (),
+    needs_oracle: bool = True,
 ) -> Settings:
-    """Read and check a campaign file.
+    """Read and check a campaign file, or what a run keeps of its own.
 
     Parameters
     ----------
     path
-        The TOML file; relative paths in it are relative to its folder.
+        The TOML file, or a run directory; relative paths in it are relative to its folder.
     overrides
         Texts ``section.key=value`` that replace values of the file; values in TOML syntax,
         a bare word is a string.
+    reuse
+        Run directories to take energies from, beside those of the file.
     needs_oracle
         The file must say where true energies come from; what only counts and enumerates asks
         for none.
@@ -302,6 +363,8 @@ def read_settings(
     InputError
         The file is missing, is not TOML, or holds something unknown or contradictory.
     """
+    if path.is_dir() and (path / SETTINGS_FILE).exists():
+        path /= SETTINGS_FILE
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -309,8 +372,18 @@ def read_settings(
         raise InputError(f"cannot read the campaign file {path}: {reason}") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not valid TOML: {error}") from error
+    is_run = path.name == SETTINGS_FILE and "environment" in data
+    if is_run:
+        data.setdefault("campaign", {})["output"] = str(path.parent.absolute())
+    for name in RECORDED:
+        data.pop(name, None)
     for text in overrides:
-        _override(data, text)
+        # Who types a path means it from here; inside a campaign file it is seen from the file.
+        _override(data, text, Path.cwd() if is_run else None)
+    if reuse:
+        section = data.setdefault("data", {})
+        known = section.setdefault("reuse", [])
+        known += [p for r in reuse if (p := str(Path(r).absolute())) not in known]
     if not needs_oracle:
         data.setdefault("oracle", {"kind": "emt"})
     return parse_settings(data, base=path.parent, origin=str(path))
@@ -325,8 +398,8 @@ def parse_settings(data: dict[str, Any], *, base: Path, origin: str = "settings"
     return _absolute_paths(settings, base)
 
 
-def _override(data: dict[str, Any], text: str) -> None:
-    """Apply one ``section.key=value`` to `data`."""
+def _override(data: dict[str, Any], text: str, folder: Path | None = None) -> None:
+    """Apply one ``section.key=value`` to `data`; paths in it are seen from `folder`, if given."""
     name, equals, value = text.partition("=")
     section, dot, key = name.strip().partition(".")
     if not equals or not dot:
@@ -338,6 +411,10 @@ def _override(data: dict[str, Any], text: str) -> None:
     table = data.setdefault(section, {})
     if not isinstance(table, dict):
         raise InputError(f"--set {text}: {section} is not a section")
+    if folder is not None and (section, key) in INPUT_FILES:
+        is_list = isinstance(parsed, list)
+        paths = [str(folder / str(one)) for one in (parsed if is_list else [parsed])]
+        parsed = paths if is_list else paths[0]
     table[key] = parsed
 
 
@@ -380,21 +457,42 @@ def _suggestion(place: tuple[int | str, ...]) -> str:
 
 
 def _absolute_paths(settings: Settings, base: Path) -> Settings:
-    """Return `settings` with the paths of input files made absolute and checked to exist."""
-    updates: dict[str, Any] = {}
-    for section in ("lattice", "potential", "oracle"):
+    """Return `settings` with the paths of inputs made absolute and checked to exist."""
+
+    def checked(place: str, path: Path) -> Path:
+        found = (base / path.expanduser()).absolute()
+        # What was imported once may be gone; whoever imports tells what is missing.
+        if not (place.startswith("data.") or found.is_file()):
+            raise InputError(f"{place}: there is no file {found}")
+        return found
+
+    return with_input_files(settings, checked)
+
+
+def with_input_files(settings: Settings, change: Callable[[str, Path], Path]) -> Settings:
+    """Return `settings` with every path of an input changed.
+
+    Parameters
+    ----------
+    settings
+        Checked settings.
+    change
+        Given "section.key" and the path, gives another path.
+    """
+    for section, key in INPUT_FILES:
         model = getattr(settings, section)
-        if model.file is None:
+        value, place = getattr(model, key), f"{section}.{key}"
+        if not value:
             continue
-        path = (base / model.file.expanduser()).resolve()
-        if not path.is_file():
-            raise InputError(f"{section}.file: there is no file {path}")
-        updates[section] = model.model_copy(update={"file": path})
-    return settings.model_copy(update=updates)
+        paths = [change(place, path) for path in value] if isinstance(value, list) else None
+        new = change(place, value) if paths is None else paths
+        model = model.model_copy(update={key: new})
+        settings = settings.model_copy(update={section: model})
+    return settings
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Return "section.key: old != new" for all values that make another campaign.
+    """Return "section.key: old -> new" for all values that can change a decision.
 
     A key that is not there has its default, also one that came to be after `old` was written.
     """
@@ -405,8 +503,8 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         after = {**defaults, **new.get(section, {})}
         for key in sorted({*before, *after}):
             same = before.get(key) == after.get(key)
-            if not same and (section, key) not in REPEATABLE:
-                found.append(f"{section}.{key}: {before.get(key)!r} != {after.get(key)!r}")
+            if not same and (section, key) not in NEUTRAL:
+                found.append(f"{section}.{key}: {before.get(key)!r} -> {after.get(key)!r}")
     return found
 
 

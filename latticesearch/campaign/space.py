@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +15,11 @@ from latticesearch.enumeration import (
     count_labelings,
     enumerate_labelings,
     require_possible,
+    sample_labelings,
     superlattices,
 )
 from latticesearch.errors import InputError
-from latticesearch.lattice import VACANCY, Labelings, Supercell
+from latticesearch.lattice import VACANCY, Configuration, Labelings, Supercell
 from latticesearch.parallel import SerialComm, gather_blocks
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from latticesearch.campaign.settings import CandidateSettings, Settings
     from latticesearch.hull import Hull
-    from latticesearch.lattice import Configuration, ParentLattice
+    from latticesearch.lattice import ParentLattice
     from latticesearch.learning import CandidateSet
     from latticesearch.parallel import Communicator
     from latticesearch.potential import Potential
@@ -34,8 +35,13 @@ if TYPE_CHECKING:
     from latticesearch.search import CandidatePool
 
 ENUMERATED = "enumeration"
+SAMPLED = "sample"
 EXPLORED = "greedy"
 """What candidates.parquet calls the source of what an exploration found, whatever its method."""
+
+
+SAMPLE_SHARE = 10
+"""Sampled structures for each one of the first training set: enough to spread it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,6 +262,41 @@ def candidate_set(
     for batch in sorted(batches, key=_batch_order):
         candidates.add(batch, ENUMERATED)
     return candidates
+
+
+def add_known(candidates: CandidateSet, known: Sequence[tuple[str, str]]) -> None:
+    """Add the structures whose energies are known, whatever the settings would look at today.
+
+    Parameters
+    ----------
+    candidates
+        Grows by those that are not there.
+    known
+        Key and source of each, in the order of the keys.
+    """
+    parent = candidates.parent
+    for source, group in groupby(sorted(known, key=lambda one: one[::-1]), key=lambda one: one[1]):
+        there = (Configuration.from_key(parent, key) for key, _ in group)
+        candidates.add_configurations(there, source)
+
+
+def add_sample(candidates: CandidateSet, space: CandidateSpace, settings: Settings) -> None:
+    """Add a random sample of the cells left to the search, where little else is known.
+
+    The search needs a potential, which needs energies to learn from. A sample to choose these
+    from is all that can be looked at before.
+    """
+    wanted = SAMPLE_SHARE * settings.learning.initial - len(candidates)
+    sizes = {n: count for n, count in space.explored.items() if count}
+    for n, count in sizes.items():
+        share = min(count, -(-wanted // len(sizes)))
+        if share <= 0:
+            continue
+        rules = {"composition": space.wanted.composition, **space.wanted.rules}
+        where = {"index": n} if space.supercell is None else {"supercell": space.supercell}
+        seed = settings.campaign.seed
+        sample = sample_labelings(space.parent, share, seed=seed, **where, **rules)
+        candidates.add_configurations(sample, SAMPLED)
 
 
 def _batch_order(batch: Labelings) -> tuple[int, list[int], list[int]]:

@@ -16,7 +16,7 @@ from latticesearch.campaign.space import EXPLORED, explore
 from latticesearch.campaign.tables import describe_round, round_row, summarise
 from latticesearch.enumeration import enumerate_labelings
 from latticesearch.lattice import Supercell
-from latticesearch.learning import Fitted, learn
+from latticesearch.learning import Fitted, Known, learn
 from latticesearch.learning.acquisition import END_MEMBER
 from latticesearch.parallel import on_root
 from latticesearch.potential import fit_potential, learning_rows
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from latticesearch.learning.loop import Answer
     from latticesearch.parallel import Communicator
     from latticesearch.potential import Potential
+    from latticesearch.stopping import StopRequest
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class CampaignSteps:
         The ranks that do this together.
     start
         The potential before the first fit; every round fits it anew.
+    stop
+        Tells when the run has to end before its end.
     """
 
     settings: Settings
@@ -67,18 +70,35 @@ class CampaignSteps:
     keeper: Keeper | None
     comm: Communicator
     start: Potential
+    stop: StopRequest
     fit_rows: list[dict[str, Any]] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
     tables: Tables | None = None
+    warned: set[str] = field(default_factory=set)
 
     def run(self) -> None:
         """Run the loop to its end; every round is on disk before the next begins."""
         if not _can_be_fitted(self.start) and self.comm.rank == 0:
             log.info("%s potential: it has no fit, its energies are taken as they are", self.kind)
         options = factories.learning_options(self.settings)
-        for outcome in learn(self.candidates, self, self.start, options, self.comm):
+        known = on_root(self.comm, self._known)
+        for outcome in learn(self.candidates, self, self.start, options, self.comm, known):
             self.rounds.append(outcome)
             on_root(self.comm, self._report_round, outcome)
+
+    def _known(self) -> Known:
+        """Return what the run knows already, on root."""
+        assert self.keeper is not None
+        before = self.keeper.answers(self.candidates).knowledge()
+        index = self.candidates.index
+        if before.energies:
+            log.info("%d energies are known from the start", len(before.energies))
+        return Known(
+            {index(key): energy for key, energy in before.energies.items()},
+            frozenset(map(index, before.closed)),
+            before.calculations,
+            self.keeper.stage.first_round,
+        )
 
     @property
     def kind(self) -> str:
@@ -91,6 +111,7 @@ class CampaignSteps:
 
     def train(self, number: int, indices: Sequence[int], energies: Sequence[float]) -> Fitted:
         """Fit the potential of a round, or read it where an interrupted run left it."""
+        on_root(self.comm, self.stop.check)
         model, text, row = on_root(self.comm, self._train, number, indices, energies)
         self.fit_rows.append(row)
         if text is not None:
@@ -154,6 +175,7 @@ class CampaignSteps:
         """Add what a search of the larger cells finds near the hull of what is known."""
         if not self.space.n_explored:
             return
+        on_root(self.comm, self.stop.check)
         options = self.settings.search
         hull, _ = state.mixed_hull()
         found, evaluations = explore(
@@ -172,39 +194,44 @@ class CampaignSteps:
         if self.comm.rank == 0:
             log.info("search: %d energies, %d new structures near the hull", evaluations, new)
 
-    def label(self, number: int, choices: Sequence[Choice]) -> Answer:
+    def label(self, number: int, choices: Sequence[Choice], limit: int) -> Answer:
         """Ask the oracle, on root."""
-        return on_root(self.comm, self._label, number, choices)
+        return on_root(self.comm, self._label, number, choices, limit)
 
-    def _label(self, number: int, choices: Sequence[Choice]) -> Answer:
+    def _label(self, number: int, choices: Sequence[Choice], limit: int) -> Answer:
         assert self.keeper is not None
-        answers = self.keeper.answers(self.candidates)
+        self.stop.check()
+        ends = choices[0].reason == END_MEMBER
         indices = [c.index for c in choices]
-        answer = answers.ask(indices, number)
-        if choices[0].reason == END_MEMBER and np.isfinite(answer.energies).all():
-            answers.set_end_members(indices, answer.energies)
-        return answer
+        return self.keeper.answers(self.candidates).ask(indices, number, limit, ends=ends)
 
     def _report_round(self, outcome: Round) -> None:
         """Write what a user may want to look at while the campaign goes on."""
         assert self.keeper is not None
         row = round_row(outcome, self._fit_error(len(self.rounds) - 1))
         keys = [self.candidates.keys[c.index] for c in outcome.choices]
-        self.keeper.directory.log_event("round", **row, keys=keys)
+        stage = self.keeper.stage.number
+        self.keeper.directory.log_event("round", **row, keys=keys, stage=stage)
         log.info("%s", describe_round(row))
         self.tables = self.keeper.write_tables(self.candidates, self.rounds, self.tables)
+        for line in self.tables.surprising(self.settings.oracle.max_formation_energy):
+            if line not in self.warned:
+                log.warning("%s", line)
+                self.warned.add(line)
 
     def _fit_error(self, i: int) -> float | None:
         """Return the fit error of the i-th round, eV per site; the first one has no fit."""
-        return self.fit_rows[i - 1]["rmse"] if i else None
+        return self.fit_rows[i - 1]["rmse"] if 0 < i <= len(self.fit_rows) else None
 
     def _finish(self, seconds: float) -> tuple[Tables, dict[str, Any]]:
         """Do the work of `finish` on root."""
         assert self.keeper is not None
         assert self.tables is not None
-        rows = [round_row(r, self._fit_error(i)) for i, r in enumerate(self.rounds)]
+        rows = self.keeper.earlier_rounds()
+        rows += [round_row(r, self._fit_error(i)) for i, r in enumerate(self.rounds)]
         name, n_possible = self.settings.campaign.name, self.space.n_possible
         summary = summarise(self.tables, rows, name, n_possible, seconds)
+        summary["surprising"] = self.tables.surprising(self.settings.oracle.max_formation_energy)
         self.keeper.finish(self.candidates, self.tables, summary, rows, self.settings)
         return self.tables, summary
 

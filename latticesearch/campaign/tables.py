@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import spglib
 
+from latticesearch.campaign.sources import OWN_DATA, PREDICTED, REUSED
 from latticesearch.hull import Hull
 from latticesearch.learning.acquisition import GRADE, NEAR_HULL, VERTEX
 
@@ -28,6 +29,28 @@ roughly thermal energy at room temperature."""
 
 SYMPREC = 1e-3
 """Å; the decorated ideal lattice is exact, so this only has to beat rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrueEnergies:
+    """What is known beside the potential, by key.
+
+    Parameters
+    ----------
+    per_atom
+        Energies, eV/atom.
+    sources
+        Where each comes from.
+    rounds
+        In which round the oracle answered.
+    answers
+        The results, for the relaxed structures.
+    """
+
+    per_atom: Mapping[str, float]
+    sources: Mapping[str, str]
+    rounds: Mapping[str, int]
+    answers: Mapping[str, OracleResult]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +73,17 @@ class Tables:
     hull: pd.DataFrame
     stable: dict[str, Atoms]
 
+    def surprising(self, limit: float) -> list[str]:
+        """Return one line for each true formation energy beyond ±`limit`, eV/atom."""
+        known = self.candidates[self.candidates.oracle_energy.notna()]
+        large = known[known.formation_energy.abs() > limit]
+        return [
+            f"{row.formula} ({row.key}) has a formation energy of {row.formation_energy:.3g} "
+            f"eV/atom, beyond ±{limit:g}: it is kept; see whether the end members and this "
+            "structure are computed alike"
+            for row in large.itertuples()
+        ]
+
     def same_stable(self, other: Tables | None) -> bool:
         """Tell whether the same structures are stable as in other tables, in the same order."""
         if other is None:
@@ -66,12 +100,7 @@ def space_group(atoms: Atoms) -> str:
 
 
 def make_tables(
-    candidates: CandidateSet,
-    true: Mapping[str, float],
-    answers: Mapping[str, OracleResult],
-    last: Round,
-    oracle_rounds: Mapping[str, int],
-    before: Tables | None = None,
+    candidates: CandidateSet, true: TrueEnergies, last: Round, before: Tables | None = None
 ) -> Tables:
     """Make all tables.
 
@@ -80,20 +109,17 @@ def make_tables(
     candidates
         All candidates.
     true
-        Oracle energies by key, eV/atom.
-    answers
-        The oracle's results by key, for the relaxed structures.
+        What is known of some of them.
     last
         The last round that predicted energies and grades.
-    oracle_rounds
-        In which round the oracle was asked, by key.
     before
         The tables of the round before: space groups found once are not searched again.
     """
-    energies = np.array([true.get(key, np.nan) for key in candidates.keys])
+    energies = np.array([true.per_atom.get(key, np.nan) for key in candidates.keys])
     known = np.flatnonzero(np.isfinite(energies))
     hull = Hull(candidates.compositions[known], energies[known])
-    table = _candidates_table(candidates, energies, hull, last, oracle_rounds)
+    table = _candidates_table(candidates, energies, hull, last)
+    _say_sources(table, true)
     depths = dict(zip(known[hull.vertices].tolist(), hull.depths.tolist(), strict=True))
     table["depth"] = [depths.get(i, np.nan) for i in range(len(table))]
     near = table.iloc[known].query("energy_above_hull <= @NEAR_STABLE")
@@ -102,7 +128,7 @@ def make_tables(
     )
     hull_table, structures = _hull_table(near, candidates, known_groups)
     stable = {
-        Path(cif).name: _relaxed(answers.get(key), structures[key])
+        Path(cif).name: _relaxed(true.answers.get(key), structures[key])
         for key, cif in zip(hull_table.key, hull_table.cif, strict=True)
         if cif
     }
@@ -114,7 +140,6 @@ def _candidates_table(
     true: npt.NDArray[np.float64],
     hull: Hull,
     last: Round,
-    oracle_rounds: Mapping[str, int],
 ) -> pd.DataFrame:
     """Return one row per candidate."""
     n = len(candidates)
@@ -133,12 +158,22 @@ def _candidates_table(
         "energy_above_hull": hull.energy_above_hull(x, best),
         "predicted_energy": predicted,
         "oracle_energy": true,
-        "oracle_round": pd.array([oracle_rounds.get(k) for k in candidates.keys], dtype="Int64"),
         "grade": _padded(last.grades, n),
         "round": candidates.rounds,
         "source": candidates.sources,
     }
     return pd.DataFrame(table)
+
+
+def _say_sources(table: pd.DataFrame, true: TrueEnergies) -> None:
+    """Add what the energies of candidates come from, and the rounds in which they came."""
+    table["oracle_round"] = pd.array([true.rounds.get(k) for k in table.key], dtype="Int64")
+    sources = [true.sources.get(key, PREDICTED).partition(":") for key in table.key]
+    table["energy_source"] = [word for word, *_ in sources]
+    table["origin"] = [rest.strip() for *_, rest in sources]
+    # What others have computed is marked in the column that everybody looks at.
+    foreign = table.energy_source.isin([OWN_DATA, REUSED])
+    table.loc[foreign, "source"] = table.energy_source[foreign]
 
 
 def _padded(values: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.float64]:
@@ -171,6 +206,7 @@ def _hull_table(
             "key": ordered.key,
             "cif": [f"stable/{name}" if name else "" for name in names],
             "depth": ordered.depth.replace(np.inf, np.nan),
+            "source": ordered.energy_source,
         }
     ).reset_index(drop=True)
     return hull, structures

@@ -1,4 +1,7 @@
-"""The command line: one function per verb; exit codes 0 done, 1 failure, 2 bad input."""
+"""The command line: one function per verb.
+
+Exit codes: 0 done, 1 failure, 2 bad input, 75 stopped in order (the same command goes on).
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from typing import TYPE_CHECKING
 from latticesearch import __version__
 from latticesearch.cli import bench, inspect, prepare, run, search, threads, train
 from latticesearch.cli import enumerate as enumeration
-from latticesearch.errors import InputError
+from latticesearch.errors import InputError, Stopped
 from latticesearch.parallel import world
+from latticesearch.stopping import EXIT_STOPPED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.function(options, comm)
     except InputError as error:
         return _end(comm, error, EXIT_BAD_INPUT)
+    except Stopped as stopped:
+        return _end(comm, stopped, EXIT_STOPPED)
     except KeyboardInterrupt:
         comm.abort(EXIT_INTERRUPTED)
         return EXIT_INTERRUPTED

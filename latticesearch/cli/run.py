@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from latticesearch.campaign.settings import read_settings
 from latticesearch.progress import NoProgress, StreamProgress
+from latticesearch.stopping import StopRequest, seconds_until, stop_after, stop_on_signals
 
 if TYPE_CHECKING:
     import argparse
@@ -22,6 +23,26 @@ def add_verbs(verbs: Any) -> None:
     parser.set_defaults(function=run)
     add_campaign(parser)
     parser.add_argument("--resume", action="store_true", help="refuse to begin a new run")
+    parser.add_argument(
+        "--reuse",
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="take over the energies of another run of the same method; may be given several times",
+    )
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="try structures again that were given up"
+    )
+    parser.add_argument(
+        "--accept-loss",
+        action="store_true",
+        help="go on although oracle.db is damaged or incomplete",
+    )
+    parser.add_argument(
+        "--until",
+        metavar="TIME",
+        help="stop in order then: a duration (90m, 1.5h) or a date and time (ISO)",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
@@ -39,21 +60,36 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 def add_campaign(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name a campaign."""
-    parser.add_argument("config", metavar="CONFIG", help="campaign file (TOML)")
+    parser.add_argument(
+        "config", metavar="CONFIG", help="campaign file (TOML), or the directory of a run"
+    )
     add_overrides(parser)
     parser.add_argument("--output", metavar="DIR", help="run directory (default runs/NAME)")
 
 
 def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Run a campaign; print the table of stable structures."""
-    settings = read_settings(Path(options.config), options.overrides)
+    stop = StopRequest()
+    if options.until is not None:
+        stop_after(stop, seconds_until(options.until), f"--until {options.until}")
+    settings = read_settings(Path(options.config), options.overrides, reuse=options.reuse)
+    stop_on_signals(
+        stop, is_root=comm.rank == 0, grace=lambda: settings.oracle.grace, abort=comm.abort
+    )
     # The science is imported only once the file is known to be good.
     from latticesearch.campaign import Campaign
     from latticesearch.report import summary_text
 
     campaign = Campaign(settings, Path(options.output) if options.output else None)
     progress = StreamProgress() if comm.rank == 0 else NoProgress()
-    result = campaign.run(comm, resume=options.resume, progress=progress)
+    result = campaign.run(
+        comm,
+        resume=options.resume,
+        retry_failed=options.retry_failed,
+        accept_loss=options.accept_loss,
+        stop=stop,
+        progress=progress,
+    )
     if comm.rank == 0:
         if options.json:
             rows = json.loads(result.hull.to_json(orient="records", double_precision=15))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from latticesearch.learning.acquisition import Choice, choose, initial_choice
 from latticesearch.learning.candidates import CandidateSet
-from latticesearch.learning.loop import Fitted, LearningOptions, Round, learn
+from latticesearch.learning.loop import Fitted, Known, LearningOptions, Round, learn
 from latticesearch.learning.selection import ActiveSet, effective_rows
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "CandidateSet",
     "Choice",
     "Fitted",
+    "Known",
     "LearningOptions",
     "Round",
     "choose",

@@ -53,6 +53,8 @@ def initial_choice(
     compositions: npt.NDArray[np.float64],
     n_sites: npt.NDArray[np.intp],
     number: int,
+    known: npt.NDArray[np.bool_] | None = None,
+    closed: npt.NDArray[np.bool_] | None = None,
 ) -> list[Choice]:
     """Choose the first training set.
 
@@ -69,19 +71,29 @@ def initial_choice(
     n_sites
         Sites of the primitive cells, (n,).
     number
-        Structures wanted; end members are always included.
+        Structures wanted, known ones included; end members are chosen whatever it says.
+    known
+        Whose energy is known already, (n,): part of the set, not chosen again.
+    closed
+        Not to be asked, known or not, (n,).
     """
+    nothing = np.zeros(len(n_sites), dtype=bool)
+    known = nothing if known is None else known
+    closed = known if closed is None else closed | known
     order = np.argsort(n_sites, kind="stable")
-    ends = [int(order[i]) for i in end_members(compositions[order])]
-    rest = np.setdiff1d(order, ends)
+    every_end = [int(order[i]) for i in end_members(compositions[order])]
+    ends = [i for i in every_end if not closed[i]]
+    rest = np.setdiff1d(order[~closed[order]], every_end)
+    room = number - int(known.sum()) - len(ends)
     small: list[int] = []
     for size in np.unique(n_sites):
         of_size = [int(i) for i in rest[n_sites[rest] == size]]
-        if len(ends) + len(small) + len(of_size) > number:
+        if len(small) + len(of_size) > room:
             break
         small += of_size
     left = np.setdiff1d(rest, small)
-    spread = spread_out(rows, [*ends, *small], left, number - len(ends) - len(small))
+    anchors = [*np.union1d(every_end, np.flatnonzero(known)).tolist(), *small]
+    spread = spread_out(rows, anchors, left, max(0, room - len(small)))
     return [Choice(i, END_MEMBER) for i in ends] + [Choice(i, INITIAL) for i in small + spread]
 
 
@@ -106,12 +118,16 @@ class State:
         Oracle energies, (n,), eV/atom, NaN where there is none.
     closed
         True where the oracle was asked, with or without success, (n,).
+    competing
+        Compositions, (p, n_elements), and energies, (p,) eV/atom, of phases that are no
+        candidates: part of every hull.
     """
 
     compositions: npt.NDArray[np.float64]
     predicted: npt.NDArray[np.float64]
     true: npt.NDArray[np.float64]
     closed: npt.NDArray[np.bool_]
+    competing: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
 
     @property
     def best(self) -> npt.NDArray[np.float64]:
@@ -123,14 +139,21 @@ class State:
         return np.where(known, self.true, np.where(self.closed, np.inf, self.predicted))
 
     def true_hull(self) -> tuple[Hull, npt.NDArray[np.intp]]:
-        """Return the hull of the oracle energies and the candidates its points stand for."""
-        known = np.flatnonzero(np.isfinite(self.true))
-        return Hull(self.compositions[known], self.true[known]), known
+        """Return the hull of the oracle energies and its vertices among the candidates."""
+        return self._hull(self.true)
 
     def mixed_hull(self) -> tuple[Hull, npt.NDArray[np.intp]]:
-        """Return the hull of the best knowledge and the candidates its points stand for."""
-        usable = np.flatnonzero(np.isfinite(self.best))
-        return Hull(self.compositions[usable], self.best[usable]), usable
+        """Return the hull of the best knowledge and its vertices among the candidates."""
+        return self._hull(self.best)
+
+    def _hull(self, energies: npt.NDArray[np.float64]) -> tuple[Hull, npt.NDArray[np.intp]]:
+        """Return the hull of finite energies with the competing phases, and its vertices."""
+        usable = np.flatnonzero(np.isfinite(energies))
+        x, e = self.compositions[usable], energies[usable]
+        if self.competing is not None:
+            x, e = np.concatenate([x, self.competing[0]]), np.concatenate([e, self.competing[1]])
+        hull = Hull(x, e)
+        return hull, usable[hull.vertices[hull.vertices < len(usable)]]
 
 
 @dataclass(frozen=True)
@@ -177,14 +200,14 @@ def choose(
     number
         Oracle calculations of the round.
     """
-    hull, usable = state.mixed_hull()
+    hull, stable = state.mixed_hull()
     above = hull.energy_above_hull(state.compositions, state.predicted)
     is_open = ~state.closed
     wide = is_open & (above < EXPLORATION_WINDOW * thresholds.window)
     unlike = np.flatnonzero(wide & (grades > thresholds.grade))
     exploring = min(len(unlike), int(np.ceil(EXPLORATION_SHARE * number)))
 
-    vertices = [int(i) for i in usable[hull.vertices] if is_open[i]]
+    vertices = [int(i) for i in stable if is_open[i]]
     chosen = _deepest(vertices, state, thresholds.gain)[: number - exploring]
     doubt = doubts(state, above, spread, thresholds)
     near = np.flatnonzero(doubt < MAX_DOUBT)

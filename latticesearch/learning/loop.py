@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from latticesearch.errors import InputError
 from latticesearch.hull import Hull, hull_change
 from latticesearch.learning.acquisition import (
     END_MEMBER,
@@ -24,6 +25,7 @@ from latticesearch.learning.acquisition import (
     Thresholds,
     choose,
     doubts,
+    end_members,
     initial_choice,
     training_grades,
 )
@@ -31,7 +33,7 @@ from latticesearch.learning.posterior import expected_errors
 from latticesearch.parallel import SerialComm, on_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -48,6 +50,8 @@ nearly degenerate, vertices come and go without meaning anything."""
 GAIN_SHARE = 0.1
 """Lowering the hull by less than this share of the tolerance is worth no calculation."""
 
+NOTHING_LEFT = "no candidate left to check"
+BUDGET_USED_UP = "the budget of oracle calculations is used up"
 
 LIKELY_SHARE = 0.5
 """The search goes on while a usual error of the potential hides a structure that would lower the
@@ -137,7 +141,7 @@ class Answer:
     energies
         eV/atom, in the order asked; NaN where every attempt failed.
     calculations
-        Oracle calculations spent, failed attempts included.
+        Oracle calculations spent on them, failed attempts included.
     """
 
     energies: Sequence[float]
@@ -161,6 +165,32 @@ class Fitted:
     left_out: npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known before the loop begins.
+
+    Parameters
+    ----------
+    energies
+        eV/atom of candidates by index: part of training and hull from the start.
+    closed
+        Candidates that are never asked, known ones included.
+    calculations
+        Oracle calculations that count already.
+    first_round
+        Number of the first round.
+    competing
+        Compositions, (p, n_elements), and energies, (p,) eV/atom, of phases that are no
+        candidates: part of the hull, never of training.
+    """
+
+    energies: Mapping[int, float] = field(default_factory=dict)
+    closed: frozenset[int] = frozenset()
+    calculations: int = 0
+    first_round: int = 0
+    competing: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
+
+
 class Steps(Protocol):
     """What the loop needs from its caller; all ranks call all three."""
 
@@ -170,8 +200,8 @@ class Steps(Protocol):
     def explore(self, number: int, model: Potential, state: State) -> None:
         """Add the candidates that a search with `model` finds."""
 
-    def label(self, number: int, choices: Sequence[Choice]) -> Answer:
-        """Return the true energies of the chosen candidates."""
+    def label(self, number: int, choices: Sequence[Choice], limit: int) -> Answer:
+        """Return the true energies of the chosen candidates, with `limit` calculations at most."""
 
 
 @dataclass(eq=False)
@@ -179,6 +209,8 @@ class _Progress:
     """The loop's memory; arrays grow with the candidates."""
 
     candidates: CandidateSet
+    budget: int
+    competing: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
     true: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     closed: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     calculations: int = 0
@@ -187,6 +219,21 @@ class _Progress:
     vertices: tuple[str, ...] = ()
     hull: Hull | None = None
 
+    @classmethod
+    def start(cls, candidates: CandidateSet, budget: int, known: Known) -> _Progress:
+        """Begin with what is known."""
+        progress = cls(candidates, budget, known.competing, calculations=known.calculations)
+        progress.grow()
+        for i, energy in known.energies.items():
+            progress.true[i] = energy
+        progress.closed[[*known.closed, *known.energies]] = True
+        return progress
+
+    @property
+    def left(self) -> int:
+        """Oracle calculations that may still be spent."""
+        return max(0, self.budget - self.calculations)
+
     def grow(self) -> None:
         """Make room for candidates found since."""
         new = len(self.candidates) - len(self.true)
@@ -194,7 +241,13 @@ class _Progress:
         self.closed = np.concatenate([self.closed, np.zeros(new, dtype=bool)])
 
     def state(self, predicted: npt.NDArray[np.float64]) -> State:
-        return State(self.candidates.compositions, predicted, self.true, self.closed)
+        x = self.candidates.compositions
+        return State(x, predicted, self.true, self.closed, self.competing)
+
+    def label(self, steps: Steps, number: int, choices: Sequence[Choice]) -> None:
+        """Ask the oracle, within the budget, and take in what it says."""
+        if choices:
+            self.record(choices, steps.label(number, choices, self.left))
 
     def record(self, choices: Sequence[Choice], answer: Answer) -> None:
         indices = [c.index for c in choices]
@@ -207,10 +260,10 @@ class _Progress:
 
     def update_hull(self) -> float:
         """Recompute the hull of the oracle energies; return by how much it moved, eV/atom."""
-        hull, known = self.state(self.true).true_hull()
+        hull, stable = self.state(self.true).true_hull()
         change = float("nan") if self.hull is None else hull_change(self.hull, hull)
         self.hull = hull
-        self.vertices = tuple(sorted(self.candidates.keys[known[v]] for v in hull.vertices))
+        self.vertices = tuple(sorted(self.candidates.keys[i] for i in stable.tolist()))
         return change
 
 
@@ -220,6 +273,7 @@ def learn(
     start: Potential,
     options: LearningOptions,
     comm: Communicator | None = None,
+    known: Known | None = None,
 ) -> Iterator[Round]:
     """Run the loop; yield every round when its oracle energies are in.
 
@@ -235,12 +289,22 @@ def learn(
         Limits and tolerances.
     comm
         The ranks that call this together.
+    known
+        What is known already; default nothing.
+
+    Raises
+    ------
+    InputError
+        The budget does not reach for the end members that have to be computed.
     """
-    comm = comm or SerialComm()
-    progress = _Progress(candidates)
-    yield _first_round(progress, steps, start, options, comm)
+    comm, known = comm or SerialComm(), known or Known()
+    progress = _Progress.start(candidates, options.budget, known)
+    yield _first_round(progress, steps, start, options, comm, known.first_round)
     for number in range(1, options.max_rounds + 1):
-        outcome = _next_round(progress, steps, number, options, comm)
+        is_last = number == options.max_rounds
+        outcome = _next_round(
+            progress, steps, known.first_round + number, options, comm, is_last=is_last
+        )
         yield outcome
         if outcome.stop:
             return
@@ -252,43 +316,80 @@ def _first_round(
     start: Potential,
     options: LearningOptions,
     comm: Communicator,
+    number: int,
 ) -> Round:
     """Compute the end members, then the rest of the first training set."""
-    progress.grow()
-    rows = progress.candidates.learning_rows(start, comm)
-    sites = progress.candidates.n_sites
-    number = min(options.initial, options.budget)
-    x = progress.candidates.compositions
-    choices = on_root(comm, initial_choice, rows, x, sites, number)
-    for reason in (END_MEMBER, INITIAL):
-        part = [c for c in choices if c.reason == reason]
-        if part:
-            progress.record(part, steps.label(0, part))
-        if reason == END_MEMBER:
-            _require_end_members(progress, part)
-    change = progress.update_hull()
+    candidates = progress.candidates
+    rows = candidates.learning_rows(start, comm)
+    is_known = np.isfinite(progress.true)
+    # A fit needs more energies than species, or it fixes no more than one energy for each.
+    wanted = max(options.initial, candidates.parent.n_species + 1)
+    wanted = min(wanted, int(is_known.sum()) + progress.left)
+    x, sites, closed = candidates.compositions, candidates.n_sites, progress.closed
+    choices = on_root(comm, initial_choice, rows, x, sites, wanted, is_known, closed)
+    ends = [c for c in choices if c.reason == END_MEMBER]
+    _require_budget(progress, len(ends), options)
+    progress.label(steps, number, ends)
+    _require_end_members(progress)
+    # Attempts at end members that failed have used up some of the budget.
+    others = [c for c in choices if c.reason == INITIAL][: progress.left]
+    progress.label(steps, number, others)
+    return _without_predictions(progress, number, [*ends, *others])
+
+
+def _require_budget(progress: _Progress, n_ends: int, options: LearningOptions) -> None:
+    """Refuse, before anything is paid for, a budget without any formation energy.
+
+    Raises
+    ------
+    InputError
+        It is smaller than the number of end members to compute.
+    """
+    if n_ends > progress.left:
+        spent = f", {progress.calculations} of them spent" if progress.calculations else ""
+        raise InputError(
+            f"learning.budget = {options.budget} calculations{spent}; {n_ends} end members have to "
+            f"be computed first; set it to at least {progress.calculations + n_ends}"
+        )
+
+
+def _without_predictions(
+    progress: _Progress, number: int, choices: Sequence[Choice], stop: str = ""
+) -> Round:
+    """Return a round in which no potential was fitted."""
     nothing = np.zeros(0)
     return Round(
-        0,
+        number,
         tuple(choices),
         progress.calculations,
-        progress.vertices,
-        hull_change=change,
-        near_hull_error=float("nan"),
+        hull_change=progress.update_hull(),
+        vertices=progress.vertices,
+        near_hull_error=progress.near_hull_error,
         max_grade=float("nan"),
         predicted=nothing,
         grades=nothing,
+        stop=stop,
     )
 
 
-def _require_end_members(progress: _Progress, choices: Sequence[Choice]) -> None:
-    """Without the energy of every end member there is no formation energy and no hull."""
-    failed = [c.index for c in choices if not np.isfinite(progress.true[c.index])]
-    if failed:
-        names = ", ".join(progress.candidates.configuration(i).formula for i in failed)
+def _require_end_members(progress: _Progress) -> None:
+    """Without the energy of every end member there is no formation energy and no hull.
+
+    Raises
+    ------
+    RuntimeError
+        The oracle failed on one, or left it without an energy.
+    """
+    x = progress.candidates.compositions
+    known = np.isfinite(progress.true)
+    order = np.argsort(~known, kind="stable")
+    missing = [int(order[i]) for i in end_members(x[order]) if not known[order[i]]]
+    if missing:
+        names = ", ".join(progress.candidates.configuration(i).formula for i in missing)
         message = (
             f"the oracle gave no energy for the end member {names}; "
-            "without it there is no formation energy (see the failed rows of oracle.db)"
+            "without it there is no formation energy (latticesearch status RUN --failed says why, "
+            "latticesearch run RUN --retry-failed tries again)"
         )
         raise RuntimeError(message)
 
@@ -299,10 +400,23 @@ def _next_round(
     number: int,
     options: LearningOptions,
     comm: Communicator,
+    *,
+    is_last: bool,
 ) -> Round:
-    """Fit, predict, choose, and label what was chosen."""
+    """Fit, predict, choose, and label what was chosen.
+
+    The last round labels nothing where the budget is used up: the potential, the predictions and
+    the tables then follow from all that was paid for.
+    """
     training = progress.training()
-    fitted = steps.train(number, training.tolist(), progress.true[training].tolist())
+    try:
+        fitted = steps.train(number, training.tolist(), progress.true[training].tolist())
+    except InputError:
+        if len(training) > progress.candidates.parent.n_species:
+            raise
+        # So few energies are all there are; what is known of them is a result nevertheless.
+        stop = NOTHING_LEFT if progress.left else BUDGET_USED_UP
+        return _without_predictions(progress, number, [], stop)
     model = fitted.model
     predicted = progress.candidates.energies(model, comm)
     steps.explore(number, model, progress.state(predicted))
@@ -311,15 +425,13 @@ def _next_round(
     rows = progress.candidates.learning_rows(model, comm)
     state = progress.state(predicted)
     decision = on_root(comm, _decide, state, rows, training, fitted.left_out, options)
-    choices = decision.choices
     stop = _reason_to_stop(progress, decision, options)
-    if not stop:
-        choices = choices[: options.budget - progress.calculations]
-        progress.record(choices, steps.label(number, choices))
+    choices = [] if stop else decision.choices[: progress.left]
+    progress.label(steps, number, choices)
     change = 0.0 if stop else _close_round(progress, choices, predicted, options)
     return Round(
         number,
-        () if stop else tuple(choices),
+        tuple(choices),
         progress.calculations,
         progress.vertices,
         hull_change=change,
@@ -327,7 +439,7 @@ def _next_round(
         max_grade=decision.max_grade,
         predicted=predicted,
         grades=decision.grades,
-        stop=stop or _limit(progress, number, options),
+        stop=stop or ("the last allowed round" if is_last else ""),
     )
 
 
@@ -375,20 +487,13 @@ def _decide(
 def _reason_to_stop(progress: _Progress, decision: _Decision, options: LearningOptions) -> str:
     """Return why there is nothing more to ask, or an empty string."""
     if not decision.choices:
-        return "no candidate left to check"
+        return NOTHING_LEFT
     settled = progress.quiet_rounds >= options.patience
     accurate = progress.near_hull_error <= options.tolerance
     agreed = decision.depth <= QUIET_SHARE * options.tolerance and decision.n_likely == 0
     if settled and accurate and agreed:
         return "the hull stands still"
-    return ""
-
-
-def _limit(progress: _Progress, number: int, options: LearningOptions) -> str:
-    """Return which limit was reached, or an empty string."""
-    if progress.calculations >= options.budget:
-        return "the budget of oracle calculations is used up"
-    return "the last allowed round" if number == options.max_rounds else ""
+    return "" if progress.left else BUDGET_USED_UP
 
 
 def _close_round(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from latticesearch.oracles.ase_process import AseOracle
 from latticesearch.oracles.checks import still_on_lattice
+from latticesearch.oracles.method import Method
 from latticesearch.oracles.protocol import Oracle, OracleJob, OracleResult
 from latticesearch.oracles.recorded import RecordedOracle
 
 __all__ = [
     "AseOracle",
+    "Method",
     "Oracle",
     "OracleJob",
     "OracleResult",

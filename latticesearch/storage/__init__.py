@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from latticesearch.storage.atomic import write_bytes_atomic, write_text_atomic
 from latticesearch.storage.cif import cif_bytes
-from latticesearch.storage.directory import RunDirectory, is_run_directory
+from latticesearch.storage.directory import SCRATCH, RunDirectory, is_run_directory
 from latticesearch.storage.potentials import write_cfg, write_mtp
 from latticesearch.storage.results import OracleStore, StoredResult
 
 __all__ = [
+    "SCRATCH",
     "OracleStore",
     "RunDirectory",
     "StoredResult",

@@ -5,13 +5,16 @@ Only root makes a `RunDirectory`; nothing here is collective.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import itertools
 import logging
 import tomllib
 from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 import tomli_w
+from ase.io import write as ase_write
 
 from latticesearch.errors import InputError
 from latticesearch.storage.atomic import (
@@ -32,10 +35,16 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
+    from latticesearch.storage.results import StoredResult
+
 log = logging.getLogger(__name__)
 
 SETTINGS = "settings.toml"
 ORACLE = "oracle.db"
+KNOWN = "known.db"
+INPUTS = "inputs"
+SCRATCH = "scratch"
+OFF_LATTICE = "off_lattice.extxyz"
 POTENTIAL = "potential"
 MTP = "mtp"
 """What the names of files of potentials end with, unless they are of another kind."""
@@ -73,6 +82,7 @@ class RunDirectory:
         self.path = path
         self._lock = lock
         self.store = OracleStore(path / ORACLE)
+        self.known = OracleStore(path / KNOWN)
         self._events = EventLog(path / LOG)
         if lock is not None:
             clean_up(path)
@@ -155,6 +165,63 @@ class RunDirectory:
     def events(self) -> list[dict[str, Any]]:
         """Return all events, oldest first."""
         return self._events.read()
+
+    @property
+    def scratch(self) -> Path:
+        """The folder of calculations under way, and of failed ones."""
+        return self.path / SCRATCH
+
+    def keep_input(self, path: Path) -> Path:
+        """Copy a file into the run, unless it is there already; return the copy's path.
+
+        A copy keeps its name; where another content has it, a part of the content's digest is
+        added, so that equal paths mean equal files.
+        """
+        data, folder = path.read_bytes(), self.path / INPUTS
+        copy = folder / path.name
+        if copy.exists() and copy.read_bytes() != data:
+            digest = hashlib.sha256(data).hexdigest()[:8]
+            copy = folder / f"{path.stem}-{digest}{path.suffix}"
+        if not copy.exists():
+            folder.mkdir(exist_ok=True)
+            write_bytes_atomic(copy, data)
+        return copy
+
+    def replace_known(self, results: Sequence[StoredResult]) -> None:
+        """Make ``known.db`` hold exactly these results; readers see the old or the new file."""
+        path = self.path / KNOWN
+        temporary = self.path / f".{KNOWN}.tmp"
+        temporary.unlink(missing_ok=True)
+        OracleStore(temporary).append_known(results)
+        temporary.replace(path)
+        sync_directory(self.path)
+        self.known = OracleStore(path)
+
+    def set_damaged_aside(self) -> Path | None:
+        """Rename ``oracle.db`` so that a new one can begin; return its new name, None without."""
+        path = self.path / ORACLE
+        if not path.exists():
+            return None
+        numbers = itertools.count(1)
+        aside = next(
+            p for n in numbers if not (p := path.with_name(f"{ORACLE}.damaged-{n}")).exists()
+        )
+        path.rename(aside)
+        # SQLite would take a journal left behind for one of the new file.
+        path.with_name(f"{ORACLE}-journal").unlink(missing_ok=True)
+        sync_directory(self.path)
+        self.store = OracleStore(path)
+        return aside
+
+    def write_off_lattice(self, structures: Sequence[Atoms]) -> None:
+        """Write the structures that left the parent lattice, each with its energy, or no file."""
+        path = self.path / OFF_LATTICE
+        if not structures:
+            path.unlink(missing_ok=True)
+            return
+        buffer = io.StringIO()
+        ase_write(buffer, structures, format="extxyz", parallel=False)
+        write_text_atomic(path, buffer.getvalue())
 
     def potential_path(self, round_number: int | None = None, suffix: str = MTP) -> Path:
         """Return the file of the potential of a round, or of the current one."""

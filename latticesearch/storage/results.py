@@ -1,8 +1,11 @@
 """``oracle.db``: every oracle calculation, durable before the next one starts.
 
-An ASE database (SQLite), so ``ase db`` and every tool that reads one can look inside. Two
+An ASE database (SQLite), so ``ase db`` and every tool that reads one can look inside. Three
 defaults of ASE are changed: its lock file, which a killed run would leave behind for ever (the
-lock of the run directory does that work), and its collective calls under MPI.
+lock of the run directory does that work), its collective calls under MPI, and its tables, which
+come into being one by one: here every write is one transaction, the first one too.
+
+Every row says by which method its energy was computed: a readable record, and its fingerprint.
 """
 
 from __future__ import annotations
@@ -17,12 +20,12 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 
-from latticesearch.errors import InputError
-from latticesearch.oracles import OracleResult
+from latticesearch.errors import DamagedError
+from latticesearch.oracles import Method, OracleResult
 from latticesearch.storage.atomic import sync_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -44,12 +47,18 @@ class StoredResult:
         "done", "failed", or "quarantined": failed, and not to be tried again.
     result
         The oracle's answer.
+    method
+        How it was computed; None in rows of version 0.1, which do not say it.
+    source
+        Where an energy comes from that this run has not computed, such as a file; else empty.
     """
 
     row: int
     round_number: int
     status: Status
     result: OracleResult
+    method: Method | None = None
+    source: str = ""
 
     @property
     def key(self) -> str:
@@ -70,7 +79,14 @@ class OracleStore:
         self._path = path
         self._database = connect(path, type="db", serial=True, use_lock_file=False)
 
-    def append(self, result: OracleResult, round_number: int, *, quarantine: bool = False) -> int:
+    def append(
+        self,
+        result: OracleResult,
+        round_number: int,
+        *,
+        quarantine: bool = False,
+        method: Method | None = None,
+    ) -> int:
         """Write one result; it is on the disk when this returns.
 
         Parameters
@@ -81,6 +97,8 @@ class OracleStore:
             Round of the campaign that asked for it.
         quarantine
             This failure is final: the structure is not to be tried again.
+        method
+            How it was computed.
 
         Returns
         -------
@@ -93,19 +111,9 @@ class OracleStore:
             The key already has a result that is done.
         """
         is_new = not self._path.exists()
-        pairs = {
-            "key": result.key,
-            "status": "quarantined" if quarantine else result.status,
-            "attempt": int(result.attempt),
-            "round": int(round_number),
-            "kind": result.kind,
-            "seconds": float(result.seconds),
-            "converged": bool(result.converged),
-            "on_lattice": bool(result.on_lattice),
-        }
-        # An error may look like a number, which ASE refuses in its key-value pairs.
-        data = {"error": result.error} if result.error else {}
-        with self._connected() as database:
+        status = "quarantined" if quarantine else result.status
+        pairs, data = _described(result, round_number, status, method)
+        with self._connected(write=True) as database:
             if result.status == "done" and self._rows(key=result.key, status="done"):
                 raise ValueError(f"{result.key} already has a result in {self._path}")
             row = int(database.write(_with_results(result), pairs, data=data))
@@ -113,9 +121,20 @@ class OracleStore:
             sync_directory(self._path.parent)
         return row
 
+    def append_known(self, known: Iterable[StoredResult]) -> None:
+        """Write results that other programs or runs have computed, all in one transaction."""
+        with self._connected(write=True) as database:
+            for one in known:
+                pairs, data = _described(one.result, one.round_number, one.status, one.method)
+                # A file name may look like a number, which ASE refuses in its key-value pairs.
+                data["source"] = one.source
+                database.write(_with_results(one.result), pairs, data=data)
+        sync_directory(self._path.parent)
+
     def results(self) -> list[StoredResult]:
         """Return all results, oldest first."""
-        if not self._path.exists():
+        if not self._path.exists() or not self._path.stat().st_size:
+            # Without tables, which only a writer may make.
             return []
         with self._connected():
             return [_from_row(row) for row in self._rows()]
@@ -128,23 +147,58 @@ class OracleStore:
                 known[stored.key] = stored
         return known
 
+    def readable_results(self, n_rows: int) -> list[StoredResult]:
+        """Return what can still be read of a damaged database that had `n_rows` rows."""
+        found = []
+        for number in range(1, n_rows + 1):
+            with contextlib.suppress(DamagedError, sqlite3.Error, KeyError, ValueError):
+                with self._connected():
+                    found.append(_from_row(self._database.get(id=number)))
+        return found
+
     def _rows(self, **selection: str) -> list[Any]:
         return list(self._database.select(sort="id", **selection))
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator[Any]:
+    def _connected(self, *, write: bool = False) -> Iterator[Any]:
         """Keep one connection open for several calls; commit once, at the end."""
         try:
             with self._database as database:
                 # EXTRA also syncs the folder after the journal is gone: without it a power cut
                 # right after the commit can bring the old state back.
                 database.connection.execute("PRAGMA synchronous=EXTRA")
+                if write:
+                    # Left alone, the statements that make ASE's tables commit one by one, and a
+                    # kill between two of them leaves a database that nobody can open.
+                    database.connection.execute("BEGIN IMMEDIATE")
                 yield database
         except sqlite3.DatabaseError as error:
             # Its subclasses mean something else, such as a full disk.
             if type(error) is not sqlite3.DatabaseError:
                 raise
-            raise InputError(f"{self._path}: {error}; it is damaged or no ASE database") from error
+            raise DamagedError(f"{self._path}: {error}") from error
+
+
+def _described(
+    result: OracleResult, round_number: int, status: str, method: Method | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the key-value pairs and the data of a row."""
+    pairs = {
+        "key": result.key,
+        "status": status,
+        "attempt": int(result.attempt),
+        "round": int(round_number),
+        "kind": result.kind,
+        "seconds": float(result.seconds),
+        "converged": bool(result.converged),
+        "on_lattice": bool(result.on_lattice),
+    }
+    # An error may look like a number, which ASE refuses in its key-value pairs.
+    data: dict[str, Any] = {"error": result.error} if result.error else {}
+    if method is not None:
+        pairs["method"] = method.fingerprint
+        data["method"] = method.record
+    return pairs, data
 
 
 def _with_results(result: OracleResult) -> Atoms:
@@ -178,4 +232,7 @@ def _from_row(row: Any) -> StoredResult:
         error=row.data.get("error"),
         on_lattice=bool(row.on_lattice),
     )
-    return StoredResult(int(row.id), int(row.round), status, result)
+    record = row.data.get("method")
+    method = None if record is None else Method(record)
+    source = str(row.data.get("source", ""))
+    return StoredResult(int(row.id), int(row.round), status, result, method, source)

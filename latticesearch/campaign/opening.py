@@ -1,0 +1,291 @@
+"""Opening a run directory: a new one, one to go on with, or one that has to change first.
+
+What can be refused is refused before anything is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from latticesearch.campaign.imports import known_results
+from latticesearch.campaign.method import method_of
+from latticesearch.campaign.settings import parse_settings, with_input_files
+from latticesearch.campaign.stages import Stage, changes, next_round, require_same_method
+from latticesearch.errors import DamagedError, InputError
+from latticesearch.storage import RunDirectory, is_run_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from latticesearch.campaign.settings import Settings
+    from latticesearch.lattice import ParentLattice
+    from latticesearch.oracles import Method
+    from latticesearch.storage import StoredResult
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OpeningOptions:
+    """What the caller of a run asks for beside its settings.
+
+    Parameters
+    ----------
+    resume
+        Refuse to begin anew.
+    retry_failed
+        Failures so far count no more.
+    accept_loss
+        Go on without results that a damaged or missing database held.
+    """
+
+    resume: bool = False
+    retry_failed: bool = False
+    accept_loss: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A run directory that is locked and ready.
+
+    Parameters
+    ----------
+    directory
+        The files.
+    method
+        How energies are computed.
+    stage
+        What is known from the start.
+    """
+
+    directory: RunDirectory
+    method: Method
+    stage: Stage
+
+
+def open_run(
+    path: Path,
+    settings: Settings,
+    parent: ParentLattice,
+    environment: Mapping[str, Any],
+    options: OpeningOptions,
+) -> Opened:
+    """Create the run directory, or open the one that is there and note what has changed.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    settings
+        Checked settings, their paths absolute.
+    parent
+        The parent lattice.
+    environment
+        Versions and number of ranks, for settings.toml.
+    options
+        What else is asked for.
+
+    Raises
+    ------
+    InputError
+        `path` holds energies of another method, is damaged, or holds no run although one was
+        to be resumed.
+    """
+    method = method_of(settings, parent)
+    if not is_run_directory(path):
+        if options.resume:
+            raise InputError(f"{path} holds no run to resume; start it without --resume")
+        known = known_results(settings, parent, method)
+        directory = RunDirectory.create(path)
+        stage = Stage(known_digest=_digest(known))
+        _write(directory, settings, stage, environment, known)
+        directory.log_event("start", **environment)
+        return Opened(directory, method, stage)
+    directory = RunDirectory.open(path)
+    try:
+        stage = _go_on(directory, settings, parent, method, environment, options)
+    except BaseException:
+        directory.close()
+        raise
+    return Opened(directory, method, stage)
+
+
+def _go_on(
+    directory: RunDirectory,
+    settings: Settings,
+    parent: ParentLattice,
+    method: Method,
+    environment: Mapping[str, Any],
+    options: OpeningOptions,
+) -> Stage:
+    """Compare what is there with what is wanted; begin a new stage where they differ."""
+    events = directory.events()
+    rows, lost = _results(directory, events, options)
+    old = directory.read_settings()
+    for row_method in _methods(rows, old, directory, parent):
+        require_same_method(row_method, method, str(directory.path))
+    known = known_results(settings, parent, method, directory)
+    before = Stage.of(old)
+    stage = before or Stage()
+    record = _record(settings, directory, stage, environment)
+    found = changes(old, record)
+    if lost:
+        found.append(f"{lost} results lost")
+    if options.retry_failed:
+        found.append("failed structures are tried again")
+    if before is not None and stage.known_digest != _digest(known):
+        found.append("energies computed elsewhere")
+    if found or (before is None and rows):
+        stage = stage.following(len(rows), next_round(events), _digest(known))
+        if options.retry_failed:
+            stage = replace(stage, forgiven_rows=len(rows))
+    _write(directory, settings, stage, environment, known)
+    directory.log_event("resume", **environment, stage=stage.number, changes=found)
+    log.info("%s: going on, %d calculations done", directory.path, len(rows))
+    for line in found:
+        log.info("changed: %s", line)
+    return stage
+
+
+def _write(
+    directory: RunDirectory,
+    settings: Settings,
+    stage: Stage,
+    environment: Mapping[str, Any],
+    known: Sequence[StoredResult],
+) -> None:
+    """Write what a stage begins with; settings.toml, which vouches for all of it, comes last."""
+    if known or directory.known.results():
+        directory.replace_known(known)
+    directory.write_settings(_record(settings, directory, stage, environment))
+
+
+def _record(
+    settings: Settings, directory: RunDirectory, stage: Stage, environment: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what settings.toml keeps; input files become copies in the run, by relative path."""
+
+    def kept(_: str, path: Path) -> Path:
+        if not path.is_file():
+            return path
+        return directory.keep_input(path).relative_to(directory.path)
+
+    resolved = with_input_files(settings, kept).resolved()
+    # Where a run lies is no setting of it: folders move.
+    resolved["campaign"].pop("output", None)
+    return {**resolved, "environment": dict(environment), "stage": stage.record()}
+
+
+def _results(
+    directory: RunDirectory, events: Sequence[Mapping[str, Any]], options: OpeningOptions
+) -> tuple[list[StoredResult], int]:
+    """Return the rows of oracle.db, and how many are lost if that was to be accepted.
+
+    Raises
+    ------
+    InputError
+        The database is damaged, or holds less than the log knows of.
+    """
+    expected = _expected(events)
+    try:
+        rows = directory.store.results()
+        what = f"{directory.path}/oracle.db holds {len(rows)} of {expected} results"
+    except DamagedError as error:
+        rows, what = [], f"{error}; the log knows of {expected} results"
+        is_damaged = True
+    else:
+        is_damaged = False
+    if not is_damaged and len(rows) >= expected:
+        return rows, 0
+    if not options.accept_loss:
+        raise DamagedError(
+            f"{what}: put a good copy in its place, or go on with what can be read of it: "
+            f"latticesearch run {directory.path} --accept-loss"
+        )
+    return _salvage(directory, max(expected, 1)), expected
+
+
+def _salvage(directory: RunDirectory, expected: int) -> list[StoredResult]:
+    """Set a damaged database aside and write what is readable to a new one; return that."""
+    readable = directory.store.readable_results(expected)
+    aside = directory.set_damaged_aside()
+    for one in readable:
+        directory.store.append(
+            one.result,
+            one.round_number,
+            quarantine=one.status == "quarantined",
+            method=one.method,
+        )
+    directory.log_event("loss", kept=len(readable), expected=expected, aside=str(aside))
+    log.warning("%d of %d results could be read; %s is kept", len(readable), expected, aside)
+    return directory.store.results()
+
+
+def _expected(events: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many rows there must be, from what the log says since the last loss."""
+    n = 0
+    for event in events:
+        if event.get("event") == "loss":
+            n = int(event["kept"])
+        n = max(n, int(event.get("row", 0)))
+        if event.get("event") == "round" and "stage" not in event:
+            # Version 0.1 wrote no line per result.
+            n = max(n, int(event.get("oracle_calls", 0)))
+    return n
+
+
+def _methods(
+    rows: Sequence[StoredResult],
+    old: Mapping[str, Any],
+    directory: RunDirectory,
+    parent: ParentLattice,
+) -> list[Method]:
+    """Return the methods of all rows, each once; those of version 0.1 follow from the settings."""
+    found: dict[str, Method] = {}
+    for row in rows:
+        if row.method is not None:
+            found.setdefault(row.method.fingerprint, row.method)
+    if any(row.method is None for row in rows):
+        method = _method_of_record(old, directory, parent)
+        found.setdefault(method.fingerprint, method)
+    return list(found.values())
+
+
+def _method_of_record(
+    old: Mapping[str, Any], directory: RunDirectory, parent: ParentLattice
+) -> Method:
+    """Return the method of a settings.toml of version 0.1.
+
+    Its paths may lead nowhere by now; a file of the lattice that is gone is taken for the one that
+    the campaign names today, whose sites hold the same keys or none.
+    """
+    from latticesearch.campaign import factories
+
+    record = {k: v for k, v in old.items() if k not in {"environment", "stage"}}
+    lattice = dict(record["lattice"])
+    file = lattice.get("file")
+    if file is not None and not (directory.path / file).exists():
+        settings = parse_settings(
+            {**record, "lattice": _any_lattice(parent)}, base=directory.path
+        )
+        return method_of(settings, parent)
+    settings = parse_settings(record, base=directory.path)
+    return method_of(settings, factories.parent_lattice(settings))
+
+
+def _any_lattice(parent: ParentLattice) -> dict[str, Any]:
+    """Return a lattice that settings accept, where the real one is given otherwise."""
+    return {"prototype": "sc", "a": 1.0, "species": [s for s in parent.species if s != "X"]}
+
+
+def _digest(known: Sequence[StoredResult]) -> str:
+    """Return a fingerprint of energies computed elsewhere; empty without any."""
+    if not known:
+        return ""
+    rows = sorted((one.key, one.result.energy, one.source) for one in known)
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]

@@ -1,0 +1,157 @@
+"""Ending a run before its end, in order: on a signal, or when its time is up.
+
+What is under way gets a grace time, everything computed is on disk, and the same command goes on
+later. Nothing here is collective: root asks, and its answer travels like any other exception.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from latticesearch.errors import InputError, Stopped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EXIT_STOPPED = 75
+"""EX_TEMPFAIL of sysexits.h: nothing is wrong, try again later."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""What launchers and queues send: Slurm sends USR1 where --signal asks for it, TERM at the end."""
+
+MARGIN = 5.0
+"""Seconds after the grace time in which a step between two calculations may end by itself."""
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class StopRequest:
+    """Whether the run has to stop; anybody may ask it, a signal or a clock answers.
+
+    Attributes
+    ----------
+    reason : str
+        Why, in a few words; empty while the run may go on.
+    """
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self._listeners: list[Callable[[], None]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.reason)
+
+    def request(self, reason: str) -> None:
+        """Ask the run to stop; the first reason stays. Safe in a signal handler."""
+        if not self.reason:
+            self.reason = reason
+            for listener in self._listeners:
+                listener()
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when the run is asked to stop, at once where it was already."""
+        self._listeners.append(listener)
+        if self.reason:
+            listener()
+
+    def check(self) -> None:
+        """Raise if the run has to stop.
+
+        Raises
+        ------
+        Stopped
+            It was asked to.
+        """
+        if self.reason:
+            raise Stopped(self.reason)
+
+
+def seconds_until(text: str) -> float:
+    """Return the seconds from now to a time.
+
+    Parameters
+    ----------
+    text
+        An ISO 8601 date and time (local where it names no zone), or a duration: a number with
+        s, m, h or d, such as 90m or 1.5h, or 2h30m.
+
+    Raises
+    ------
+    InputError
+        It is neither, or has passed.
+    """
+    parts = re.findall(r"(\d+(?:\.\d*)?)\s*([smhd])", text)
+    if parts and not re.sub(r"(\d+(?:\.\d*)?)\s*([smhd])", "", text).strip():
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    else:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise InputError(
+                f"--until {text!r} is no time: write a duration (90m, 1.5h, 2h30m) or a date and "
+                "time (2026-05-01T18:00)"
+            ) from error
+        seconds = moment.timestamp() - time.time()
+    if not seconds > 0:
+        raise InputError(f"--until {text} has passed already")
+    return seconds
+
+
+def stop_on_signals(
+    stop: StopRequest, *, is_root: bool, grace: Callable[[], float], abort: Callable[[int], Any]
+) -> None:
+    """Let the signals of launchers and queues stop the run in order.
+
+    Parameters
+    ----------
+    stop
+        Asked by the handlers on root. Other ranks let the signals pass: they end with root.
+    is_root
+        Whether this process is rank 0.
+    grace
+        Gives the seconds that running calculations get.
+    abort
+        Ends all ranks with an exit code, where a step does not come to its end in time.
+    """
+
+    def handle(number: int, _: Any) -> None:
+        if stop and number == signal.SIGINT:
+            # Whoever presses Ctrl-C twice does not want to wait.
+            raise KeyboardInterrupt
+        if is_root:
+            stop.request(f"signal {signal.Signals(number).name}")
+
+    for number in SIGNALS:
+        signal.signal(number, handle)
+    if is_root:
+        stop.listen(lambda: _end_after(lambda: grace() + MARGIN, abort))
+
+
+def stop_after(stop: StopRequest, seconds: float, reason: str) -> None:
+    """Ask the run to stop when a time has passed."""
+    timer = threading.Timer(seconds, stop.request, [reason])
+    timer.daemon = True
+    timer.start()
+
+
+def _end_after(seconds: Callable[[], float], abort: Callable[[int], Any]) -> None:
+    """End all ranks when the grace time is over and a long step still goes on.
+
+    A queue kills what does not end soon after its signal. Files are written so that any moment
+    will do, and a search or a fit that is cut off is done again.
+    """
+
+    def end() -> None:
+        os.write(2, b"latticesearch: stopped in the middle of a step; the same command goes on\n")
+        abort(EXIT_STOPPED)
+        os._exit(EXIT_STOPPED)
+
+    timer = threading.Timer(seconds(), end)
+    timer.daemon = True
+    timer.start()
