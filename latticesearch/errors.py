@@ -14,6 +14,14 @@ class DamagedError(InputError):
     """A file of a run directory that cannot be read any more."""
 
 
+class OracleUnavailable(RuntimeError):  # noqa: N818 - a state of the world, not of the program
+    """No structure can be computed: the calculator does not start, or something ends it.
+
+    The message says what the calculator printed last. No structure is to blame, so nothing
+    counts as an attempt; once the cause is repaired the same call goes on.
+    """
+
+
 class Stopped(Exception):  # noqa: N818 - nothing is wrong
     """The run ends before its end, in order: a signal or a time limit asked for it.
 
