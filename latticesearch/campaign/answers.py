@@ -27,11 +27,10 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from latticesearch.campaign.stages import Stage
+    from latticesearch.campaign.opening import Opened
     from latticesearch.learning import CandidateSet
-    from latticesearch.oracles import Method, Oracle
+    from latticesearch.oracles import Oracle
     from latticesearch.progress import Progress
-    from latticesearch.storage import RunDirectory
 
 log = logging.getLogger(__name__)
 
@@ -90,33 +89,28 @@ class Answers:
     ----------
     oracle
         Computes energies.
-    directory
-        Keeps them.
+    opened
+        The run: keeps the answers, knows the method and what is known from the start.
     candidates
         Gives structures and compositions for keys.
     rules
         How answers are judged.
     progress
         Told how many structures of a round are ready.
-    method
-        How the oracle computes, stored with every answer.
-    stage
-        Says which rows are known from the start.
     """
 
     def __init__(
         self,
         oracle: Oracle,
-        directory: RunDirectory,
+        opened: Opened,
         candidates: CandidateSet,
         rules: AnswerRules,
         progress: Progress,
-        method: Method,
-        stage: Stage,
     ) -> None:
-        self._oracle, self._directory, self._candidates = oracle, directory, candidates
+        self._oracle, self._candidates = oracle, candidates
         self._rules, self._progress = rules, progress
-        self._method, self._stage = method, stage
+        self._directory, self._method = opened.directory, opened.method
+        self._stage = opened.stage
         self._in_stage: Counter[str] = Counter()
         self.answers: dict[str, OracleResult] = {}
         self.attempts: Counter[str] = Counter()
@@ -126,10 +120,10 @@ class Answers:
         """Where an energy comes from that this run has not computed, by key."""
         self.rounds: dict[str, int] = {}
         """In which round this run's oracle answered last, by key."""
-        for stored in directory.known.results():
+        for stored in opened.directory.known.results():
             self.answers[stored.key] = stored.result
             self.sources[stored.key] = stored.source
-        for stored in directory.store.results():
+        for stored in opened.directory.store.results():
             self._remember(stored.result, stored.row, stored.round_number)
 
     def knowledge(self) -> Knowledge:

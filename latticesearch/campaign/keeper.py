@@ -73,15 +73,7 @@ class Keeper:
     def answers(self, candidates: CandidateSet) -> Answers:
         """Return the way to ask the oracle about candidates, made at the first call."""
         if self._answers is None:
-            self._answers = Answers(
-                self.oracle,
-                self.directory,
-                candidates,
-                self.rules,
-                self.progress,
-                self.opened.method,
-                self.stage,
-            )
+            self._answers = Answers(self.oracle, self.opened, candidates, self.rules, self.progress)
         return self._answers
 
     def fitted(self, number: int, digest: str) -> tuple[str, dict[str, Any]] | None:

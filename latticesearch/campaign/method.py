@@ -28,7 +28,9 @@ def method_of(settings: Settings, parent: ParentLattice) -> Method:
 
 def lattice_record(parent: ParentLattice) -> dict[str, Any]:
     """Return the parent lattice as a record: cell in Å, fractional sites, allowed species."""
-    allowed = [[s for s, yes in zip(parent.species, row, strict=True) if yes] for row in parent.allowed]
+    allowed = [
+        [s for s, yes in zip(parent.species, row, strict=True) if yes] for row in parent.allowed
+    ]
     return {
         "species": list(parent.species),
         "cell": _rounded(parent.cell),
@@ -49,7 +51,9 @@ def _calculation(source: OracleSettings) -> dict[str, Any]:
         assert source.file is not None
         table = {"kind": "recorded", "sha256": file_digest(source.file)}
         return {"calculator": {**table, "select": dict(source.select)}}
-    relaxed = [name for name, on in (("cell", source.relax_cell), ("ions", source.relax_ions)) if on]
+    relaxed = [
+        name for name, on in (("cell", source.relax_cell), ("ions", source.relax_ions)) if on
+    ]
     relaxation: dict[str, Any] = {"of": relaxed}
     if relaxed:
         relaxation["fmax"] = source.fmax

@@ -270,9 +270,7 @@ def _method_of_record(
     lattice = dict(record["lattice"])
     file = lattice.get("file")
     if file is not None and not (directory.path / file).exists():
-        settings = parse_settings(
-            {**record, "lattice": _any_lattice(parent)}, base=directory.path
-        )
+        settings = parse_settings({**record, "lattice": _any_lattice(parent)}, base=directory.path)
         return method_of(settings, parent)
     settings = parse_settings(record, base=directory.path)
     return method_of(settings, factories.parent_lattice(settings))

@@ -125,9 +125,7 @@ def _geometry(method: Method) -> Method:
     )
 
 
-def _translated(
-    stored: StoredResult, old: ParentLattice, new: ParentLattice
-) -> StoredResult | str:
+def _translated(stored: StoredResult, old: ParentLattice, new: ParentLattice) -> StoredResult | str:
     """Return a result with the key that its structure has on the new lattice, or why not."""
     if stored.status != "done":
         return "failed there"

@@ -460,7 +460,7 @@ def _absolute_paths(settings: Settings, base: Path) -> Settings:
     """Return `settings` with the paths of inputs made absolute and checked to exist."""
 
     def checked(place: str, path: Path) -> Path:
-        found = (base / path.expanduser()).absolute()
+        found = (base / path.expanduser()).resolve()
         # What was imported once may be gone; whoever imports tells what is missing.
         if not (place.startswith("data.") or found.is_file()):
             raise InputError(f"{place}: there is no file {found}")

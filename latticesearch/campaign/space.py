@@ -281,21 +281,28 @@ def add_known(candidates: CandidateSet, known: Sequence[tuple[str, str]]) -> Non
 
 
 def add_sample(candidates: CandidateSet, space: CandidateSpace, settings: Settings) -> None:
-    """Add a random sample of the cells left to the search, where little else is known.
+    """Add a random sample of the cells left to the search, where there is too little to learn from.
 
     The search needs a potential, which needs energies to learn from. A sample to choose these
     from is all that can be looked at before.
     """
-    wanted = SAMPLE_SHARE * settings.learning.initial - len(candidates)
+    if space.n_held >= settings.learning.initial:
+        return
+    wanted = SAMPLE_SHARE * settings.learning.initial
     sizes = {n: count for n, count in space.explored.items() if count}
     for n, count in sizes.items():
         share = min(count, -(-wanted // len(sizes)))
         if share <= 0:
             continue
-        rules = {"composition": space.wanted.composition, **space.wanted.rules}
-        where = {"index": n} if space.supercell is None else {"supercell": space.supercell}
-        seed = settings.campaign.seed
-        sample = sample_labelings(space.parent, share, seed=seed, **where, **rules)
+        sample = sample_labelings(
+            space.parent,
+            share,
+            n if space.supercell is None else None,
+            space.wanted.composition,
+            supercell=space.supercell,
+            seed=settings.campaign.seed,
+            **space.wanted.rules,
+        )
         candidates.add_configurations(sample, SAMPLED)
 
 

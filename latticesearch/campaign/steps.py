@@ -217,6 +217,7 @@ class CampaignSteps:
         for line in self.tables.surprising(self.settings.oracle.max_formation_energy):
             if line not in self.warned:
                 log.warning("%s", line)
+                self.keeper.directory.log_event("surprising", what=line)
                 self.warned.add(line)
 
     def _fit_error(self, i: int) -> float | None:

@@ -11,6 +11,7 @@ from latticesearch.errors import InputError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from ase import Atoms
 
@@ -33,6 +34,10 @@ def add_verbs(verbs: Any) -> None:
         parser.set_defaults(function=function)
         parser.add_argument("run", metavar="RUN", help="run directory")
         parser.add_argument("--json", action="store_true", help="answer as JSON")
+        if name == "status":
+            parser.add_argument(
+                "--failed", action="store_true", help="only what failed, with the reasons"
+            )
         if name == "export":
             parser.add_argument("--format", choices=sorted(FORMATS), default="poscar")
             parser.add_argument("--output", metavar="DIR", help="folder (default RUN/FORMAT)")
@@ -44,7 +49,9 @@ def status(options: argparse.Namespace, comm: Communicator) -> int:
     """Print counts of oracle calculations, the last round, and every failure."""
     if comm.rank == 0:
         answer = run_status(_directory(options))
-        text = json.dumps(answer) if options.json else _status_text(answer)
+        if options.failed:
+            answer = {name: answer[name] for name in ("path", "failures", "set_aside")}
+        text = json.dumps(answer) if options.json else _status_text(answer, options.failed)
         sys.stdout.write(text + "\n")
     return 0
 
@@ -67,7 +74,7 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
     set_aside = [r.key for r in known.values() if r.status == "done" and not r.result.on_lattice]
     return {
         "path": str(directory.path),
-        "finished": bool(ends),
+        "finished": _is_finished(events),
         "stop": ends[-1]["stop"] if ends else "",
         "rounds": max((e["round"] for e in rounds), default=-1) + 1,
         "oracle_calls": len(rows),
@@ -76,25 +83,55 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
         "oracle_seconds": round(sum(r.result.seconds for r in rows), 1),
         "failures": failures,
         "set_aside": set_aside,
+        "surprising": sorted({e["what"] for e in events if e["event"] == "surprising"}),
+        "stage": max((int(e.get("stage", 1)) for e in events), default=1),
+        "stopped": _stopped(events),
     }
 
 
-def _status_text(answer: dict[str, Any]) -> str:
-    """Return the status as lines for a person."""
-    state = f"finished ({answer['stop']})" if answer["finished"] else "not finished"
-    lines = [
-        f"{answer['path']}: {state} after {answer['rounds']} rounds",
-        f"oracle calculations: {answer['oracle_calls']} in {answer['oracle_seconds']} s",
-        "  "
-        + ", ".join(f"{answer[s]} {s}" for s in ("done", "failed", "quarantined"))
-        + f", {answer['off_lattice']} off the lattice",
-    ]
+def _is_finished(events: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether the last thing that the run did was to come to its end."""
+    what = [e["event"] for e in events if e["event"] in {"start", "resume", "stopped", "end"}]
+    return bool(what) and what[-1] == "end"
+
+
+def _stopped(events: Sequence[dict[str, Any]]) -> str:
+    """Return why the run was stopped before its end; empty where it was not, or went on since."""
+    what = [e for e in events if e["event"] in {"start", "resume", "stopped", "end"}]
+    return str(what[-1]["reason"]) if what and what[-1]["event"] == "stopped" else ""
+
+
+def _status_text(answer: dict[str, Any], only_failed: bool) -> str:  # noqa: FBT001
+    """Return the status, or what failed alone, as lines for a person."""
+    lines = [] if only_failed else _progress_lines(answer)
     lines += [
         f"  {f['status']} {f['key']} (attempt {f['attempts']}): {f['error']}"
         for f in answer["failures"]
     ]
     lines += [f"  off the lattice {key}" for key in answer["set_aside"]]
+    if answer["set_aside"]:
+        file = f"{answer['path']}/off_lattice.extxyz"
+        lines.append(f'  (as competing phases: --set competing.files=["{file}"])')
+    if answer["failures"]:
+        lines.append(f"to try them again: latticesearch run {answer['path']} --retry-failed")
+    elif only_failed:
+        lines.append("nothing has failed")
     return "\n".join(lines)
+
+
+def _progress_lines(answer: dict[str, Any]) -> list[str]:
+    """Return how far the run is."""
+    state = f"finished ({answer['stop']})" if answer["finished"] else "not finished"
+    if answer["stopped"]:
+        state = f"stopped in order ({answer['stopped']}); latticesearch run {answer['path']} goes on"
+    return [
+        f"{answer['path']}: {state} after {answer['rounds']} rounds",
+        f"oracle calculations: {answer['oracle_calls']} in {answer['oracle_seconds']} s",
+        "  "
+        + ", ".join(f"{answer[s]} {s}" for s in ("done", "failed", "quarantined"))
+        + f", {answer['off_lattice']} off the lattice",
+        *(f"  {line}" for line in answer["surprising"]),
+    ]
 
 
 def hull(options: argparse.Namespace, comm: Communicator) -> int:

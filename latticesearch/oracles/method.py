@@ -66,4 +66,4 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _shown(value: Any) -> str:
     """Return a value as a message shows it."""
     text = "nothing" if value is None else json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 - one line
+    return text if len(text) <= 80 else f"{text[:77]}..."

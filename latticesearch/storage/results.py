@@ -151,9 +151,9 @@ class OracleStore:
         """Return what can still be read of a damaged database that had `n_rows` rows."""
         found = []
         for number in range(1, n_rows + 1):
-            with contextlib.suppress(DamagedError, sqlite3.Error, KeyError, ValueError):
-                with self._connected():
-                    found.append(_from_row(self._database.get(id=number)))
+            unreadable = (DamagedError, sqlite3.Error, KeyError, ValueError)
+            with contextlib.suppress(*unreadable), self._connected():
+                found.append(_from_row(self._database.get(id=number)))
         return found
 
     def _rows(self, **selection: str) -> list[Any]:

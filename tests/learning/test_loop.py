@@ -45,7 +45,7 @@ class World:
     def explore(self, number, model, state):
         pass
 
-    def label(self, number, choices):
+    def label(self, number, choices, limit):
         indices = [c.index for c in choices]
         self.asked += indices
         energies = [np.nan if i in self.failing else self.true[i] for i in indices]
