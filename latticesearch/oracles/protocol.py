@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from ase import Atoms
 
+Cause = Literal["structure", "environment"]
+"""What a failure is blamed on; see `OracleResult`."""
 VACANCY = "X"
 """Symbol of an empty site; structures handed to an oracle simply lack these atoms."""
 
@@ -60,9 +62,14 @@ class OracleResult:
     kind
         What computed it, e.g. "emt".
     error
-        One line that says why it failed.
+        One line that says why it failed, with the last lines that the calculator printed.
     on_lattice
         False where the structure has left the parent lattice.
+    cause
+        What the failure is blamed on, None where it is done: the "structure" (not converged,
+        wrong numbers, out of time, a crash of the calculation), or the "environment" (the
+        calculator does not start, no space, ended from outside), which says nothing about the
+        structure and must not count as an attempt.
     """
 
     key: str
@@ -77,6 +84,7 @@ class OracleResult:
     attempt: int = 1
     error: str | None = None
     on_lattice: bool = True
+    cause: Cause | None = None
 
 
 class Oracle(Protocol):
@@ -100,7 +108,22 @@ class Oracle(Protocol):
 
         The next job starts only when the caller comes back for the next result, so what the
         caller does with a result (write it to disk) is done before more work begins. No
-        failure of a job raises.
+        failure of a job raises. After `interrupt` it ends early.
+
+        Raises
+        ------
+        OracleUnavailable
+            The environment failed again and again; all results so far have been yielded.
+        """
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether `interrupt` has been called."""
+
+    def interrupt(self) -> None:
+        """Start no more jobs; `run` yields what still ends and leaves the others unanswered.
+
+        May be called from a signal handler.
         """
 
     def close(self) -> None:

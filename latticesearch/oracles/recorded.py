@@ -52,6 +52,8 @@ class RecordedOracle:
         The keys in the table, in the order of the file.
     n_skipped : int
         Selected frames that have no energy or are not on the parent lattice.
+    interrupted : bool
+        `interrupt` has been called.
 
     Raises
     ------
@@ -70,6 +72,7 @@ class RecordedOracle:
         index: slice | None = None,
     ) -> None:
         self._path = Path(path)
+        self.interrupted = False
         frames = _read_frames(self._path, dict(select or {}))[index or slice(None)]
         if not frames:
             wanted = ", ".join(f"{k} = {v}" for k, v in (select or {}).items())
@@ -119,9 +122,13 @@ class RecordedOracle:
 
     def run(self, jobs: Iterable[OracleJob]) -> Iterator[OracleResult]:
         """Yield the recorded result of each job, in order; a key that is not there has failed."""
-        for job in jobs:
+        for job in itertools.takewhile(lambda _: not self.interrupted, jobs):
             frame = self._table.get(job.key)
             yield self._missing(job) if frame is None else self._recorded(job, frame)
+
+    def interrupt(self) -> None:
+        """Answer no more jobs."""
+        self.interrupted = True
 
     def close(self) -> None:
         """Do nothing: the table is in memory."""
@@ -134,6 +141,7 @@ class RecordedOracle:
             kind=self.kind,
             attempt=job.attempt,
             error=f"{job.key} is not in the table {self._path.name}",
+            cause="structure",
         )
 
     def _recorded(self, job: OracleJob, frame: Atoms) -> OracleResult:
