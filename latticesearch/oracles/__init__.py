@@ -6,6 +6,7 @@ from latticesearch.oracles.ase_process import AseOracle
 from latticesearch.oracles.checks import still_on_lattice
 from latticesearch.oracles.protocol import Oracle, OracleJob, OracleResult
 from latticesearch.oracles.recorded import RecordedOracle
+from latticesearch.oracles.trial import Trial, try_out
 
 __all__ = [
     "AseOracle",
@@ -13,5 +14,7 @@ __all__ = [
     "OracleJob",
     "OracleResult",
     "RecordedOracle",
+    "Trial",
     "still_on_lattice",
+    "try_out",
 ]
