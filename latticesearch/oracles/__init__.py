@@ -7,6 +7,7 @@ from latticesearch.oracles.checks import still_on_lattice
 from latticesearch.oracles.method import Method
 from latticesearch.oracles.protocol import Oracle, OracleJob, OracleResult
 from latticesearch.oracles.recorded import RecordedOracle
+from latticesearch.oracles.trial import Trial, try_out
 
 __all__ = [
     "AseOracle",
@@ -15,5 +16,7 @@ __all__ = [
     "OracleJob",
     "OracleResult",
     "RecordedOracle",
+    "Trial",
     "still_on_lattice",
+    "try_out",
 ]

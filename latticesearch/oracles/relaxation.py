@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase.filters import FrechetCellFilter, StrainFilter
-from ase.optimize import FIRE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -206,6 +204,10 @@ def _updated(
 def _relax_with_fire(
     atoms: Atoms, cell: bool, ions: bool, fmax: float, max_steps: int
 ) -> Relaxation:
+    # They take most of a worker's start, and most workers never need them.
+    from ase.filters import FrechetCellFilter, StrainFilter
+    from ase.optimize import FIRE
+
     movable = atoms
     if cell:
         movable = FrechetCellFilter(atoms) if ions else StrainFilter(atoms)

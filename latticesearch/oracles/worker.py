@@ -1,49 +1,90 @@
 """The process in which calculators run: ``python -m latticesearch.oracles.worker``.
 
-It reads one job per line (JSON) from standard input and answers one line each on what was its
-standard output. A calculator can crash, hang or print here without harm to the campaign:
-nothing but text passes between the two processes. When the campaign's process ends, however it
-ends, standard input closes and the worker ends with all programs it started.
+It reads one job per line (JSON) from standard input and answers on what was its standard output.
+A calculator can crash, hang or print here without harm to the campaign: nothing but text passes
+between the two processes. Each job runs in a folder of its own, where its reply is written, on
+the disk, before it is sent.
+
+When the campaign's process ends, however it ends, standard input closes. The worker then has a
+time of grace for the calculation it is at; a second process, which no calculator can keep busy,
+sees to it that the worker, and all programs it started, live no longer.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import ctypes
 import faulthandler
 import importlib
 import json
 import os
-import queue
+import select
+import shutil
 import signal
 import sys
-import threading
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 
+from latticesearch.oracles.blame import cause_of
+from latticesearch.oracles.printed import described
 from latticesearch.oracles.relaxation import relax
+from latticesearch.oracles.scratch import LOG, locked, write_reply
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ase.calculators.calculator import Calculator
 
-MAX_ERROR_LENGTH = 500
-"""Characters of an error message that are kept."""
+SURVIVED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that a queue sends to all processes of a job: the campaign decides what they mean."""
 
-_JOBS: queue.SimpleQueue[str] = queue.SimpleQueue()
+_MANY_FILES = 256
+"""More than a worker has open when it starts."""
+
+
+@dataclass
+class _Signals:
+    """Whether one of `SURVIVED` has arrived since the calculation began.
+
+    It then has reached the programs of the calculator as well, which do not survive it.
+    """
+
+    arrived: bool = False
+
+    def note(self, *_: object) -> None:
+        self.arrived = True
+
+
+_SIGNALS = _Signals()
 
 
 def main() -> None:
-    """Answer jobs until standard input closes."""
+    """Answer jobs until standard input closes and the grace is over."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--grace", type=float, default=0.0)
+    parser.add_argument("--remove", type=Path, help="folder that nobody needs afterwards")
+    options = parser.parse_args()
+    for number in SURVIVED:
+        # A handler, not SIG_IGN, which the programs of a calculator would inherit.
+        signal.signal(number, _SIGNALS.note)
+    commands, replies = _private_streams()
+    _start_guard(commands, options.grace, options.remove)
     faulthandler.enable()
-    replies = _private_streams()
     _send(replies, {"ready": True})
-    while True:
-        _send(replies, _answer(_JOBS.get()))
+    with os.fdopen(commands, "r", encoding="utf-8") as lines:
+        for line in lines:
+            _serve(json.loads(line), commands, replies, options.grace)
+    _end_group()
 
 
-def _private_streams() -> int:
-    """Keep the two pipes to the campaign out of reach of calculators; return the one to write.
+def _private_streams() -> tuple[int, int]:
+    """Keep the two pipes to the campaign out of reach of calculators; return them.
 
     Whatever a calculator prints, even from C, then goes to standard error, and it finds no
     input to read.
@@ -53,57 +94,150 @@ def _private_streams() -> int:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    threading.Thread(target=_listen, args=(commands,), daemon=True).start()
-    return replies
+    return commands, replies
 
 
-def _listen(commands: int) -> None:
-    """Queue the jobs that arrive; end this process and its children when nobody is left."""
-    with os.fdopen(commands, "r", encoding="utf-8") as lines:
-        for line in lines:
-            _JOBS.put(line)
+def _start_guard(commands: int, grace: float, remove: Path | None) -> None:
+    """Start the process that ends this one, and its children, `grace` after the campaign."""
+    worker = os.getpid()
+    if os.getpgrp() != worker or os.fork() > 0:
+        return
+    try:
+        # The campaign learns that a worker died when nobody is left that could write.
+        os.closerange(0, commands)
+        os.closerange(commands + 1, _MANY_FILES)
+        _wait_for_end(commands)
+        time.sleep(grace)
+        if remove is not None:
+            os.kill(worker, signal.SIGKILL)
+            shutil.rmtree(remove, ignore_errors=True)
+    finally:
+        os.killpg(0, signal.SIGKILL)
+
+
+def _wait_for_end(commands: int) -> None:
+    """Return when nobody is left that could send a job; jobs stay in the pipe."""
+    poll = select.poll()
+    poll.register(commands, 0)
+    while not poll.poll():
+        pass
+
+
+def _end_group() -> None:
+    """End this process and all it has started."""
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
-    os._exit(1)
+
+
+def _is_alone(commands: int) -> bool:
+    poll = select.poll()
+    poll.register(commands, 0)
+    return bool(poll.poll(0))
 
 
 def _send(replies: int, message: dict[str, Any]) -> None:
     data = (json.dumps(message) + "\n").encode()
-    while data:
-        data = data[os.write(replies, data) :]
+    # With nobody there to read it the reply waits in its folder.
+    with contextlib.suppress(BrokenPipeError):
+        while data:
+            data = data[os.write(replies, data) :]
 
 
-def _answer(line: str) -> dict[str, Any]:
+def _serve(job: dict[str, Any], commands: int, replies: int, grace: float) -> None:
+    """Compute one job in its folder; leave the reply there and send it."""
+    folder, reply = Path(job["folder"]), None
+    try:
+        with _inside(folder), locked(folder.parent, grace):
+            # A new campaign that saw no lock may be at it already.
+            if _is_alone(commands):
+                return
+            reply = _answer(job, replies)
+            if reply.get("cause") != "environment":
+                _keep(folder, {**job["record"], "reply": reply})
+    except OSError as error:
+        # What is computed is sent even if its folder is gone.
+        reply = reply or {"error": described(error), "cause": "environment", "seconds": 0.0}
+    _send(replies, reply)
+
+
+def _keep(folder: Path, record: dict[str, Any]) -> None:
+    try:
+        write_reply(folder, record)
+    except OSError as error:
+        # It can still be sent; whoever stores it will say that there is no space.
+        print(f"cannot write the reply: {error}", file=sys.stderr)  # noqa: T201 - the log
+
+
+@contextlib.contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    """Work in `folder` and print to its log; leave both, so that they can be removed."""
+    os.chdir(folder)
+    try:
+        _print_to(folder / LOG)
+        yield
+    finally:
+        _print_to(Path(os.devnull))
+        os.chdir(folder.parent.parent)
+
+
+def _print_to(path: Path) -> None:
+    sys.stderr.flush()
+    # What C has buffered belongs to the calculation that ends here.
+    ctypes.CDLL(None).fflush(None)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def _answer(job: dict[str, Any], replies: int) -> dict[str, Any]:
     """Compute one job; return the reply, which names the error if there was one."""
     start = time.perf_counter()
+    _SIGNALS.arrived = False
     try:
-        reply = compute(json.loads(line))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - any failure of a job is a result
-        text = " ".join(str(error).split())
-        reply = {"error": f"{type(error).__name__}: {text}"[:MAX_ERROR_LENGTH]}
+        calculator = make_calculator(job["calculator"], job["parameters"])
+    except BaseException as error:  # noqa: BLE001 - it has not even seen a structure
+        reply = {"error": described(error), "cause": "environment"}
+    else:
+        _send(replies, {"computing": True})
+        reply = _computed(job, calculator)
     return {**reply, "seconds": time.perf_counter() - start}
 
 
-def compute(job: dict[str, Any]) -> dict[str, Any]:
+def _computed(job: dict[str, Any], calculator: Calculator) -> dict[str, Any]:
+    try:
+        return compute(job, calculator)
+    except BaseException as error:  # noqa: BLE001 - any failure of a job is a result
+        cause = "environment" if _SIGNALS.arrived else cause_of(error)
+        return {"error": _odd_energy(calculator) or described(error), "cause": cause}
+
+
+def compute(job: dict[str, Any], calculator: Calculator) -> dict[str, Any]:
     """Relax one structure.
 
     Parameters
     ----------
     job
-        ``numbers``, ``positions``, ``cell``, ``pbc`` of the structure; ``calculator`` and its
-        ``parameters``; ``relax_cell``, ``relax_ions``, ``fmax``, ``max_steps``, ``careful`` as
-        in `relax`.
+        ``numbers``, ``positions``, ``cell``, ``pbc`` of the structure; ``relax_cell``,
+        ``relax_ions``, ``fmax``, ``max_steps``, ``careful`` as in `relax`.
+    calculator
+        What computes it.
 
     Returns
     -------
     dict
-        ``energy``, ``forces``, ``stress``, ``positions``, ``cell``, ``converged``, ``steps``,
-        ``residual``; only what JSON can hold.
+        ``energy``, ``forces``, ``stress``, ``numbers``, ``positions``, ``cell``, ``converged``,
+        ``steps``, ``residual``; only what JSON can hold.
+
+    Raises
+    ------
+    ValueError
+        The energy is no number.
     """
     atoms = Atoms(
         numbers=job["numbers"], positions=job["positions"], cell=job["cell"], pbc=job["pbc"]
     )
-    atoms.calc = make_calculator(job["calculator"], job["parameters"])
+    atoms.calc = calculator
     ended = relax(
         atoms,
         cell=job["relax_cell"],
@@ -113,9 +247,10 @@ def compute(job: dict[str, Any]) -> dict[str, Any]:
         careful=job["careful"],
     )
     return {
-        "energy": float(atoms.get_potential_energy()),
+        "energy": _number(atoms.get_potential_energy()),
         "forces": _optional_property(atoms, "forces"),
         "stress": _optional_property(atoms, "stress"),
+        "numbers": atoms.numbers.tolist(),
         "positions": atoms.positions.tolist(),
         "cell": np.asarray(atoms.cell).tolist(),
         "converged": ended.converged,
@@ -124,11 +259,41 @@ def compute(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _number(value: Any) -> float:
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "fiu":
+        raise ValueError(f"the calculator returned {value!r:.80} as the energy, which is no number")
+    return float(array.item())
+
+
+def _odd_energy(calculator: Calculator) -> str | None:
+    """Return in plain words that the energy is no number, where that is what went wrong."""
+    results = getattr(calculator, "results", None)
+    if isinstance(results, dict) and "energy" in results:
+        try:
+            _number(results["energy"])
+        except ValueError as error:
+            return described(error).partition(": ")[2]
+    return None
+
+
 def _optional_property(atoms: Atoms, name: str) -> list[Any] | None:
     """Return forces or stress, or None where the calculator has none."""
-    if name not in atoms.calc.implemented_properties:
+    from ase.calculators.calculator import PropertyNotPresent
+
+    if name not in getattr(atoms.calc, "implemented_properties", (name,)):
         return None
-    values: list[Any] = np.asarray(atoms.calc.get_property(name, atoms), dtype=np.float64).tolist()
+    try:
+        # Some calculators have a property in some of their modes only.
+        value = atoms.calc.get_property(name, atoms)
+    except (NotImplementedError, PropertyNotPresent):
+        return None
+    if value is None:
+        return None
+    array = np.asarray(value, dtype=np.float64)
+    if name == "stress" and array.shape == (3, 3):
+        array = array[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+    values: list[Any] = array.tolist()
     return values
 
 
