@@ -6,6 +6,7 @@ later. Nothing here is collective: root asks, and its answer travels like any ot
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from latticesearch.errors import InputError, Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 EXIT_STOPPED = 75
 """EX_TEMPFAIL of sysexits.h: nothing is wrong, try again later."""
@@ -103,10 +104,20 @@ def seconds_until(text: str) -> float:
     return seconds
 
 
-def stop_on_signals(
-    stop: StopRequest, *, is_root: bool, grace: Callable[[], float], abort: Callable[[int], Any]
-) -> None:
-    """Let the signals of launchers and queues stop the run in order.
+@contextlib.contextmanager
+def stopping_in_order(
+    stop: StopRequest,
+    *,
+    is_root: bool,
+    grace: float,
+    abort: Callable[[int], Any],
+    seconds: float | None = None,
+) -> Iterator[None]:
+    """Let the signals of launchers and queues, and a clock, stop the run in order.
+
+    A queue kills what does not end soon after its signal. So where a search or a fit goes on when
+    the grace time is over, all ranks are ended in the middle of it: files are written so that any
+    moment will do, and what was cut off is done again.
 
     Parameters
     ----------
@@ -115,10 +126,13 @@ def stop_on_signals(
     is_root
         Whether this process is rank 0.
     grace
-        Gives the seconds that running calculations get.
+        Seconds that running calculations get.
     abort
-        Ends all ranks with an exit code, where a step does not come to its end in time.
+        Ends all ranks with an exit code.
+    seconds
+        The run is asked to stop after this time; default never.
     """
+    timers: list[threading.Timer] = []
 
     def handle(number: int, _: Any) -> None:
         if stop and number == signal.SIGINT:
@@ -127,31 +141,42 @@ def stop_on_signals(
         if is_root:
             stop.request(f"signal {signal.Signals(number).name}")
 
-    for number in SIGNALS:
-        signal.signal(number, handle)
     if is_root:
-        stop.listen(lambda: _end_after(lambda: grace() + MARGIN, abort))
+        stop.listen(lambda: timers.append(_timer(grace + MARGIN, lambda: _end(abort))))
+        if seconds is not None:
+            timers.append(_timer(seconds, lambda: stop.request("its time is up")))
+    with _handling(handle):
+        try:
+            yield
+        finally:
+            for timer in timers:
+                timer.cancel()
 
 
-def stop_after(stop: StopRequest, seconds: float, reason: str) -> None:
-    """Ask the run to stop when a time has passed."""
-    timer = threading.Timer(seconds, stop.request, [reason])
+@contextlib.contextmanager
+def _handling(handle: Callable[[int, Any], None]) -> Iterator[None]:
+    """Handle `SIGNALS` inside a block, where this is the thread that gets them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = [(number, signal.signal(number, handle)) for number in SIGNALS]
+    try:
+        yield
+    finally:
+        for number, old in before:
+            signal.signal(number, old)
+
+
+def _timer(seconds: float, function: Callable[[], None]) -> threading.Timer:
+    """Call a function after a time, unless the process ends before."""
+    timer = threading.Timer(seconds, function)
     timer.daemon = True
     timer.start()
+    return timer
 
 
-def _end_after(seconds: Callable[[], float], abort: Callable[[int], Any]) -> None:
-    """End all ranks when the grace time is over and a long step still goes on.
-
-    A queue kills what does not end soon after its signal. Files are written so that any moment
-    will do, and a search or a fit that is cut off is done again.
-    """
-
-    def end() -> None:
-        os.write(2, b"latticesearch: stopped in the middle of a step; the same command goes on\n")
-        abort(EXIT_STOPPED)
-        os._exit(EXIT_STOPPED)
-
-    timer = threading.Timer(seconds(), end)
-    timer.daemon = True
-    timer.start()
+def _end(abort: Callable[[int], Any]) -> None:
+    """End all ranks at once."""
+    os.write(2, b"latticesearch: stopped in the middle of a step; the same command goes on\n")
+    abort(EXIT_STOPPED)
+    os._exit(EXIT_STOPPED)

@@ -101,7 +101,7 @@ def _stopped(events: Sequence[dict[str, Any]]) -> str:
     return str(what[-1]["reason"]) if what and what[-1]["event"] == "stopped" else ""
 
 
-def _status_text(answer: dict[str, Any], only_failed: bool) -> str:  # noqa: FBT001
+def _status_text(answer: dict[str, Any], only_failed: bool) -> str:
     """Return the status, or what failed alone, as lines for a person."""
     lines = [] if only_failed else _progress_lines(answer)
     lines += [
@@ -123,7 +123,7 @@ def _progress_lines(answer: dict[str, Any]) -> list[str]:
     """Return how far the run is."""
     state = f"finished ({answer['stop']})" if answer["finished"] else "not finished"
     if answer["stopped"]:
-        state = f"stopped in order ({answer['stopped']}); latticesearch run {answer['path']} goes on"
+        state = f"stopped in order ({answer['stopped']})"
     return [
         f"{answer['path']}: {state} after {answer['rounds']} rounds",
         f"oracle calculations: {answer['oracle_calls']} in {answer['oracle_seconds']} s",
@@ -131,6 +131,7 @@ def _progress_lines(answer: dict[str, Any]) -> list[str]:
         + ", ".join(f"{answer[s]} {s}" for s in ("done", "failed", "quarantined"))
         + f", {answer['off_lattice']} off the lattice",
         *(f"  {line}" for line in answer["surprising"]),
+        *([] if answer["finished"] else [f"to go on: latticesearch run {answer['path']}"]),
     ]
 
 

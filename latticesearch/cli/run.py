@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from latticesearch.campaign.settings import read_settings
 from latticesearch.progress import NoProgress, StreamProgress
-from latticesearch.stopping import StopRequest, seconds_until, stop_after, stop_on_signals
+from latticesearch.stopping import StopRequest, seconds_until, stopping_in_order
 
 if TYPE_CHECKING:
     import argparse
 
+    from latticesearch.campaign import CampaignResult
     from latticesearch.parallel import Communicator
 
 
@@ -68,33 +69,41 @@ def add_campaign(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, comm: Communicator) -> int:
-    """Run a campaign; print the table of stable structures."""
-    stop = StopRequest()
-    if options.until is not None:
-        stop_after(stop, seconds_until(options.until), f"--until {options.until}")
+    """Run a campaign, in order to its end or to a signal; print the stable structures."""
+    seconds = None if options.until is None else seconds_until(options.until)
     settings = read_settings(Path(options.config), options.overrides, reuse=options.reuse)
-    stop_on_signals(
-        stop, is_root=comm.rank == 0, grace=lambda: settings.oracle.grace, abort=comm.abort
-    )
     # The science is imported only once the file is known to be good.
     from latticesearch.campaign import Campaign
-    from latticesearch.report import summary_text
 
     campaign = Campaign(settings, Path(options.output) if options.output else None)
-    progress = StreamProgress() if comm.rank == 0 else NoProgress()
-    result = campaign.run(
-        comm,
-        resume=options.resume,
-        retry_failed=options.retry_failed,
-        accept_loss=options.accept_loss,
-        stop=stop,
-        progress=progress,
-    )
+    stop = StopRequest()
+    with stopping_in_order(
+        stop,
+        is_root=comm.rank == 0,
+        grace=settings.oracle.grace,
+        abort=comm.abort,
+        seconds=seconds,
+    ):
+        result = campaign.run(
+            comm,
+            resume=options.resume,
+            retry_failed=options.retry_failed,
+            accept_loss=options.accept_loss,
+            stop=stop,
+            progress=StreamProgress() if comm.rank == 0 else NoProgress(),
+        )
     if comm.rank == 0:
-        if options.json:
-            rows = json.loads(result.hull.to_json(orient="records", double_precision=15))
-            text = json.dumps({**result.summary, "path": str(result.path), "hull": rows})
-        else:
-            text = summary_text(result.hull, result.summary, result.path)
-        sys.stdout.write(text + "\n")
+        _print(result, as_json=options.json)
     return 0
+
+
+def _print(result: CampaignResult, *, as_json: bool) -> None:
+    """Print the stable structures and the counts."""
+    from latticesearch.report import summary_text
+
+    if as_json:
+        rows = json.loads(result.hull.to_json(orient="records", double_precision=15))
+        text = json.dumps({**result.summary, "path": str(result.path), "hull": rows})
+    else:
+        text = summary_text(result.hull, result.summary, result.path)
+    sys.stdout.write(text + "\n")
