@@ -93,7 +93,7 @@ def is_ase_database(path: Path) -> bool:
 
 def read_mlip(path: Path, wanted: Reading) -> Iterator[Frame | Refusal]:
     """Read a ``.cfg`` file of MLIP."""
-    from latticesearch.potential.mtp.offlattice import read_cfg
+    from latticesearch.potential.mtp.offlattice.cfg import read_cfg
 
     for index, atoms in enumerate(read_cfg(path, wanted.types)):
         if wanted.selects(atoms.info):

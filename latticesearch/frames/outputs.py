@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import gzip
 import re
-import xml.etree.ElementTree as ET  # noqa: S405 - files of the user's own calculations
+import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from latticesearch.errors import InputError
 from latticesearch.frames.collections import open_text
@@ -115,7 +113,7 @@ def vasprun_complaint(path: Path) -> str:
     opener: Any = gzip.open if path.name.endswith(".gz") else open
     with opener(path, "rb") as file:
         try:
-            for _, element in ET.iterparse(file):  # noqa: S314 - see above
+            for _, element in ET.iterparse(file):  # noqa: S314 - the user's own files
                 _take_element(found, element)
             found.has_ended = True
         except ET.ParseError:

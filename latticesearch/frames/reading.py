@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latticesearch.errors import InputError
@@ -13,6 +12,7 @@ from latticesearch.frames.types import UNREADABLE, Reading, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from latticesearch.frames.collections import Reader
     from latticesearch.frames.types import Frame
@@ -105,9 +105,7 @@ def _reader(path: Path) -> Reader | None:
 def _output_reader(path: Path) -> Reader | None:
     """Return what reads the output of a program of which convergence can be told, else None."""
     if _VASPRUN.fullmatch(path.name):
-        return partial(
-            outputs.read_output, form="vasp-xml", complaint=outputs.vasprun_complaint
-        )
+        return partial(outputs.read_output, form="vasp-xml", complaint=outputs.vasprun_complaint)
     if _OUTCAR.fullmatch(path.name):
         return partial(outputs.read_output, form="vasp-out", complaint=outputs.outcar_complaint)
     if path.name.removesuffix(".gz").endswith(ESPRESSO_ENDINGS) and _is_espresso(path):

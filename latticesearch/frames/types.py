@@ -179,7 +179,8 @@ def _examples(found: list[Refusal]) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    # Python counts True as a number.
+    return isinstance(value, Real) and str(value) not in {"True", "False"} and math.isfinite(value)
 
 
 def _keys_there(known: Mapping[str, Any]) -> str:

@@ -82,8 +82,9 @@ class FormationZero:
             A component has no pure point.
         """
         x, e = validated(compositions, energies)
-        pure = x > 1.0 - SUM_TOLERANCE
-        missing = [s for s, there in zip(species, pure.any(axis=0), strict=True) if not there]
+        pure: npt.NDArray[np.bool_] = x > 1.0 - SUM_TOLERANCE
+        has_pure = np.any(pure, axis=0).tolist()
+        missing = [s for s, is_there in zip(species, has_pure, strict=True) if not is_there]
         if missing:
             raise InputError(
                 f"formation energies relative to the elements need an energy of pure "
