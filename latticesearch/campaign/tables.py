@@ -92,10 +92,10 @@ class Tables:
         return mine.equals(theirs)
 
 
-def space_group(atoms: Atoms) -> str:
-    """Return the international symbol of the space group, e.g. "Pm-3m"."""
+def space_group(atoms: Atoms, symprec: float = SYMPREC) -> str:
+    """Return the international symbol of the space group within `symprec`, Å, e.g. "Pm-3m"."""
     cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    dataset = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
+    dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
     return "P1" if dataset is None else str(dataset.international)
 
 
@@ -194,7 +194,7 @@ def _hull_table(
     )
     structures = {k: candidates.configuration(candidates.index(k)).to_atoms() for k in ordered.key}
     groups = [known_groups.get(k) or space_group(structures[k]) for k in ordered.key]
-    names = _file_names(ordered, groups)
+    names = cif_names(ordered, groups)
     hull = pd.DataFrame(
         {
             "formula": ordered.formula,
@@ -217,8 +217,16 @@ def _relaxed(answer: OracleResult | None, ideal: Atoms) -> Atoms:
     return ideal if answer is None or answer.atoms is None else answer.atoms
 
 
-def _file_names(ordered: pd.DataFrame, groups: Sequence[str]) -> list[str]:
-    """Return rank-formula-group.cif for stable rows, nothing for the others."""
+def cif_names(ordered: pd.DataFrame, groups: Sequence[str]) -> list[str]:
+    """Return rank_formula_group.cif for stable rows, nothing for the others.
+
+    Parameters
+    ----------
+    ordered
+        Columns formula and is_stable; the stable ones come first.
+    groups
+        Space groups, one per row.
+    """
     width = len(str(int(ordered.is_stable.sum())))
     names = []
     for rank, (formula, group, stable) in enumerate(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    import pandas as pd
     from ase import Atoms
 
     from latticesearch.parallel import Communicator
@@ -24,9 +25,9 @@ FORMATS = {"cif": "cif", "poscar": "vasp", "extxyz": "extxyz", "lammps": "lammps
 
 def add_verbs(verbs: Any) -> None:
     """Add the verbs to the command line."""
+    _add_hull(verbs)
     for name, function, text in (
         ("status", status, "how far a run is, and what failed"),
-        ("hull", hull, "print the stable and nearly stable structures"),
         ("export", export, "write the stable structures in another format"),
         ("predict", predict, "energies and grades of any structures on the run's lattice"),
     ):
@@ -43,6 +44,28 @@ def add_verbs(verbs: Any) -> None:
             parser.add_argument("--output", metavar="DIR", help="folder (default RUN/FORMAT)")
         if name == "predict":
             parser.add_argument("files", metavar="FILE", nargs="+", help="structure files")
+
+
+def _add_hull(verbs: Any) -> None:
+    """Add the verb `hull`."""
+    text = (
+        "print the stable and nearly stable structures of one run, or of several lattices jointly"
+    )
+    parser = verbs.add_parser("hull", help=text)
+    parser.set_defaults(function=hull)
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run directory")
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, help="where the tables of a joint hull are written"
+    )
+    parser.add_argument(
+        "--competing",
+        metavar="FILE",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="further phases of the joint hull: structure files, tables, entries of pymatgen",
+    )
+    parser.add_argument("--json", action="store_true", help="answer as JSON")
 
 
 def status(options: argparse.Namespace, comm: Communicator) -> int:
@@ -136,20 +159,44 @@ def _progress_lines(answer: dict[str, Any]) -> list[str]:
 
 
 def hull(options: argparse.Namespace, comm: Communicator) -> int:
-    """Print hull.csv as a table."""
+    """Print hull.csv of a run as a table, or make the joint hull of several."""
     if comm.rank == 0:
         from latticesearch.report import hull_table
 
-        table = _directory(options).read_hull()
-        if table is None:
-            raise InputError(f"{options.run} has no hull yet; see latticesearch status")
-        text = (
-            table.to_json(orient="records", double_precision=15)
-            if options.json
-            else hull_table(table)
-        )
+        table, notes = _joint_hull(options) if options.output else (_hull_of_run(options), [])
+        if options.json:
+            text = table.to_json(orient="records", double_precision=15)
+        else:
+            text = "\n".join([hull_table(table), *([""] if notes else []), *notes])
         sys.stdout.write(text + "\n")
     return 0
+
+
+def _hull_of_run(options: argparse.Namespace) -> pd.DataFrame:
+    """Return hull.csv of a run."""
+    from latticesearch.storage import RunDirectory
+
+    if len(options.runs) > 1 or options.competing:
+        raise InputError("the joint hull of several runs needs a place: add --output DIR")
+    table = RunDirectory.read(options.runs[0]).read_hull()
+    if table is None:
+        raise InputError(
+            f"{options.runs[0]} has no hull yet; see latticesearch status {options.runs[0]}"
+        )
+    return table
+
+
+def _joint_hull(options: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
+    """Write the joint hull of several runs; return its table, and what is to be said of it."""
+    from latticesearch.campaign.competing import competing_phases
+    from latticesearch.campaign.joint import LatticeRun, elements_of, joint_hull, write_joint_hull
+
+    runs = [LatticeRun.read(path) for path in options.runs]
+    phases = competing_phases(elements_of(runs), options.competing)
+    joint = joint_hull(runs, phases)
+    write_joint_hull(joint, runs, options.output)
+    said = phases.summary_lines() if options.competing else []
+    return joint.hull, [*said, *joint.notes, f"results: {options.output}"]
 
 
 def export(options: argparse.Namespace, comm: Communicator) -> int:

@@ -7,13 +7,24 @@ component.
 
 `points` checks what is given, `region` and `end_members` find the coordinates and corners,
 `facets` and `envelope` the geometry, `surface` puts them together, `lower_hull` answers questions
-and `depths` the dearest one: how stable each stable phase is.
+and `depths` the dearest one: how stable each stable phase is. `zero` says what formation energies
+are counted from, where that is not the end members of the hull.
 """
 
 from __future__ import annotations
 
+from latticesearch.hull.end_members import corners
 from latticesearch.hull.facets import ENERGY_TOLERANCE
 from latticesearch.hull.lower_hull import Hull, hull_change
 from latticesearch.hull.points import COMPOSITION_TOLERANCE, SUM_TOLERANCE
+from latticesearch.hull.zero import FormationZero
 
-__all__ = ["COMPOSITION_TOLERANCE", "ENERGY_TOLERANCE", "SUM_TOLERANCE", "Hull", "hull_change"]
+__all__ = [
+    "COMPOSITION_TOLERANCE",
+    "ENERGY_TOLERANCE",
+    "SUM_TOLERANCE",
+    "FormationZero",
+    "Hull",
+    "corners",
+    "hull_change",
+]

@@ -9,14 +9,17 @@ from scipy.optimize import nnls
 from scipy.spatial import ConvexHull
 
 from latticesearch.errors import InputError
-from latticesearch.hull.points import SUM_TOLERANCE, as_compositions
+from latticesearch.hull.points import (
+    COMPOSITION_TOLERANCE,
+    SUM_TOLERANCE,
+    as_compositions,
+)
+from latticesearch.hull.region import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
-
-    from latticesearch.hull.region import Frame
 
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
@@ -64,6 +67,37 @@ def end_member_points(
         return np.sort(lowest[_extreme_points(frame.coordinates(compositions[lowest]))])
     points = [_point_at(row, compositions, lowest, species) for row in wanted]
     return np.sort(np.array(points, dtype=np.int64))
+
+
+def corners(compositions: npt.ArrayLike) -> Floats:
+    """Return the corners of the region that compositions span.
+
+    Named as end members they make a hull of any points: also of points that lack pure components,
+    such as nitrides together with metals, but no nitrogen.
+
+    Parameters
+    ----------
+    compositions
+        (n, k) fractions of the components.
+
+    Returns
+    -------
+    Floats
+        (m, k) distinct rows of `compositions`, in their order.
+
+    Raises
+    ------
+    InputError
+        Rows that are no fractions, or none at all.
+    """
+    x = as_compositions(compositions)
+    if not len(x):
+        raise InputError("no compositions, so there is nothing that they span")
+    _, first = np.unique(np.rint(x / COMPOSITION_TOLERANCE), axis=0, return_index=True)
+    distinct = x[np.sort(first)]
+    extreme = _extreme_points(Frame.of(distinct).coordinates(distinct))
+    result: Floats = distinct[np.sort(extreme)]
+    return result
 
 
 def _extreme_points(x: Floats) -> Integers:

@@ -138,6 +138,10 @@ class Hull:
         """
         return depths_below_vertices(self._surface, self.vertices)
 
+    def covers(self, compositions: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Return which compositions, (n, k), are mixtures of the end members, (n,)."""
+        return self._region.covers(as_compositions(compositions))
+
     def energy(self, compositions: npt.ArrayLike) -> Floats:
         """Return the energy of the hull at any compositions.
 

@@ -103,9 +103,7 @@ class Region:
             A composition that no mixture of the end members has.
         """
         x = self.frame.coordinates(compositions)
-        off = np.abs(self.frame.compositions(x) - compositions).max(axis=1, initial=0.0)
-        outside = (x @ self.normals.T + self.offsets).max(axis=1, initial=-np.inf)
-        bad = np.flatnonzero((off > SUM_TOLERANCE) | (outside > SUM_TOLERANCE))
+        bad = np.flatnonzero(~self._inside(x, compositions))
         if bad.size:
             row = np.array2string(compositions[bad[0]], precision=4, separator=", ")
             raise InputError(
@@ -113,6 +111,17 @@ class Region:
                 "add the missing end member or leave the point out"
             )
         return x
+
+    def covers(self, compositions: Floats) -> npt.NDArray[np.bool_]:
+        """Return which compositions (n, k) are mixtures of the end members, (n,)."""
+        return self._inside(self.frame.coordinates(compositions), compositions)
+
+    def _inside(self, x: Floats, compositions: Floats) -> npt.NDArray[np.bool_]:
+        """Return which compositions (n, k) with the coordinates (n, d) lie in the region, (n,)."""
+        off = np.abs(self.frame.compositions(x) - compositions).max(axis=1, initial=0.0)
+        outside = (x @ self.normals.T + self.offsets).max(axis=1, initial=-np.inf)
+        inside: npt.NDArray[np.bool_] = (off <= SUM_TOLERANCE) & (outside <= SUM_TOLERANCE)
+        return inside
 
 
 def _borders(corners: Floats) -> tuple[Floats, Floats]:

@@ -5,16 +5,12 @@ With it a whole campaign can be judged in seconds against a hull that is already
 
 from __future__ import annotations
 
-import gzip
-import io
-import itertools
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from latticesearch.errors import InputError
+from latticesearch.frames import UNREADABLE, Frame, Reading, Refusal, read_frames
 from latticesearch.oracles.protocol import VACANCY, OracleJob, OracleResult
 
 if TYPE_CHECKING:
@@ -38,7 +34,7 @@ class RecordedOracle:
     ----------
     path
         Extended XYZ (``.xyz``, ``.extxyz``, also with ``.gz``), an ASE database (``.db``), or
-        any other file of several structures that ASE reads.
+        another file that `latticesearch.frames.read_frames` reads.
     parent
         The parent lattice the keys refer to.
     select
@@ -73,11 +69,12 @@ class RecordedOracle:
     ) -> None:
         self._path = Path(path)
         self.interrupted = False
-        frames = _read_frames(self._path, dict(select or {}))[index or slice(None)]
+        wanted = Reading(select=dict(select or {}), types=_elements(parent))
+        frames = list(read_frames(self._path, wanted))[index or slice(None)]
         if not frames:
-            wanted = ", ".join(f"{k} = {v}" for k, v in (select or {}).items())
-            raise InputError(f"{path}: no frame has {wanted or 'been found'}")
-        self._table: dict[str, Atoms] = {}
+            values = ", ".join(f"{k} = {v}" for k, v in wanted.select.items())
+            raise InputError(f"{path}: no frame has {values or 'been found'}")
+        self._table: dict[str, Frame] = {}
         self.n_skipped = 0
         for frame in frames:
             self._add(frame, parent)
@@ -92,16 +89,21 @@ class RecordedOracle:
             *(path, len(self.keys), len(frames), self.n_skipped),
         )
 
-    def _add(self, frame: Atoms, parent: ParentLattice) -> None:
+    def _add(self, frame: Frame | Refusal, parent: ParentLattice) -> None:
         from latticesearch.lattice import map_to_lattice
 
-        match = map_to_lattice(frame, parent) if _has_energy(frame) else None
+        if isinstance(frame, Refusal):
+            if frame.reason == UNREADABLE:
+                raise InputError(f"cannot read structures from {frame.origin}: {frame.detail}")
+            self.n_skipped += 1
+            return
+        match = map_to_lattice(frame.atoms, parent)
         if match is None:
             self.n_skipped += 1
             return
         key = match.configuration.key
         known = self._table.get(key)
-        if known is None or _energy_per_atom(frame) < _energy_per_atom(known):
+        if known is None or frame.energy_per_atom < known.energy_per_atom:
             self._table[key] = frame
 
     def check_species(self, symbols: Iterable[str]) -> None:
@@ -112,7 +114,7 @@ class RecordedOracle:
         InputError
             An element is missing.
         """
-        known = {symbol for frame in self._table.values() for symbol in frame.symbols}
+        known = {symbol for frame in self._table.values() for symbol in frame.atoms.symbols}
         missing = sorted(set(symbols) - known - {VACANCY})
         if missing:
             raise InputError(
@@ -144,18 +146,16 @@ class RecordedOracle:
             cause="structure",
         )
 
-    def _recorded(self, job: OracleJob, frame: Atoms) -> OracleResult:
+    def _recorded(self, job: OracleJob, frame: Frame) -> OracleResult:
         """Return the recorded energy for the cell of the job, which may be another one."""
-        same_size = len(frame) == len(job.atoms)
-        atoms = frame.copy() if same_size else _at_volume_of(job.atoms, frame)
-        results = frame.calc.results if same_size else {}
+        same_size = len(frame.atoms) == len(job.atoms)
         return OracleResult(
             key=job.key,
             status="done",
-            energy=_energy_per_atom(frame) * len(job.atoms),
-            forces=results.get("forces"),
-            stress=results.get("stress"),
-            atoms=_without_labels(atoms),
+            energy=frame.energy_per_atom * len(job.atoms),
+            forces=frame.forces if same_size else None,
+            stress=frame.stress if same_size else None,
+            atoms=frame.atoms.copy() if same_size else _at_volume_of(job.atoms, frame.atoms),
             converged=True,
             kind=self.kind,
             attempt=job.attempt,
@@ -165,86 +165,12 @@ class RecordedOracle:
 def _at_volume_of(atoms: Atoms, frame: Atoms) -> Atoms:
     """Return `atoms` scaled to the volume per atom of `frame`."""
     scaled = atoms.copy()
+    scaled.info.clear()
     ratio = frame.get_volume() / len(frame) * len(atoms) / atoms.get_volume()
     scaled.set_cell(scaled.cell * ratio ** (1 / 3), scale_atoms=True)
     return scaled
 
 
-def _without_labels(atoms: Atoms) -> Atoms:
-    atoms.info.clear()
-    return atoms
-
-
-def _has_energy(frame: Atoms) -> bool:
-    return frame.calc is not None and np.isfinite(frame.calc.results.get("energy", np.nan))
-
-
-def _energy_per_atom(frame: Atoms) -> float:
-    return float(frame.calc.results["energy"]) / len(frame)
-
-
-def _read_frames(path: Path, select: dict[str, Any]) -> list[Atoms]:
-    """Return the frames of a file that have the selected values."""
-    name = path.name.removesuffix(".gz")
-    try:
-        if name.endswith((".xyz", ".extxyz")):
-            return _read_extxyz(path, select)
-        if name.endswith(".db"):
-            return _read_database(path, select)
-        from ase.io import iread
-
-        # parallel=False: each rank reads by itself, which is not collective.
-        frames = iread(path, index=":", parallel=False)
-        return [frame for frame in frames if _matches(frame.info, select)]
-    except InputError:
-        raise
-    except Exception as error:
-        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        raise InputError(f"cannot read structures from {path}: {reason}") from error
-
-
-def _matches(info: Mapping[str, Any], select: Mapping[str, Any]) -> bool:
-    """Return whether all selected values are there; numbers and their texts count as equal."""
-    return all(k in info and (info[k] == v or str(info[k]) == str(v)) for k, v in select.items())
-
-
-def _may_match(comment: str, select: Mapping[str, Any]) -> bool:
-    """Return False if `comment` surely lacks a selected value; cheaper than parsing it."""
-    return all(k in comment and (not isinstance(v, str) or v in comment) for k, v in select.items())
-
-
-def _read_extxyz(path: Path, select: dict[str, Any]) -> list[Atoms]:
-    """Parse only the selected frames: most of the time goes into parsing."""
-    from ase.io.extxyz import key_val_str_to_dict, read_xyz
-
-    opener = gzip.open if path.name.endswith(".gz") else open
-    with opener(path, "rt", encoding="utf-8") as file:
-        chosen = [
-            lines
-            for lines in _split_extxyz(file)
-            if _may_match(lines[1], select)
-            and (not select or _matches(key_val_str_to_dict(lines[1]), select))
-        ]
-    text = io.StringIO("".join(line for lines in chosen for line in lines))
-    return list(read_xyz(text, index=slice(None))) if chosen else []
-
-
-def _split_extxyz(file: TextIO) -> Iterator[list[str]]:
-    """Yield the lines of each frame: number of atoms, comment, atoms."""
-    for first in file:
-        if not first.strip():
-            continue
-        lines = [first, *itertools.islice(file, int(first) + 1)]
-        if len(lines) < int(first) + 2:
-            raise InputError(f"{file.name}: the last frame is incomplete")
-        yield lines
-
-
-def _read_database(path: Path, select: dict[str, Any]) -> list[Atoms]:
-    from ase.db import connect
-
-    if not path.is_file():
-        raise FileNotFoundError(2, "No such file or directory")
-    with connect(path, type="db", serial=True, use_lock_file=False) as database:
-        rows = [row for row in database.select(sort="id") if _matches(row.key_value_pairs, select)]
-        return [row.toatoms() for row in rows]
+def _elements(parent: ParentLattice) -> tuple[str, ...]:
+    """Return the symbols of the parent's species without the vacancy."""
+    return tuple(symbol for symbol in parent.species if symbol != VACANCY)

@@ -21,7 +21,8 @@ STABLE: Final = 1e-9
 _HEADER: Final = ("formula", "space group", "atoms", "E_form", "E_hull", "depth", "file")
 _UNITS: Final = ("", "", "", "meV/atom", "meV/atom", "meV/atom", "")
 _SHARED: Final = frozenset({"stable", "oracle_calls", "possible"})
-_LEFT: Final = frozenset({"formula", "space group", "file"})
+_LATTICE: Final = "lattice"
+_LEFT: Final = frozenset({"formula", "space group", _LATTICE, "file"})
 
 
 def hull_table(hull: pd.DataFrame) -> str:
@@ -30,7 +31,7 @@ def hull_table(hull: pd.DataFrame) -> str:
     Parameters
     ----------
     hull
-        Columns of hull.csv; energies eV/atom.
+        Columns of hull.csv; energies eV/atom. A joint hull has the column ``lattice``, too.
 
     Returns
     -------
@@ -41,7 +42,11 @@ def hull_table(hull: pd.DataFrame) -> str:
     """
     if hull.empty:
         return "no structure has been computed yet"
-    return _aligned([_HEADER, _UNITS, *(_hull_row(row) for row in hull.to_dict("records"))])
+    rows = [_HEADER, _UNITS, *(_hull_row(row) for row in hull.to_dict("records"))]
+    if _LATTICE in hull:
+        lattices = [_LATTICE, "", *map(text_of, hull[_LATTICE])]
+        rows = [(*row[:2], name, *row[2:]) for row, name in zip(rows, lattices, strict=True)]
+    return _aligned(rows)
 
 
 def summary_text(hull: pd.DataFrame, summary: Mapping[str, Any], path: Path | str) -> str:
