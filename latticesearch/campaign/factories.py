@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from latticesearch.campaign.answers import AnswerRules
+    from latticesearch.campaign.competing import CompetingPhases
     from latticesearch.campaign.settings import Settings
     from latticesearch.learning import LearningOptions
     from latticesearch.oracles import Oracle
@@ -97,6 +98,17 @@ def oracle(
             f"oracle.references: {unknown[0]} is not among the species {', '.join(parent.species)}"
         )
     return result
+
+
+def phases(settings: Settings, parent: ParentLattice) -> CompetingPhases:
+    """Return the competing phases that the settings name."""
+    from latticesearch.campaign.competing import competing_phases
+    from latticesearch.lattice import VACANCY
+
+    chosen = settings.competing
+    elements = [symbol for symbol in parent.species if symbol != VACANCY]
+    rows = [phase.model_dump() for phase in chosen.phases]
+    return competing_phases(elements, chosen.files, rows, energy_key=chosen.energy_key)
 
 
 def answer_rules(settings: Settings) -> AnswerRules:

@@ -9,17 +9,21 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from latticesearch.campaign.own_data import own_data
 from latticesearch.campaign.reuse import reused_results
-from latticesearch.campaign.sources import REUSED
+from latticesearch.campaign.sources import OWN_DATA, REUSED
 from latticesearch.errors import InputError
+from latticesearch.oracles import OracleResult
+from latticesearch.storage import StoredResult
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from latticesearch.campaign.settings import Settings
+    from latticesearch.campaign.own_data import OwnEnergy
+    from latticesearch.campaign.settings import DataSettings, Settings
     from latticesearch.lattice import ParentLattice
     from latticesearch.oracles import Method
-    from latticesearch.storage import RunDirectory, StoredResult
+    from latticesearch.storage import RunDirectory
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +53,8 @@ def known_results(
     for path in settings.data.reuse:
         for one in _of_run(path, parent, method, kept):
             found.setdefault(one.key, one)
+    for one in _own(settings.data, parent, kept):
+        found.setdefault(one.key, one)
     return [found[key] for key in sorted(found)]
 
 
@@ -66,3 +72,54 @@ def _of_run(
         raise InputError(f"data.reuse: there is no run directory {path}")
     log.info("%s is gone; the %d energies taken from it are kept", path, len(before))
     return before
+
+
+def _own(
+    chosen: DataSettings, parent: ParentLattice, kept: list[StoredResult]
+) -> list[StoredResult]:
+    """Return the energies of the files that are named, or those kept of a folder that is gone."""
+    if not chosen.files:
+        return []
+    there = [path for path in chosen.files if path.exists()]
+    found: list[StoredResult] = []
+    for path in chosen.files:
+        if path not in there:
+            found += _kept_of(path, kept)
+    if there:
+        data = own_data(there, parent, energy_key=chosen.energy_key, select=chosen.select)
+        for line in data.summary_lines():
+            log.info("%s", line)
+        found += [_stored(entry) for entry in data.entries.values()]
+    return found
+
+
+def _kept_of(path: Path, kept: list[StoredResult]) -> list[StoredResult]:
+    """Return what was taken in from a file or folder before.
+
+    Raises
+    ------
+    InputError
+        Nothing was.
+    """
+    source = f"{OWN_DATA}: {path}"
+    before = [one for one in kept if one.source.startswith(source)]
+    if not before:
+        raise InputError(f"data.files: there is no file or folder {path}")
+    log.info("%s is gone; the %d energies taken from it are kept", path, len(before))
+    return before
+
+
+def _stored(entry: OwnEnergy) -> StoredResult:
+    """Return an own energy as the result of an oracle."""
+    frame = entry.frame
+    result = OracleResult(
+        entry.key,
+        "done",
+        energy=frame.energy,
+        forces=frame.forces,
+        stress=frame.stress,
+        atoms=frame.atoms,
+        converged=True,
+        kind=OWN_DATA,
+    )
+    return StoredResult(0, 0, "done", result, None, f"{OWN_DATA}: {frame.origin}")

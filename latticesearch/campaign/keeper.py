@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from latticesearch.campaign.answers import AnswerRules, Answers
+from latticesearch.campaign.competing import ZERO_TEXTS
 from latticesearch.campaign.tables import Tables, TrueEnergies, make_tables
 from latticesearch.report import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from latticesearch.campaign.competing import CompetingPhases, ZeroKind
     from latticesearch.campaign.opening import Opened
     from latticesearch.campaign.settings import Settings
     from latticesearch.campaign.stages import Stage
@@ -43,6 +45,10 @@ class Keeper:
         How answers are judged.
     progress
         Told about oracle calculations.
+    phases
+        Compete with the candidates.
+    zero
+        What formation energies refer to.
     """
 
     opened: Opened
@@ -50,6 +56,8 @@ class Keeper:
     oracle: Oracle
     rules: AnswerRules
     progress: Progress
+    phases: CompetingPhases
+    zero: ZeroKind
     _answers: Answers | None = field(default=None, repr=False)
 
     @property
@@ -109,7 +117,7 @@ class Keeper:
         predicting = next((r for r in reversed(rounds) if len(r.predicted)), rounds[-1])
         known, sources = answers.energies(), answers.energy_sources()
         true = TrueEnergies(known, sources, answers.rounds, answers.answers)
-        tables = make_tables(candidates, true, predicting, before)
+        tables = make_tables(candidates, true, predicting, self.phases, self.zero, before)
         self.directory.write_candidates(tables.candidates)
         # A relaxed structure never changes once it is known, so the same keys mean the same files.
         unchanged = tables.same_stable(before)
@@ -136,6 +144,7 @@ class Keeper:
         """Write the report; complete the summary by the failures."""
         failures = list(self.answers(candidates).failures())
         summary["failures"] = len(failures)
+        summary["zero"] = ZERO_TEXTS[self.zero]
         html, figures = write_report(
             tables.candidates, tables.hull, summary, rounds, failures, settings.resolved()
         )

@@ -282,8 +282,11 @@ def _any_lattice(parent: ParentLattice) -> dict[str, Any]:
 
 
 def _digest(known: Sequence[StoredResult]) -> str:
-    """Return a fingerprint of energies computed elsewhere; empty without any."""
+    """Return a fingerprint of energies computed elsewhere; empty without any.
+
+    Of their sources it takes the kind alone: files and folders may move.
+    """
     if not known:
         return ""
-    rows = sorted((one.key, one.result.energy, one.source) for one in known)
+    rows = sorted((one.key, one.result.energy, one.source.partition(":")[0]) for one in known)
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]

@@ -212,8 +212,12 @@ class Campaign:
         versions = {"latticesearch": __version__, "python": platform.python_version()}
         versions |= {name: metadata.version(name) for name in LIBRARIES}
         environment = {"ranks": n_ranks, **versions}
+        phases = factories.phases(self.settings, parent)
         opened = open_run(self.path, self.settings, parent, environment, options)
-        return Keeper(opened, suffix, oracle, rules, progress)
+        for line in phases.summary_lines() if phases or phases.refusals else []:
+            log.info("%s", line)
+        zero = self.settings.competing.formation_energy
+        return Keeper(opened, suffix, oracle, rules, progress, phases, zero)
 
 
 def _kernels_are_compiled() -> bool:

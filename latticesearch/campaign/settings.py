@@ -462,6 +462,8 @@ def _absolute_paths(settings: Settings, base: Path) -> Settings:
     def checked(place: str, path: Path) -> Path:
         found = (base / path.expanduser()).resolve()
         # What was imported once may be gone; whoever imports tells what is missing.
+        if place == "competing.files" and found.is_dir():
+            return found
         if not (place.startswith("data.") or found.is_file()):
             raise InputError(f"{place}: there is no file {found}")
         return found

@@ -98,6 +98,7 @@ class CampaignSteps:
             frozenset(map(index, before.closed)),
             before.calculations,
             self.keeper.stage.first_round,
+            (phases.compositions, phases.energies) if (phases := self.keeper.phases) else None,
         )
 
     @property

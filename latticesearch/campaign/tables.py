@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +12,8 @@ import numpy as np
 import pandas as pd
 import spglib
 
-from latticesearch.campaign.sources import OWN_DATA, PREDICTED, REUSED
-from latticesearch.hull import Hull
+from latticesearch.campaign.competing import formation_zero, hull_with_phases
+from latticesearch.campaign.sources import COMPETING, OWN_DATA, PREDICTED, REUSED
 from latticesearch.learning.acquisition import GRADE, NEAR_HULL, VERTEX
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from ase import Atoms
 
+    from latticesearch.campaign.competing import CompetingPhases, Phase, ZeroKind
+    from latticesearch.hull import FormationZero, Hull
     from latticesearch.learning import CandidateSet, Round
     from latticesearch.oracles import OracleResult
 
@@ -29,6 +33,9 @@ roughly thermal energy at room temperature."""
 
 SYMPREC = 1e-3
 """Å; the decorated ideal lattice is exact, so this only has to beat rounding."""
+
+COARSE = 1e-2
+"""Å; relaxed structures have their symmetry to about this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +91,11 @@ class Tables:
             for row in large.itertuples()
         ]
 
+    @property
+    def groups(self) -> dict[str, str]:
+        """Space groups by key."""
+        return dict(zip(self.hull.key, self.hull.space_group, strict=True))
+
     def same_stable(self, other: Tables | None) -> bool:
         """Tell whether the same structures are stable as in other tables, in the same order."""
         if other is None:
@@ -100,7 +112,12 @@ def space_group(atoms: Atoms, symprec: float = SYMPREC) -> str:
 
 
 def make_tables(
-    candidates: CandidateSet, true: TrueEnergies, last: Round, before: Tables | None = None
+    candidates: CandidateSet,
+    true: TrueEnergies,
+    last: Round,
+    phases: CompetingPhases,
+    zero: ZeroKind,
+    before: Tables | None = None,
 ) -> Tables:
     """Make all tables.
 
@@ -112,33 +129,96 @@ def make_tables(
         What is known of some of them.
     last
         The last round that predicted energies and grades.
+    phases
+        Compete with the candidates.
+    zero
+        What formation energies refer to.
     before
         The tables of the round before: space groups found once are not searched again.
     """
     energies = np.array([true.per_atom.get(key, np.nan) for key in candidates.keys])
     known = np.flatnonzero(np.isfinite(energies))
-    hull = Hull(candidates.compositions[known], energies[known])
-    table = _candidates_table(candidates, energies, hull, last)
+    x = candidates.compositions
+    hull = hull_with_phases(x[known], energies[known], phases)
+    start = formation_zero(zero, x[known], energies[known], phases, candidates.elements)
+    table = _candidates_table(candidates, energies, hull, start, last)
     _say_sources(table, true)
-    depths = dict(zip(known[hull.vertices].tolist(), hull.depths.tolist(), strict=True))
-    table["depth"] = [depths.get(i, np.nan) for i in range(len(table))]
-    near = table.iloc[known].query("energy_above_hull <= @NEAR_STABLE")
-    known_groups = (
-        {} if before is None else dict(zip(before.hull.key, before.hull.space_group, strict=True))
-    )
-    hull_table, structures = _hull_table(near, candidates, known_groups)
+    depths = np.full(len(known) + len(phases), np.nan)
+    depths[hull.vertices] = hull.depths
+    table["depth"] = np.nan
+    table.loc[known, "depth"] = depths[: len(known)]
+    others = _phase_rows(phases, hull, start, depths[len(known) :])
+    near = pd.concat([table.iloc[known], others] if len(others) else [table.iloc[known]])
+    near = near.query("energy_above_hull <= @NEAR_STABLE")
+    shapes = _shapes(near, candidates, phases, {} if before is None else before.groups)
+    hull_table = _hull_table(near, candidates.elements, shapes)
+    structures = zip(hull_table.key, hull_table.cif, strict=True)
     stable = {
-        Path(cif).name: _relaxed(true.answers.get(key), structures[key])
-        for key, cif in zip(hull_table.key, hull_table.cif, strict=True)
+        Path(cif).name: _relaxed(true.answers.get(key), shapes[key][1])
+        for key, cif in structures
         if cif
     }
     return Tables(table.drop(columns="depth"), hull_table, stable)
+
+
+def _phase_rows(
+    phases: CompetingPhases, hull: Hull, zero: FormationZero, depths: npt.NDArray[np.float64]
+) -> pd.DataFrame:
+    """Return one row per competing phase, with the columns that hull.csv takes.
+
+    Parameters
+    ----------
+    phases
+        The phases, which are the last points of `hull`.
+    hull
+        Of candidates and phases.
+    zero
+        What formation energies refer to.
+    depths
+        Depth of each phase below the hull of all others, eV/atom; NaN where it is no vertex.
+    """
+    x, e = phases.compositions, phases.energies
+    own = phases.phases
+    return pd.DataFrame(
+        {
+            "key": _phase_keys(phases),
+            "formula": [phase.formula for phase in own],
+            **{f"x_{s}": x[:, i] for i, s in enumerate(phases.elements)},
+            "n_atoms": [_n_atoms(phase) for phase in own],
+            "energy": e,
+            "formation_energy": zero.formation_energies(x, e),
+            "energy_above_hull": hull.energies_above_hull[len(hull.energies) - len(own) :],
+            "oracle_energy": e,
+            "energy_source": COMPETING,
+            "origin": [phase.origin for phase in own],
+            "depth": depths,
+        }
+    )
+
+
+def _phase_keys(phases: CompetingPhases) -> list[str]:
+    """Return what stands for the canonical keys of phases, which have none: their names."""
+    seen: Counter[str] = Counter()
+    keys = []
+    for phase in phases.phases:
+        seen[phase.name] += 1
+        number = f" ({seen[phase.name]})" if seen[phase.name] > 1 else ""
+        keys.append(f"{COMPETING}: {phase.name}{number}")
+    return keys
+
+
+def _n_atoms(phase: Phase) -> int:
+    """Return the atoms of a phase's cell, or of its formula unit where only that is known."""
+    if phase.atoms is not None:
+        return len(phase.atoms)
+    return sum(int(n or 1) for n in re.findall(r"[A-Z][a-z]?(\d*)", phase.formula))
 
 
 def _candidates_table(
     candidates: CandidateSet,
     true: npt.NDArray[np.float64],
     hull: Hull,
+    zero: FormationZero,
     last: Round,
 ) -> pd.DataFrame:
     """Return one row per candidate."""
@@ -154,7 +234,7 @@ def _candidates_table(
         "hnf": candidates.hnfs,
         "labels": candidates.labels,
         "energy": best,
-        "formation_energy": hull.formation_energy(x, best),
+        "formation_energy": zero.formation_energies(x, best),
         "energy_above_hull": hull.energy_above_hull(x, best),
         "predicted_energy": predicted,
         "oracle_energy": true,
@@ -181,21 +261,47 @@ def _padded(values: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.float64]:
     return np.concatenate([values, np.full(n - len(values), np.nan)])
 
 
+def _shapes(
+    near: pd.DataFrame,
+    candidates: CandidateSet,
+    phases: CompetingPhases,
+    known: Mapping[str, str],
+) -> dict[str, tuple[str, Atoms | None]]:
+    """Return space group and structure of each row by key: ideal ones, and those of phases.
+
+    A phase of which only the formula is known has neither.
+    """
+    structures = [phase.atoms for phase in phases.phases]
+    of_phase = dict(zip(_phase_keys(phases), structures, strict=True))
+    found: dict[str, tuple[str, Atoms | None]] = {}
+    for key in near.key:
+        if key in of_phase:
+            atoms, precision = of_phase[key], COARSE
+        else:
+            atoms = candidates.configuration(candidates.index(key)).to_atoms()
+            precision = SYMPREC
+        group = known.get(key) or ("" if atoms is None else space_group(atoms, precision))
+        found[key] = (group, atoms)
+    return found
+
+
 def _hull_table(
-    near: pd.DataFrame, candidates: CandidateSet, known_groups: Mapping[str, str]
-) -> tuple[pd.DataFrame, dict[str, Atoms]]:
-    """Return the table of the stable and nearly stable structures, sorted, and these by key."""
-    fractions = [f"x_{s}" for s in candidates.elements]
+    near: pd.DataFrame,
+    elements: Sequence[str],
+    shapes: Mapping[str, tuple[str, Atoms | None]],
+) -> pd.DataFrame:
+    """Return the table of the stable and nearly stable structures, sorted."""
+    fractions = [f"x_{s}" for s in elements]
     # Vertices only: what lies on a tie line within rounding adds nothing to the hull.
     stable_first = near.assign(is_stable=near.depth.notna())
     ordered = stable_first.sort_values(
         ["is_stable", *fractions, "energy_above_hull", "key"],
         ascending=[False, *[False] * len(fractions), True, True],
     )
-    structures = {k: candidates.configuration(candidates.index(k)).to_atoms() for k in ordered.key}
-    groups = [known_groups.get(k) or space_group(structures[k]) for k in ordered.key]
-    names = cif_names(ordered, groups)
-    hull = pd.DataFrame(
+    groups = [shapes[key][0] for key in ordered.key]
+    names = cif_names(ordered, [group or "unknown" for group in groups])
+    there = [shapes[key][1] is not None for key in ordered.key]
+    return pd.DataFrame(
         {
             "formula": ordered.formula,
             "n_atoms": ordered.n_atoms,
@@ -204,16 +310,20 @@ def _hull_table(
             "energy_above_hull": ordered.energy_above_hull,
             **{column: ordered[column] for column in fractions},
             "key": ordered.key,
-            "cif": [f"stable/{name}" if name else "" for name in names],
+            "cif": [
+                f"stable/{name}" if name and has else ""
+                for name, has in zip(names, there, strict=True)
+            ],
             "depth": ordered.depth.replace(np.inf, np.nan),
+            "stable": ordered.is_stable,
             "source": ordered.energy_source,
         }
     ).reset_index(drop=True)
-    return hull, structures
 
 
-def _relaxed(answer: OracleResult | None, ideal: Atoms) -> Atoms:
+def _relaxed(answer: OracleResult | None, ideal: Atoms | None) -> Atoms:
     """Return the oracle's relaxed structure, or the ideal one where it gave none."""
+    assert ideal is not None
     return ideal if answer is None or answer.atoms is None else answer.atoms
 
 
@@ -293,7 +403,7 @@ def summarise(
     """
     return {
         "name": name,
-        "stable": int((tables.hull.cif != "").sum()),
+        "stable": int(tables.hull.stable.sum()),
         "candidates": len(tables.candidates),
         "possible": n_possible,
         "oracle_calls": rounds[-1]["oracle_calls"],

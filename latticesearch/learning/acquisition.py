@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.hull import Hull
+from latticesearch.hull import Hull, corners
 from latticesearch.learning.posterior import spread_out
 from latticesearch.learning.selection import ActiveSet, effective_rows
 
@@ -150,9 +150,12 @@ class State:
         """Return the hull of finite energies with the competing phases, and its vertices."""
         usable = np.flatnonzero(np.isfinite(energies))
         x, e = self.compositions[usable], energies[usable]
+        corner = None
         if self.competing is not None:
             x, e = np.concatenate([x, self.competing[0]]), np.concatenate([e, self.competing[1]])
-        hull = Hull(x, e)
+            # Phases may lie outside the region of the candidates, or below an end member.
+            corner = corners(x)
+        hull = Hull(x, e, end_members=corner)
         return hull, usable[hull.vertices[hull.vertices < len(usable)]]
 
 

@@ -5,6 +5,7 @@ With it a whole campaign can be judged in seconds against a hull that is already
 
 from __future__ import annotations
 
+import itertools
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
