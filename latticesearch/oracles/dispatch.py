@@ -274,6 +274,8 @@ class Dispatch:
             while True:
                 for seat in self._seats:
                     yield from self._occupy(seat)
+                if self._is_stopping():
+                    self._end_what_may_not_go_on()
                 if not self._is_busy():
                     break
                 yield from self._next_answer()
@@ -322,8 +324,6 @@ class Dispatch:
 
     def _next_answer(self) -> Iterator[Answer]:
         """Wait until something has happened; yield the answer if it is one."""
-        if self._is_stopping():
-            self._end_what_may_not_go_on()
         seat = next((seat for seat in self._seats if self._has_news(seat)), None)
         if seat is None:
             self._sleep()

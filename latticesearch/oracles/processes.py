@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 STARTUP_TIMEOUT = 300.0
 """Seconds a worker may take to import what it needs (cold network file systems are slow)."""
+_TIME_TO_DIE = 2.0
+"""Seconds between the closing of a dying process's files and its end."""
 _SINGLE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -146,7 +148,7 @@ class WorkerProcess:
             while self._reply is None and selector.select(timeout=0):
                 data = os.read(self.output.fileno(), 1 << 16)
                 if not data:
-                    self._fail_dead()
+                    self._fail_silent()
                     return
                 self._buffer += data
                 self._parse()
@@ -177,10 +179,16 @@ class WorkerProcess:
         }
         self.stop()
 
-    def _fail_dead(self) -> None:
+    def _fail_silent(self) -> None:
+        """Say why nothing more can come from the process: it died, as a rule."""
         assert self._process is not None
-        _kill_group(self._process)
-        code = self._process.wait()
+        try:
+            code = self._process.wait(timeout=_TIME_TO_DIE)
+        except subprocess.TimeoutExpired:
+            self._fail("the worker process died (it closed its connection)")
+            return
+        # Its guard is still in the group, so the number belongs to nobody else.
+        _kill_group(self._process.pid)
         cause: Cause = "environment" if is_environments_exit(code) else "structure"
         self._fail(f"the worker process died ({_ending(code)})", cause)
 
@@ -204,7 +212,9 @@ def _environment() -> dict[str, str]:
 
 
 def _end_process(process: subprocess.Popen[bytes]) -> None:
-    _kill_group(process)
+    # Once it has been waited for, its number may belong to somebody else.
+    if process.returncode is None:
+        _kill_group(process.pid)
     process.wait()
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
@@ -212,8 +222,6 @@ def _end_process(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    # Once it has been waited for, its number may belong to somebody else.
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+def _kill_group(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)

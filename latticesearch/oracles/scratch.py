@@ -245,7 +245,7 @@ def _cut(path: Path) -> int:
         size = file.seek(0, 2)
         file.seek(max(0, size - KEPT_OF_TEXT))
         end = file.read(KEPT_OF_TEXT)
-        if size > KEPT_OF_TEXT and b"\0" not in end:
+        if size > KEPT_OF_TEXT and (path.name == LOG or b"\0" not in end):
             file.seek(0)
             file.write(end)
             file.truncate()

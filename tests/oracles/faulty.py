@@ -73,6 +73,59 @@ def _meet():
         time.sleep(0.01)
 
 
+def _terminate():
+    """What a queue does to all processes of a job, the programs of the calculator included."""
+    child = subprocess.Popen(["sleep", "1000"])
+    for pid in (child.pid, os.getpid()):
+        os.kill(pid, signal.SIGTERM)
+    if child.wait():
+        raise RuntimeError("the program did not end well")
+
+
+def _fill_disk():
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def _miss_program():
+    subprocess.run(["no_such_program"], check=True)
+
+
+def _fail_in_shell(command):
+    def fail():
+        try:
+            subprocess.run(["sh", "-c", command], check=True)
+        except subprocess.CalledProcessError as error:
+            raise CalculationFailed("the program failed") from error
+
+    return fail
+
+
+def _report(code):
+    def fail():
+        raise CalculationFailed(f"vasp in /tmp returned an error: {code:d} stderr")
+
+    return fail
+
+
+def _miss_output():
+    Path("pw.out").read_text()
+
+
+def _print_much():
+    line = b"\x1b[31mstep\x1b[0m \xff\x00 \xe2\x80\xae" + b"x" * 1000 + b"\n"
+    for _ in range(200):
+        os.write(1, line * 1000)
+    print("licence expired")  # noqa: T201
+    raise RuntimeError("see above")
+
+
+def _leave_files():
+    Path("OUTCAR").write_text("one line of many\n" * 2_000_000)
+    Path("WAVECAR").write_bytes(b"\0" * 30_000_000)
+    Path("small.txt").write_text("small")
+    raise RuntimeError("too many bands")
+
+
 ACTIONS = {
     "raise": _raise,
     "unpicklable": _raise_unpicklable,
@@ -129,62 +182,13 @@ class Faulty(EMT):
             ACTIONS[fault]()
 
 
-def _terminate():
-    """What a queue does to all processes of a job, the programs of the calculator included."""
-    child = subprocess.Popen(["sleep", "1000"])
-    for pid in (child.pid, os.getpid()):
-        os.kill(pid, signal.SIGTERM)
-    if child.wait():
-        raise RuntimeError("the program did not end well")
-
-
-def _fill_disk():
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def _miss_program():
-    subprocess.run(["no_such_program"], check=True)
-
-
-def _fail_in_shell(command):
-    def fail():
-        try:
-            subprocess.run(["sh", "-c", command], check=True)
-        except subprocess.CalledProcessError as error:
-            raise CalculationFailed("the program failed") from error
-
-    return fail
-
-
-def _report(code):
-    def fail():
-        raise CalculationFailed(f"vasp in /tmp returned an error: {code:d} stderr")
-
-    return fail
-
-
-def _miss_output():
-    Path("pw.out").read_text()
-
-
-def _print_much():
-    line = b"\x1b[31mstep\x1b[0m \xff\x00 \xe2\x80\xae" + b"x" * 1000 + b"\n"
-    for _ in range(200):
-        os.write(1, line * 1000)
-    print("licence expired")  # noqa: T201
-    raise RuntimeError("see above")
-
-
-def _leave_files():
-    Path("OUTCAR").write_text("one line of many\n" * 2_000_000)
-    Path("WAVECAR").write_bytes(b"\0" * 30_000_000)
-    Path("small.txt").write_text("small")
-    raise RuntimeError("too many bands")
-
-
 def factory(faults):
     return Faulty(faults)
 
 
 def broken_factory():
     raise OSError("licence server does not answer")
+
+
+def crashing_factory():
+    _crash()

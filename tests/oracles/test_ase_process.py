@@ -14,7 +14,7 @@ import pytest
 from ase.build import bulk, make_supercell
 
 from latticesearch.errors import InputError
-from latticesearch.oracles import AseOracle, OracleJob, ase_process
+from latticesearch.oracles import AseOracle, OracleJob, dispatch, processes
 from latticesearch.oracles.emt import FastEmt
 from latticesearch.oracles.relaxation import relax
 from tests.conftest import HANG
@@ -173,7 +173,8 @@ def test_time_out_kills_the_calculator_and_its_children(tmp_path, monkeypatch):
         def monotonic():
             return 90.0 if pid_file.exists() and pid_file.read_text() else 0.0
 
-    monkeypatch.setattr(ase_process, "time", Clock)
+    for module in (dispatch, processes):
+        monkeypatch.setattr(module, "time", Clock)
     with faulty("spawn", timeout=0.5) as oracle:
         results = list(oracle.run([job(["Cu"]), job(PAIR), job(["Pt"])]))
     assert [r.status for r in results] == ["done", "failed", "done"]
@@ -238,11 +239,9 @@ def test_workers_die_with_the_campaign(tmp_path):
 
 
 def test_no_variable_of_mpi_reaches_the_calculator(monkeypatch):
-    from latticesearch.oracles.processes import _environment
-
     for name in ("PMI_RANK", "PMI_FD", "OMPI_COMM_WORLD_RANK", "HYDI_CONTROL_FD"):
         monkeypatch.setenv(name, "1")
-    environment = _environment()
+    environment = processes._environment()
     assert not [name for name in environment if name.startswith(("PMI", "OMPI", "HYDI"))]
     assert environment["OMP_NUM_THREADS"] == "1"
 
@@ -269,21 +268,13 @@ def test_species_are_checked():
         ({"fmax": 0.0}, "fmax must be a positive number, not 0.0"),
         ({"timeout": float("nan")}, "timeout must be"),
         ({"workers": 0}, "workers must be"),
+        ({"grace": -1.0}, "grace must be"),
         ({"parameters": {"f": len}}, "not JSON serializable"),
     ],
 )
 def test_bad_settings_are_input_errors(settings, message):
     with pytest.raises(InputError, match=message):
         AseOracle(**settings)
-
-
-def test_a_factory_that_fails_is_a_failed_result():
-    with AseOracle("tests.oracles.faulty:broken_factory") as oracle:
-        (result,) = oracle.run([job(["Cu"])])
-        assert "OSError: licence server" in result.error
-    with AseOracle("tests.oracles.faulty:no_such_factory") as oracle:
-        (result,) = oracle.run([job(["Cu"])])
-        assert "AttributeError" in result.error
 
 
 def test_an_ase_calculator_by_name():
