@@ -13,8 +13,15 @@ from latticesearch.errors import InputError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
+    from latticesearch.campaign.settings import Settings
+    from latticesearch.lattice import ParentLattice
+    from latticesearch.oracles import Oracle, Trial
     from latticesearch.parallel import Communicator
+
+SAME_ENERGY = 0.002
+"""eV/atom; two calculations of one structure by one code differ by less."""
 
 TEMPLATE = Path(__file__).parent / "template.toml"
 
@@ -34,6 +41,10 @@ def add_verbs(verbs: Any) -> None:
         parser.set_defaults(function=function)
         add_campaign(parser)
         parser.add_argument("--json", action="store_true", help="answer as JSON")
+        if name == "check":
+            parser.add_argument(
+                "--try", dest="try_out", action="store_true", help="compute one end member for real"
+            )
 
 
 def init(options: argparse.Namespace, comm: Communicator) -> int:
@@ -60,7 +71,8 @@ def check(options: argparse.Namespace, comm: Communicator) -> int:
     start = factories.start_potential(settings, parent)
     space = candidate_space(settings, parent)
     require_searchable(space)
-    factories.oracle(settings, parent, 1).close()
+    source = factories.oracle(settings, parent, 1)
+    factories.phases(settings, parent)
     for line in settings.without_effect():
         log.warning("%s", line)
     n_parameters = getattr(start, "n_parameters", None)
@@ -75,8 +87,57 @@ def check(options: argparse.Namespace, comm: Communicator) -> int:
         "oracle": settings.oracle.kind,
         "oracle_calculations_at_most": settings.learning.budget,
     }
+    failed = False
+    if options.try_out:
+        tried = _trial(source, settings, parent)
+        answer |= tried
+        failed = not tried["trial_converged"]
+    source.close()
     _print(answer, as_json=options.json)
-    return 0
+    return int(failed)
+
+
+def _trial(source: Oracle, settings: Settings, parent: ParentLattice) -> dict[str, Any]:
+    """Compute an end member; return how it went, and what that says of the campaign."""
+    from latticesearch.campaign.space import end_members
+    from latticesearch.oracles import try_out
+
+    ends = [one for one in end_members(parent).canonical() if one.n_atoms]
+    first = ends[0]
+    trial = try_out(source, first.to_atoms())
+    answer: dict[str, Any] = {
+        "trial_structure": first.formula,
+        "trial_starts": trial.starts,
+        "trial_converged": trial.converged,
+        "trial_seconds": round(trial.seconds, 2),
+    }
+    if trial.error:
+        return {**answer, "trial_error": trial.error}
+    assert trial.energy is not None
+    answer["trial_energy_per_atom"] = trial.energy / first.n_atoms
+    warnings = _trial_warnings(trial, answer["trial_energy_per_atom"], first.symbols, settings)
+    # Larger cells cost more; how much, the oracle alone knows.
+    hours = trial.seconds * settings.learning.budget / 3600
+    answer["hours_of_the_budget_at_this_cost"] = round(hours, 3)
+    return {**answer, **({"trial_warning": "; ".join(warnings)} if warnings else {})}
+
+
+def _trial_warnings(
+    trial: Trial, energy: float, symbols: Sequence[str], settings: Settings
+) -> list[str]:
+    """Return what a trial says against the settings."""
+    found = []
+    chosen = settings.oracle
+    if chosen.kind != "recorded" and chosen.relax_cell and not trial.has_stress:
+        found.append("the calculator has no stress, which relax_cell = true needs")
+    if chosen.kind != "recorded" and chosen.relax_ions and not trial.has_forces:
+        found.append("the calculator has no forces, which relax_ions = true needs")
+    given = chosen.references.get(symbols[0]) if len(symbols) == 1 else None
+    if given is not None and abs(given - energy) > SAME_ENERGY:
+        found.append(
+            f"oracle.references gives {symbols[0]} {given:.4f} eV/atom, this is {energy:.4f}"
+        )
+    return found
 
 
 def count(options: argparse.Namespace, comm: Communicator) -> int:

@@ -13,7 +13,7 @@ from latticesearch.oracles import OracleResult
 from latticesearch.storage import RunDirectory
 from tests.frames.outputs import vasprun
 
-PURE, PAIR, L12 = "s1-1.0.0.1.0.1-A", "s2-1.0.0.1.1.2-AB", "s4-1.0.0.2.0.2-AAAB"
+PURE, PAIR, FOUR = "s1-1.0.0.1.0.1-A", "s2-1.0.0.1.1.2-AB", "s4-1.0.0.2.0.2-AAAB"
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +42,12 @@ def save(path, *frames):
 
 def test_structures_get_the_key_of_their_decoration(parent, tmp_path):
     path = save(
-        tmp_path / "own.extxyz", frame(parent, PURE, -3.5, 0.95), frame(parent, L12, -4.0, 1.04)
+        tmp_path / "own.extxyz", frame(parent, PURE, -3.5, 0.95), frame(parent, FOUR, -4.0, 1.04)
     )
     data = own_data([path], parent)
-    assert data.energies == pytest.approx({PURE: -3.5, L12: -4.0})
-    assert data.entries[L12].frame.origin == f"{path}#1"
-    assert data.entries[L12].frame.forces.shape == (4, 3)
+    assert data.energies == pytest.approx({PURE: -3.5, FOUR: -4.0})
+    assert data.entries[FOUR].frame.origin == f"{path}#1"
+    assert data.entries[FOUR].frame.forces.shape == (4, 3)
     assert data.summary_lines() == ["own data: 2 structures of the lattice in 2 frames"]
 
 
@@ -97,10 +97,10 @@ def test_the_same_energy_twice_contradicts_nothing(parent, tmp_path):
 def test_steps_of_one_relaxation_do_not_contradict_each_other(parent, tmp_path):
     path = save(
         tmp_path / "own.traj", *(frame(parent, PAIR, e) for e in (-4.0, -4.1, -4.2)),
-        frame(parent, L12, -3.9), frame(parent, PAIR, -4.05),
+        frame(parent, FOUR, -3.9), frame(parent, PAIR, -4.05),
     )  # fmt: skip
     data = own_data([path], parent)
-    assert data.energies == pytest.approx({PAIR: -4.2, L12: -3.9})
+    assert data.energies == pytest.approx({PAIR: -4.2, FOUR: -3.9})
     assert data.refusals.counts == {
         "another step of the same relaxation": 2,
         "contradicting duplicate": 1,
@@ -142,7 +142,7 @@ def test_another_run_is_read_whole(parent, tmp_path):
         directory.write_settings(parse_settings(settings, base=tmp_path).resolved())
         for key, per_atom, state in (
             (PURE, -3.7, {}),
-            (L12, -3.9, {}),
+            (FOUR, -3.9, {}),
             (PAIR, -4.1, {"on_lattice": False}),
         ):
             atoms = atoms_of(old, key, 1.02)
@@ -165,7 +165,7 @@ def test_another_run_is_read_whole(parent, tmp_path):
 def test_energies_of_another_method_give_themselves_away(parent, tmp_path):
     path = save(tmp_path / "own.extxyz", frame(parent, PAIR, -4.0), frame(parent, PURE, -3.5))
     data = own_data([path], parent)
-    (found,) = disagreements(data, {PURE: -3.6, PAIR: -4.00001, L12: -4.0}, "runs/new")
+    (found,) = disagreements(data, {PURE: -3.6, PAIR: -4.00001, FOUR: -4.0}, "runs/new")
     assert str(found) == f"Cu ({PURE}): -3.6000 eV/atom in runs/new, -3.5000 eV/atom in {path}#1"
 
 
