@@ -178,9 +178,6 @@ def test_the_log_tells_of_every_result(undisturbed, tmp_path, monkeypatch):
     monkeypatch.setenv("COUNTED", str(tmp_path / "counted"))
     config = config_of(tmp_path, learning={"budget": 4})
     assert in_process("run", config, "--output", tmp_path / "run").returncode == 0
-    events = [
-        json.loads(line)
-        for line in Path(tmp_path / "run/log.jsonl").read_text().split("\n")
-        if line
-    ]
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
     assert [e["row"] for e in events if e["event"] == "result"] == [1, 2, 3, 4]
