@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latticesearch.errors import InputError
-from latticesearch.hull import Hull, hull_change
+from latticesearch.hull import Hull, corners, hull_change
 from tests.reference import hull as naive
 
 
@@ -248,3 +248,17 @@ def test_order_of_points_does_not_matter():
     np.testing.assert_allclose(
         plain.energies_above_hull[order], shuffled.energies_above_hull, atol=1e-12
     )
+
+
+def test_corners_are_the_compositions_that_no_others_mix_to():
+    nitrides = [[0.5, 0, 0.5], [0, 0.5, 0.5], [0.25, 0.25, 0.5], [0.5, 0, 0.5], [2 / 3, 0, 1 / 3]]
+    np.testing.assert_array_equal(corners(nitrides), np.array(nitrides)[[0, 1, 4]])
+    np.testing.assert_array_equal(corners(np.vstack([[[0.2, 0.8]], np.eye(2)])), np.eye(2))
+    hull = Hull(nitrides, [-9.0, -10.0, -9.6, -9.1, -9.5], end_members=corners(nitrides))
+    assert hull.covers([[0.3, 0.2, 0.5], [1, 0, 0], [0.25, 0.25, 0.5]]).tolist() == [
+        True,
+        False,
+        True,
+    ]
+    with pytest.raises(InputError, match="no compositions"):
+        corners(np.empty((0, 2)))
