@@ -18,6 +18,7 @@ import pandas as pd
 from latticesearch.campaign import factories
 from latticesearch.campaign.competing import CompetingPhases, Phase
 from latticesearch.campaign.known import energies_of_run, settings_of_run
+from latticesearch.campaign.reuse import method_of_run
 from latticesearch.campaign.tables import NEAR_STABLE, cif_names, space_group
 from latticesearch.errors import InputError
 from latticesearch.hull import Hull, corners
@@ -35,16 +36,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from ase import Atoms
 
-    from latticesearch.campaign.settings import Settings
     from latticesearch.lattice import ParentLattice
-    from latticesearch.oracles import OracleResult
+    from latticesearch.oracles import Method, OracleResult
 
     Floats = npt.NDArray[np.float64]
-
-NO_METHOD: Final = frozenset(
-    {"attempts", "timeout", "workers", "references", "max_formation_energy", "max_steps"}
-)
-"""Keys of [oracle] on which no energy depends."""
 
 COMPETING: Final = "competing"
 """In the column of lattices: a phase from a file."""
@@ -69,7 +64,7 @@ class LatticeRun:
     parent
         The parent lattice.
     method
-        What its energies depend on, by the names of the settings.
+        How its energies were computed, without the lattice.
     table
         Its candidates; energies of the oracle in ``oracle_energy``, eV/atom.
     answers
@@ -81,7 +76,7 @@ class LatticeRun:
     path: Path
     lattice: str
     parent: ParentLattice
-    method: dict[str, Any]
+    method: Method
     table: pd.DataFrame
     answers: dict[str, OracleResult]
     is_finished: bool
@@ -103,10 +98,12 @@ class LatticeRun:
             table = _table_of_answers(directory, parent)
         if not table["oracle_energy"].notna().any():
             raise InputError(f"{path} has no energies yet; see latticesearch status {path}")
-        answers = {key: stored.result for key, stored in directory.store.by_key().items()}
+        known = {**directory.known.by_key(), **directory.store.by_key()}
+        answers = {key: stored.result for key, stored in known.items()}
         name = settings.lattice.prototype or Path(str(settings.lattice.file)).stem
         finished = _is_finished(directory)
-        return cls(path, name, parent, method_of(settings), table, answers, finished)
+        method = method_of_run(directory, parent).without_lattice()
+        return cls(path, name, parent, method, table, answers, finished)
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -143,12 +140,6 @@ class JointHull:
     hull: pd.DataFrame
     stable: dict[str, Atoms]
     notes: list[str]
-
-
-def method_of(settings: Settings) -> dict[str, Any]:
-    """Return the settings that energies depend on, by name."""
-    chosen = settings.oracle.model_dump(mode="json", exclude_none=True, exclude=set(NO_METHOD))
-    return {f"oracle.{name}": value for name, value in chosen.items()}
 
 
 def joint_hull(runs: Sequence[LatticeRun], phases: CompetingPhases | None = None) -> JointHull:
@@ -212,14 +203,11 @@ def _require_one_method(runs: Sequence[LatticeRun]) -> None:
     """Refuse runs whose energies cannot be compared."""
     first = runs[0]
     for other in runs[1:]:
-        names = sorted({*first.method, *other.method})
-        for name in names:
-            here, there = (run.method.get(name) for run in (first, other))
-            if here != there:
-                raise InputError(
-                    f"{first.path} and {other.path} were computed in different ways, so their "
-                    f"energies cannot be compared: {name} is {here!r} and {there!r}"
-                )
+        if found := first.method.differences(other.method):
+            raise InputError(
+                f"{first.path} and {other.path} were computed in different ways, so their "
+                f"energies cannot be compared: {found[0]}"
+            )
 
 
 def _require_common_elements(runs: Sequence[LatticeRun]) -> None:
@@ -410,7 +398,7 @@ def _report(
     }
     settings = {
         "joint hull": {"runs": [str(run.path) for run in runs], "notes": joint.notes},
-        "method": runs[0].method,
+        "method": dict(runs[0].method.record),
     }
     drawn = joint.candidates.drop(columns=["predicted_energy"], errors="ignore")
     return write_report(drawn, joint.hull, summary, [], [], settings)

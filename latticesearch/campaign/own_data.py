@@ -244,7 +244,7 @@ def frames_of_run(path: Path) -> Iterator[Frame | Refusal]:
     except InputError:
         # A file that the old settings name may be gone; the relaxed structures are still here.
         lattice = None
-    for stored in directory.store.by_key().values():
+    for stored in {**directory.known.by_key(), **directory.store.by_key()}.values():
         yield _of_stored(stored, f"{path}#{stored.row}", lattice)
 
 

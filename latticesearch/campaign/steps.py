@@ -18,6 +18,7 @@ from latticesearch.enumeration import enumerate_labelings
 from latticesearch.lattice import Supercell
 from latticesearch.learning import Fitted, Known, learn
 from latticesearch.learning.acquisition import END_MEMBER
+from latticesearch.learning.loop import BUDGET_USED_UP
 from latticesearch.parallel import on_root
 from latticesearch.potential import fit_potential, learning_rows
 from latticesearch.search import search
@@ -235,6 +236,9 @@ class CampaignSteps:
         summary = summarise(self.tables, rows, name, n_possible, seconds)
         summary["surprising"] = self.tables.surprising(self.settings.oracle.max_formation_energy)
         self.keeper.finish(self.candidates, self.tables, summary, rows, self.settings)
+        if summary["stop"] == BUDGET_USED_UP:
+            path, budget = self.keeper.directory.path, 2 * self.settings.learning.budget
+            log.info("to go on: latticesearch run %s --set learning.budget=%d", path, budget)
         return self.tables, summary
 
 

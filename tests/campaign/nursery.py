@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 
@@ -35,6 +34,7 @@ class Nursery:
     def __exit__(self, *_):
         self._process.stdin.close()
         self._process.wait()
+        self._process.stdout.close()
 
     def start(self, output, *words):
         """Begin a command line; return its process number."""
@@ -69,14 +69,18 @@ def begin(main, output, *words):
     child = os.fork()
     if child:
         return child
-    with open(output, "w", encoding="utf-8") as file:  # noqa: PTH123 - its descriptor is wanted
-        for number in (1, 2):
-            os.dup2(file.fileno(), number)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     code = 1
     try:
+        with open(output, "w", encoding="utf-8") as file:  # noqa: PTH123 - for its descriptor
+            for number in (1, 2):
+                os.dup2(file.fileno(), number)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         code = main(list(words))
+    except KeyboardInterrupt:
+        # As the interpreter does before the program has begun.
+        code = 130
+    except SystemExit as end:
+        code = end.code
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -201,7 +201,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     far = made_run(tmp_path / "far", ["Ni", "Al"], energies)
     empty = made_run(tmp_path / "empty", ["Cu", "Au"], {})
     output = tmp_path / "all"
-    assert "oracle.relax_cell is True and False" in refused(one, two, "--output", output)
+    assert "relaxation.of" in refused(one, two, "--output", output)
     assert "(Ni, Al) has no element in common with" in refused(one, far, "--output", output)
     assert "has no energies yet" in refused(one, empty, "--output", output)
     assert "add --output DIR" in refused(one, two)
