@@ -33,10 +33,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Take no workers for a test or two, or for what prints: to start them takes seconds."""
+    """Take one process for a few tests, for what prints, and for what measures speed."""
     names = config.args if config.args_source is config.ArgsSource.ARGS else ()
     is_short = bool(names) and all("::" in name or name.endswith(".py") for name in names)
-    return 0 if is_short or config.option.capture == "no" else None
+    is_watched = config.option.capture == "no" or config.option.markexpr == "benchmark"
+    return 0 if is_short or is_watched else None
 
 
 FIRST = ("campaign/test_run.py", "search/test_driver.py", "test_docs.py")
