@@ -10,7 +10,6 @@ from latticesearch.campaign.answers import AnswerRules, Answers
 from latticesearch.campaign.settings import Settings, differences
 from latticesearch.campaign.tables import Tables, make_tables
 from latticesearch.errors import InputError
-from latticesearch.report import write_report
 from latticesearch.storage import RunDirectory, is_run_directory
 
 if TYPE_CHECKING:
@@ -154,6 +153,8 @@ class Keeper:
         settings: Settings,
     ) -> None:
         """Write the report; complete the summary by the failures."""
+        from latticesearch.report import write_report  # matplotlib: only who draws waits for it
+
         failures = list(self.answers(candidates).failures())
         summary["failures"] = len(failures)
         html, figures = write_report(
