@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import tempfile
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +44,8 @@ def take_turns() -> None:
 def _turn(function: object) -> Iterator[None]:
     """Hold the lock of a function; functions of one name share it, which only costs time."""
     name = f"{function.__module__}.{function.__qualname__}".encode()
-    path = Path(os.environ["NUMBA_CACHE_DIR"]) / f"{zlib.crc32(name):08x}.lock"
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or tempfile.gettempdir())
+    path = folder / f"{zlib.crc32(name):08x}.lock"
     if path in _held:
         yield
         return

@@ -27,6 +27,7 @@ hypothesis.settings.load_profile("steady")
 def pytest_configure(config: pytest.Config) -> None:
     """Let the workers of a run share what they compile."""
     if hasattr(config, "workerinput"):
+        import latticesearch  # noqa: F401 - says where compiled code is kept, before numba asks
         from tests.compiling import take_turns
 
         take_turns()
