@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 from pathlib import Path
 
@@ -22,14 +24,52 @@ hypothesis.settings.register_profile("searching", deadline=None)
 hypothesis.settings.load_profile("steady")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the workers of a run share what they compile."""
+    if hasattr(config, "workerinput"):
+        import latticesearch  # noqa: F401 - says where compiled code is kept, before numba asks
+        from tests.compiling import take_turns
+
+        take_turns()
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Take one process for a few tests, for what prints, and for what measures speed."""
+    names = config.args if config.args_source is config.ArgsSource.ARGS else ()
+    is_short = bool(names) and all("::" in name or name.endswith(".py") for name in names)
+    is_watched = config.option.capture == "no" or config.option.markexpr == "benchmark"
+    return 0 if is_short or is_watched else None
+
+
+FIRST = ("campaign/test_run.py", "search/test_driver.py", "test_docs.py")
+"""Files that take longest: begun last, one of them would keep a single worker busy.
+
+The campaign and the search compile what others need, so the processes that pages start find it.
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest files begin first; all others keep their order."""
+    rank = {REPOSITORY / "tests" / name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
 @pytest.fixture(scope="session")
 def quick_start(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """The README's quick start, done once for all tests: its folder, and command -> output."""
     from tests.pages import Reader, blocks_of
 
-    folder = tmp_path_factory.mktemp("quick_start")
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # where all workers have their folders
+    folder, record = base / "quick_start", base / "quick_start.json"
+    folder.mkdir(exist_ok=True)
     block = next(b for b in blocks_of(REPOSITORY / "README.md") if b.language == "sh")
-    return folder, {block.text: Reader(folder).type_in(block)}
+    with (base / "quick_start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+        if not record.exists():
+            record.write_text(json.dumps({block.text: Reader(folder).type_in(block)}))
+    return folder, json.loads(record.read_text())
 
 
 @pytest.fixture(scope="session")

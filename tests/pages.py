@@ -13,7 +13,7 @@ is a Python literal. Comments that a reader does not see say more of the block t
 ``<!-- slow: REASON -->``
     Run only among the slow tests.
 ``<!-- quick: ARGUMENTS -->``
-    The tests add these to the last command of the block: the same, but smaller.
+    The tests add these to every command of the block: the same, but smaller.
 ``<!-- ci -->``
     The test run itself: never run from inside, but compared with what CI does.
 
@@ -147,7 +147,7 @@ class Reader:
         """Run commands; return what they print."""
         text = without_installation(block.text)
         if "quick" in block.says and not self.patient:
-            text = f"{text.rstrip()} {block.says['quick']}\n"
+            text = re.sub(r"(?<!\\)$", f" {block.says['quick']}", text.rstrip(), flags=re.MULTILINE)
         # A code that a fake stands for is found by a new process only.
         if "needs" not in block.says and (commands := plain_commands(text)) is not None:
             return "".join(map(call, commands))

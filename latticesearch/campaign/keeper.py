@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from latticesearch.campaign.answers import AnswerRules, Answers
 from latticesearch.campaign.competing import ZERO_TEXTS
 from latticesearch.campaign.tables import Tables, TrueEnergies, make_tables
-from latticesearch.report import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,6 +141,8 @@ class Keeper:
         settings: Settings,
     ) -> None:
         """Write the report; complete the summary by the failures."""
+        from latticesearch.report import write_report  # matplotlib: only who draws waits for it
+
         failures = list(self.answers(candidates).failures())
         summary["failures"] = len(failures)
         summary["zero"] = ZERO_TEXTS[self.zero]

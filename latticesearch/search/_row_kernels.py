@@ -69,9 +69,11 @@ class Row(NamedTuple):
     is_free: bool
 
 
-@njit(cache=True)
 def empty_row(rules: SwapRules) -> Row:
-    """Return a row to be filled, (n_sites,) each; made outside, for walks that allocate nothing."""
+    """Return a row to be filled, (n_sites,) each, for compiled walks that allocate nothing.
+
+    It is made in Python, as one function more around a walk would compile the walk once more.
+    """
     n_sites = rules.allowed.shape[0]
     is_free = bool(rules.allowed.all())
     return Row(np.empty(n_sites), np.empty(n_sites), np.empty(n_sites, np.bool_), is_free)
@@ -127,7 +129,6 @@ def _test_all(row: Row, beta: float) -> None:
         row.passes[j] = may_pass(row.units[j], max(cost, 0.0))
 
 
-@njit(cache=True)
 def anneal_rows(
     model: Model,
     rules: SwapRules,
@@ -264,7 +265,6 @@ class AskedSwaps(NamedTuple):
     changes: npt.NDArray[np.float64]
 
 
-@njit(cache=True)
 def anneal_guided(
     model: Model,
     guide: Model,
@@ -321,7 +321,8 @@ def _anneal_guided(
     n_steps = log.changes.size
     ratio = np.log(cooling.last / cooling.first)
     span = (cooling.end - cooling.begin) / max(n_steps, 1)
-    asked, in_vain, share = 0, 0, 1.0
+    # Not the literal 0: a tuple of it is another type, for which the loop would be compiled again.
+    asked, in_vain, share = np.int64(0), 0, 1.0
     while asked < n_steps and in_vain < PATIENCE:
         site = rules.sites[random_below(rng, rules.sites.size)]
         temperature = cooling.first * np.exp(ratio * (cooling.begin + asked * span))

@@ -245,7 +245,7 @@ class CandidatePool:
         """Return one of the candidates; to look at a few, not all need be made."""
         _, entry = self._ordered[i]
         # Canonical since it entered the pool, maybe on another rank: nothing to parse.
-        cell = Supercell.from_matrix(self.parent, np.array(entry.cell).reshape(3, 3))
+        cell = Supercell.from_hnf(self.parent, np.array(entry.cell, dtype=np.int64).reshape(3, 3))
         labels = np.frombuffer(entry.labels, dtype=np.int8)
         crystal = Configuration(cell, labels, is_canonical=True)
         found_in = np.array(entry.hnf, dtype=np.int64).reshape(3, 3)

@@ -73,6 +73,8 @@ def in_process(*words):
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main([str(word) for word in words])
+    except SystemExit as end:  # as after --help
+        code = end.code or 0
     finally:
         package.handlers, package.propagate = handlers, propagate
         package.setLevel(level)

@@ -64,7 +64,9 @@ def test_running_again_changes_nothing(finished):
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("finished", ["fixed", "learner"], indirect=True)
+@pytest.mark.parametrize(
+    "finished", ["learner", pytest.param("fixed", marks=pytest.mark.slow)], indirect=True
+)
 def test_two_ranks_give_the_same_campaign(finished, tmp_path):
     kind, run, _ = finished
     config = write_kind(tmp_path, kind)

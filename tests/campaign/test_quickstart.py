@@ -90,7 +90,7 @@ def test_the_quickstart_asks_about_few_structures(quickstart, brute_force):
     np.testing.assert_allclose(known[expected.notna()], expected.dropna(), atol=1e-5)
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)])
 def recorded(request, shared_data, tmp_path_factory):
     """Run directory of the Mo-Ta campaign with one of two seeds."""
     run = tmp_path_factory.mktemp("recorded") / "run"

@@ -23,12 +23,7 @@ from tests.fake_comm import run_ranks
 def _run(tmp_path, size, *words):
     config = tmp_path / "campaign.toml"
     config.write_text(TEMPLATE.read_text())
-    parser = argparse.ArgumentParser()
-    verb.add_verbs(parser.add_subparsers())
-    options = parser.parse_args(
-        ["enumerate", str(config), "--set", "candidates.max_sites=4", *words]
-    )
-    assert run_ranks(size, lambda comm: options.function(options, comm)) == [0] * size
+    _on_threads(size, config, "--set", "candidates.max_sites=4", *words)
     settings = read_settings(config, [])
     lattice = settings.lattice
     parent = ls.ParentLattice.from_prototype(lattice.prototype, lattice.a, lattice.species)
@@ -75,17 +70,35 @@ def _keys(folder):
     )
 
 
+def _on_threads(size, *words):
+    """Run the verb on ranks that are threads: as many as wanted, and no process started."""
+    parser = argparse.ArgumentParser()
+    verb.add_verbs(parser.add_subparsers())
+    options = parser.parse_args(["enumerate", *map(str, words)])
+    assert run_ranks(size, lambda comm: options.function(options, comm)) == [0] * size
+
+
+def _on_ranks(size, *words):
+    return latticesearch("enumerate", *words, ranks=size)
+
+
+def _here(_, *words):
+    return in_process("enumerate", *words)
+
+
 @pytest.mark.mpi
 def test_any_number_of_ranks_writes_the_same_structures(tmp_path):
     """A lattice and a range of its own; more ranks first, so that their files must go."""
     config = _config(tmp_path, SALT, ["max_sites = 8", "composition = { X = [0.0, 0.3] }"])
     keys = {}
-    for ranks in (4, 2, 1):
-        done = latticesearch("enumerate", config, "--output", tmp_path / "out", ranks=ranks)
-        assert done.returncode == 0, done.stderr
+    for ranks, way in ((4, _on_threads), (2, _on_ranks), (1, _here)):
+        done = way(ranks, config, "--output", tmp_path / "out")
         names = sorted(path.name for path in (tmp_path / "out").iterdir())
         assert names == [f"part-{rank:04d}.parquet" for rank in range(ranks)]
         keys[ranks] = _keys(tmp_path / "out")
+        if done is None:
+            continue
+        assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(f"wrote {len(keys[ranks])} structures to ")
         assert ("largest share" in done.stdout) == (ranks > 1)
         assert f"{len(keys[ranks])} structures to write" in done.stderr
@@ -95,15 +108,14 @@ def test_any_number_of_ranks_writes_the_same_structures(tmp_path):
     assert counted.stdout.split()[-1] == str(len(keys[1]))
 
 
-@pytest.mark.mpi
-def test_one_supercell_on_several_ranks(tmp_path):
+def test_one_supercell_on_several_ranks(tmp_path, capsys):
     candidates = ["supercell = [2, 2, 2]", 'cell = "conventional"', "composition = { Cu = 0.25 }"]
     lattice = ['prototype = "fcc"', "a = 3.6", 'species = ["Cu", "Au"]']
     config = _config(tmp_path, lattice, candidates)
-    done = latticesearch("enumerate", config, "--output", tmp_path / "out", ranks=2)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("wrote 8043 structures")
-    assert float(done.stdout.split("largest share ")[1].split()[0]) < 1.3
+    _on_threads(2, config, "--output", tmp_path / "out")
+    printed = capsys.readouterr().out
+    assert printed.startswith("wrote 8043 structures")
+    assert float(printed.split("largest share ")[1].split()[0]) < 1.3
     parts = [len(pd.read_parquet(path)) for path in (tmp_path / "out").iterdir()]
     assert sum(parts) == 8043
     assert len(parts) == 2
@@ -114,15 +126,15 @@ def test_structure_files_are_written_on_all_ranks(tmp_path):
     config = _config(tmp_path, SIMPLE, ["max_sites = 4"])
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    for kind, ending, number in (("poscar", "vasp", 34), ("extxyz", "xyz", 35)):
-        words = ("enumerate", config, "--format", kind, "--output", tmp_path / "out")
-        done = latticesearch(*words, ranks=2)
+    # An empty cell is a structure, but no POSCAR.
+    expected = (("poscar", "vasp", 34, 2, _on_ranks), ("extxyz", "xyz", 35, 1, _here))
+    for kind, ending, number, ranks, way in expected:
+        done = way(ranks, config, "--format", kind, "--output", tmp_path / "out")
         assert done.returncode == 0, done.stderr
         files = list((tmp_path / "out").glob("*-*"))
         assert {path.suffix for path in files} == {f".{ending}"}
         assert len(files) == number
-        assert {path.name[0] for path in files} == {"0", "1"}
-        # An empty cell is a structure, but no POSCAR.
+        assert {path.name[0] for path in files} == set("01"[:ranks])
         assert ("no file for 1 structure" in done.stderr) == (kind == "poscar")
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 

@@ -35,7 +35,7 @@ def test_every_structure_is_drawn_equally_often(parent, arguments):
     expected = sorted(_keys(parent, arguments))
     numbers = dict.fromkeys(expected, 0)
     per_sample = max(1, len(expected) // 5)
-    n_seeds = 30 * len(expected) // per_sample
+    n_seeds = 20 * len(expected) // per_sample
     for seed in range(n_seeds):
         sample = sample_labelings(parent, per_sample, **arguments, seed=seed)
         keys = [configuration.key for configuration in sample]

@@ -44,7 +44,9 @@ def test_number_of_basis_functions_of_the_largest_levels(level, count):
     assert len(moment_lists(level).alpha_moment_mapping) == count
 
 
-@pytest.mark.parametrize("level", range(2, 29, 2))
+@pytest.mark.parametrize(
+    "level", [*range(2, 25, 2), *(pytest.param(n, marks=pytest.mark.slow) for n in (26, 28))]
+)
 def test_number_of_contractions_by_burnside(level):
     counts = np.bincount([len(graph.mus) for graph in contractions(level)], minlength=5)
     expected = [reference.number_of_contractions(level, n) for n in (1, 2, 3, 4)]

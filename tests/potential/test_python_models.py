@@ -216,8 +216,8 @@ print(sum(t.kernels.anneal.stats.cache_hits.values()))
 
 
 def test_walks_that_call_back_are_found_in_the_disk_cache():
-    runs = [
-        subprocess.run([sys.executable, "-c", CACHED], capture_output=True, text=True, check=True)
-        for _ in range(2)
-    ]
-    assert runs[1].stdout.strip() == "1"
+    annealed(PythonModel(CLUSTERS))  # compiles what is not compiled yet
+    again = subprocess.run(
+        [sys.executable, "-c", CACHED], capture_output=True, text=True, check=True
+    )
+    assert again.stdout.strip() == "1"

@@ -37,7 +37,7 @@ CASES = {
     "one site": lambda: bcc_case([1, 1, 1]),
     "six sites": lambda: bcc_case([[1, 0, 1], [0, 2, 1], [0, 0, 3]]),
     "two sublattices": rocksalt_case,
-    "most sites far away": lambda: bcc_case([3, 3, 3], level=6, cutoff=3.0, species=2),
+    "most sites far away": lambda: bcc_case([3, 3, 3], level=4, cutoff=3.0, species=2),
 }
 
 
@@ -194,8 +194,8 @@ print(sum(walk.flip_all.stats.cache_hits.values()), state.labels.tolist())
 
 
 def test_callers_are_found_in_the_disk_cache():
-    runs = [
-        subprocess.run([sys.executable, "-c", CACHED], capture_output=True, text=True, check=True)
-        for _ in range(2)
-    ]
-    assert runs[1].stdout.split("\n")[0] == "1 [1, 0]"
+    exec(CACHED, {})  # noqa: S102 - compiles what is not compiled yet
+    again = subprocess.run(
+        [sys.executable, "-c", CACHED], capture_output=True, text=True, check=True
+    )
+    assert again.stdout.split("\n")[0] == "1 [1, 0]"

@@ -173,7 +173,12 @@ def test_progress_is_told():
     assert progress.calls[-1] == ("finish",)
 
 
-FIRST = ["", "import latticesearch.search.driver", "import latticesearch.search as s; s.search"]
+FIRST = [
+    "",
+    "import latticesearch; latticesearch.fit",
+    "import latticesearch.search.driver",
+    "import latticesearch.search as s; s.search",
+]
 
 
 @pytest.mark.parametrize("first", FIRST)
