@@ -180,9 +180,9 @@ class AseOracle:
                 raise OracleUnavailable(text) from None
 
     def folder(self, job: OracleJob) -> Path:
-        """Return the folder in which a job runs; it is there while, and if failed after, it does.
+        """Return the folder in which a job runs; it is kept where the calculation fails.
 
-        Without a scratch folder that is a temporary one, until `close`.
+        Without a scratch folder it is in a temporary one, which `close` removes.
         """
         self._prepare()
         assert self._scratch is not None

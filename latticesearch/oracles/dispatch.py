@@ -13,7 +13,7 @@ import math
 import os
 import selectors
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -197,7 +197,7 @@ class _Seat:
     worker: WorkerProcess
     request: Request | None = None
     is_running: bool = False
-    leave_alone_until: float | None = field(default=None)
+    leave_alone_until: float | None = None
     """While a worker of an ended campaign is at the same structure: how long it may be."""
 
     def begin(self) -> None:
@@ -214,6 +214,12 @@ class _Seat:
             {**self.request.message, "record": self.request.record}, folder, self.request.timeout
         )
         self.is_running, self.leave_alone_until = True, None
+
+    def avoid_folder(self) -> None:
+        """Compute elsewhere: somebody is in the folder who should have left it long ago."""
+        assert self.request is not None
+        folder = self.request.folder.with_name(f"attempt-{self.request.job.attempt}-{os.getpid()}")
+        self.request = replace(self.request, folder=folder)
 
     def take(self) -> Answer:
         """Return what has become of the calculation; the seat keeps the request."""
@@ -306,6 +312,8 @@ class Dispatch:
             seat.leave_alone_until = now + max(busy, self._grace) + _MARGIN
         if busy is not None and now < (seat.leave_alone_until or 0.0):
             return
+        if busy is not None:
+            seat.avoid_folder()
         if (answer := seat.request.left_behind()) is not None:
             log.info("%s had been computed already", seat.request.job.key)
             yield from self._hand_out(seat, answer)
@@ -374,8 +382,8 @@ class Dispatch:
         return min(self._stop.since, self._setbacks.exhausted) + self._grace
 
     def _end_what_may_not_go_on(self) -> None:
-        """Give up what has not begun, and everything at the end of the grace."""
+        """Give up what has not begun, and what is not ready at the end of the grace."""
         late = time.monotonic() >= self._end()
         for seat in self._seats:
-            if late or not seat.is_running:
+            if not seat.is_running or (late and not seat.worker.finished()):
                 seat.clear()

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from latticesearch.oracles.protocol import Cause
 
 STARTUP_TIMEOUT = 300.0
-"""Seconds a worker may take to import what it needs (cold network file systems are slow)."""
+"""Seconds a worker may take to import what it needs (cold network file systems are slow), and
+again to make the calculator."""
 _TIME_TO_DIE = 2.0
 """Seconds between the closing of a dying process's files and its end."""
 _SINGLE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -50,7 +51,7 @@ class WorkerProcess:
         self._reply: dict[str, Any] | None = None
         self._folder = Path()
         self._timeout = 0.0
-        self._ready = self._computing = False
+        self._computing = False
         self.started = 0.0
         self.deadline = math.inf
 
@@ -67,7 +68,7 @@ class WorkerProcess:
         return self._process.stdout
 
     def submit(self, message: dict[str, Any], folder: Path, timeout: float) -> None:
-        """Hand over one job; it may take `timeout` seconds once the process is ready.
+        """Hand over one job; it may take `timeout` seconds once it has begun to compute.
 
         Parameters
         ----------
@@ -102,10 +103,10 @@ class WorkerProcess:
 
     def _set_deadline(self) -> None:
         self.started = time.monotonic()
-        self.deadline = self.started + (self._timeout if self._ready else STARTUP_TIMEOUT)
+        self.deadline = self.started + (self._timeout if self._computing else STARTUP_TIMEOUT)
 
     def _start(self) -> None:
-        self._ready, self._buffer = False, b""
+        self._buffer = b""
         with (self._folder / LOG).open("ab") as log_file:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter, options of ours
                 [sys.executable, "-m", "latticesearch.oracles.worker", *self._options],
@@ -161,11 +162,9 @@ class WorkerProcess:
             except (ValueError, TypeError):
                 self._fail(f"unreadable reply of the worker process: {line[:80]!r}")
                 return
-            if "ready" in message:
-                self._ready = True
+            if "ready" in message or "computing" in message:
+                self._computing = "computing" in message
                 self._set_deadline()
-            elif "computing" in message:
-                self._computing = True
             else:
                 self._reply = message
 

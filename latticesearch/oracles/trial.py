@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -51,7 +50,7 @@ class Trial:
     error: str | None = None
 
 
-def try_out(oracle: Oracle, atoms: Atoms) -> Trial:
+def try_out(oracle: Oracle, atoms: Atoms, key: str = "trial") -> Trial:
     """Compute one structure for real, once.
 
     Parameters
@@ -60,16 +59,18 @@ def try_out(oracle: Oracle, atoms: Atoms) -> Trial:
         What computes it. Its files stay in its scratch folder only if it fails.
     atoms
         A structure, such as an end member of the campaign.
+    key
+        Its canonical key, for oracles that look it up.
 
     Returns
     -------
     Trial
         How it went; no failure raises.
     """
-    # The name of this process: nothing that an earlier trial left may answer.
-    job = OracleJob(f"trial-{os.getpid()}", atoms)
     if not isinstance(oracle, AseOracle):
-        return _judged(next(iter(oracle.run([job])), None))
+        return _judged(next(iter(oracle.run([OracleJob(key, atoms)])), None))
+    # A name of its own: no result of the campaign, and none of an earlier trial, may answer.
+    job = OracleJob("trial", atoms)
     folder = oracle.folder(job)
     shutil.rmtree(folder, ignore_errors=True)
     trial = Trial(starts=False, error="interrupted")

@@ -105,46 +105,65 @@ def test_workers_do_run_at_the_same_time(tmp_path, monkeypatch):
     assert [r.status for r in results] == ["done", "done"]
 
 
+def is_failure(result, message):
+    assert result.status == "failed"
+    assert re.search(message, result.error), result.error
+    assert "\n" not in result.error
+    assert result.energy is None
+    assert result.cause == "structure"
+    assert result.attempt == 2
+    return True
+
+
+def test_faults_of_a_structure_are_failed_results_of_a_worker_that_goes_on():
+    """One worker meets them all, each in a structure of its own."""
+    expected = {
+        "raise": "RuntimeError: SCF did not converge$",
+        "unpicklable": "Unpicklable: carried by a strange class$",
+        "sys.exit": "SystemExit: giving up$",
+        "nan": "not finite",
+        "nan forces": "not finite",
+        "absurd forces": r"a force of 1.73e\+04 eV/Å is absurd",
+        "wrong shape": r"forces of shape \(\d, 3\) instead of \(\d, 3\)",
+        "text": "the calculator returned '-3.5' as the energy, which is no number$",
+        # Environments that are not sure to be to blame: what fails once need not fail again.
+        "memory": "MemoryError$",
+        "exit 2": "CalculationFailed: the program failed$",
+        "reports 139": "returned an error: 139",
+        "no output": "FileNotFoundError",
+    }
+    jobs = [job(["Cu"] * (1 + i) + ["Pd"], attempt=2) for i in range(len(expected))]
+    faults = {one.atoms.get_chemical_formula(): f for one, f in zip(jobs, expected, strict=True)}
+    settings = {"relax_cell": False, "relax_ions": False}
+    with AseOracle(FAULTY, parameters={"faults": faults}, **settings) as oracle:
+        *failed, last = oracle.run([*jobs, job(["Pt"])])
+        assert (last.status, last.cause) == ("done", None)
+        for one, result, message in zip(jobs, failed, expected.values(), strict=True):
+            assert is_failure(result, message)
+            assert result.atoms == one.atoms
+
+
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("raise", "RuntimeError: SCF did not converge"),
-        ("unpicklable", "Unpicklable: carried by a strange class"),
-        ("sys.exit", "SystemExit: giving up"),
-        ("nan", "not finite"),
-        ("nan forces", "not finite"),
-        ("absurd forces", r"a force of 1.73e\+04 eV/Å is absurd"),
-        ("wrong shape", r"forces of shape \(1, 3\) instead of \(2, 3\)"),
-        ("text", "the calculator returned '-3.5' as the energy, which is no number$"),
         ("exit", r"the worker process died \(exit code 3\)"),
         ("crash", r"the worker process died \(SIGSEGV\) \(last printed: Fatal Python error"),
         ("close", "the worker process died"),
-        # Environments that are not sure to be to blame: what fails once need not fail again.
-        ("memory", "MemoryError"),
-        ("exit 2", "CalculationFailed: the program failed"),
-        ("reports 139", "returned an error: 139"),
-        ("no output", "FileNotFoundError"),
     ],
 )
-def test_a_fault_is_a_failed_result_and_the_next_job_is_done(fault, message):
+def test_the_death_of_a_worker_is_a_failed_result_and_the_next_job_is_done(fault, message):
     with faulty(fault, relax_cell=False, relax_ions=False) as oracle:
         results = list(oracle.run([job(["Cu"]), job(PAIR, attempt=2), job(["Pt"])]))
     assert [r.status for r in results] == ["done", "failed", "done"]
-    failed = results[1]
-    assert re.search(message, failed.error), failed.error
-    assert "\n" not in failed.error
-    assert failed.energy is None
-    assert failed.cause == "structure"
-    assert [results[0].cause, results[2].cause] == [None, None]
-    assert failed.attempt == 2
-    assert failed.atoms == job(PAIR).atoms
+    assert is_failure(results[1], message)
 
 
 def test_faults_while_relaxing_are_failed_results():
-    for fault in ("nan", "nan forces", "raise"):
-        with faulty(fault) as oracle:
-            results = list(oracle.run([job(PAIR), job(["Pt"])]))
-        assert [r.status for r in results] == ["failed", "done"], fault
+    faults = {"CuPd": "nan", "CuPt": "nan forces", "PdPt": "raise"}
+    jobs = [job(["Cu", "Pd"]), job(["Cu", "Pt"]), job(["Pd", "Pt"]), job(["Pt"])]
+    with AseOracle(FAULTY, parameters={"faults": faults}) as oracle:
+        results = list(oracle.run(jobs))
+    assert [r.status for r in results] == ["failed", "failed", "failed", "done"]
 
 
 def test_a_relaxation_that_does_not_end_is_a_failure():
@@ -155,11 +174,11 @@ def test_a_relaxation_that_does_not_end_is_a_failure():
 
 
 def test_printing_and_reading_do_not_disturb():
-    for fault in ("print", "read"):
-        with faulty(fault) as oracle:
-            (result,) = oracle.run([job(PAIR)])
-        assert result.status == "done"
-        assert result.energy != 0.0
+    faults = {"CuPd": "print", "CuPt": "read"}
+    with AseOracle(FAULTY, parameters={"faults": faults}) as oracle:
+        for result in oracle.run([job(["Cu", "Pd"]), job(["Cu", "Pt"])]):
+            assert result.status == "done"
+            assert result.energy != 0.0
 
 
 def test_time_out_kills_the_calculator_and_its_children(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from latticesearch.oracles import OracleJob
+from latticesearch.oracles import OracleJob, dispatch
 from latticesearch.oracles.scratch import (
     MAX_BYTES,
     attempt_folder,
@@ -145,3 +145,17 @@ def test_a_lock_says_how_long_to_wait(tmp_path):
     with locked(tmp_path, 7.5):
         assert waiting_time(tmp_path) == pytest.approx(7.5)
     assert waiting_time(tmp_path) is None
+
+
+def test_a_folder_that_is_held_for_ever_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(dispatch, "_MARGIN", 0.0)
+    with oracle(tmp_path, grace=0.0) as source:
+        folder = source.folder(jobs(1)[0])
+        folder.mkdir(parents=True)
+        (folder / "OUTCAR").write_text("somebody's")
+        with locked(folder.parent, 0.0):
+            assert [r.status for r in source.run(jobs(1))] == ["done"]
+    assert files(tmp_path / "scratch") == [
+        f"{folder.parent.name}/attempt-1/OUTCAR",
+        f"{folder.parent.name}/lock",
+    ]
