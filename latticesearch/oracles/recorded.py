@@ -9,6 +9,7 @@ import gzip
 import io
 import itertools
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -50,8 +51,8 @@ class RecordedOracle:
     ----------
     keys : tuple of str
         The keys in the table, in the order of the file.
-    n_skipped : int
-        Selected frames that have no energy or are not on the parent lattice.
+    refusals : Counter of str
+        How many frames were skipped for which reason: "no energy", or a `Mismatch`.
 
     Raises
     ------
@@ -75,26 +76,36 @@ class RecordedOracle:
             wanted = ", ".join(f"{k} = {v}" for k, v in (select or {}).items())
             raise InputError(f"{path}: no frame has {wanted or 'been found'}")
         self._table: dict[str, Atoms] = {}
-        self.n_skipped = 0
+        self.refusals: Counter[str] = Counter()
         for frame in frames:
             self._add(frame, parent)
         if not self._table:
             raise InputError(
                 f"{path}: none of the {len(frames)} selected frames has an energy and is a "
-                f"decoration of the parent lattice with {', '.join(parent.species)}"
+                f"decoration of the parent lattice with {', '.join(parent.species)}: "
+                f"{_counted(self.refusals)}"
             )
         self.keys = tuple(self._table)
         log.info(
-            "%s: %d structures from %d frames, %d skipped",
+            "%s: %d structures from %d frames, %d skipped%s",
             *(path, len(self.keys), len(frames), self.n_skipped),
+            f": {_counted(self.refusals)}" if self.refusals else "",
         )
 
-    def _add(self, frame: Atoms, parent: ParentLattice) -> None:
-        from latticesearch.lattice import map_to_lattice
+    @property
+    def n_skipped(self) -> int:
+        """Selected frames that have no energy or are not on the parent lattice."""
+        return self.refusals.total()
 
-        match = map_to_lattice(frame, parent) if _has_energy(frame) else None
-        if match is None:
-            self.n_skipped += 1
+    def _add(self, frame: Atoms, parent: ParentLattice) -> None:
+        from latticesearch.lattice import MappingFailure, match_to_lattice
+
+        if not _has_energy(frame):
+            self.refusals["no energy"] += 1
+            return
+        match = match_to_lattice(frame, parent)
+        if isinstance(match, MappingFailure):
+            self.refusals[str(match.reason)] += 1
             return
         key = match.configuration.key
         known = self._table.get(key)
@@ -152,6 +163,11 @@ class RecordedOracle:
             kind=self.kind,
             attempt=job.attempt,
         )
+
+
+def _counted(refusals: Counter[str]) -> str:
+    """Return the reasons in words, the most frequent first."""
+    return ", ".join(f"{n} {reason}" for reason, n in refusals.most_common())
 
 
 def _at_volume_of(atoms: Atoms, frame: Atoms) -> Atoms:
