@@ -152,7 +152,9 @@ class Campaign:
         Stopped
             `stop` was asked; everything computed is on disk, and the same call goes on.
         """
-        comm, progress, stop = comm or SerialComm(), progress or NoProgress(), stop or StopRequest()
+        comm, progress = comm or SerialComm(), progress or NoProgress()
+        # One that was not asked yet is false.
+        stop = StopRequest() if stop is None else stop
         began = time.monotonic()
         is_compiled = _kernels_are_compiled()
         parent = factories.parent_lattice(self.settings)

@@ -2,26 +2,42 @@
 
 A structure belongs to a parent lattice if an integer matrix and a small deformation take the
 parent's lattice vectors to those of the structure, and each atom then sits closest to a site of
-its own that allows it.
+its own that allows it. The matrices come from `orientations`, least possible misfit first; the
+atoms are put on the sites of each (`placement`) until no other matrix can fit about as well as the
+best. Whatever is not mapped has a reason in one line.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latticesearch.lattice.cell_numbers import VACANCY_SCALE, cell_numbers, sublattice_shortage
+from latticesearch.lattice.extra_periods import coarser_parents, repeated
 from latticesearch.lattice.labelings import Configuration
+from latticesearch.lattice.orientations import (
+    Limits,
+    Orientations,
+    Structure,
+    orientations,
+    shape_strain,
+    spacing,
+)
 from latticesearch.lattice.parent import VACANCY, ParentLattice
-from latticesearch.lattice.supercell import Supercell
+from latticesearch.lattice.placement import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
     from ase import Atoms
+
+    from latticesearch.lattice.supercell import Supercell
 
 log = logging.getLogger(__name__)
 
@@ -31,25 +47,70 @@ MAX_STRAIN = 0.09
 MAX_SCORE = 0.15
 """Score beyond which a structure is another lattice; bcc to hcp (Burgers) is 0.24."""
 
-VACANCY_SCALE = 1.1
-"""With vacancies the number of cells follows from the volume: linear scale at most this."""
+ALIKE = 1.25
+"""Two decorations fit about equally well if their scores differ by less than a quarter ..."""
 
-LENGTH_MARGIN = 0.12
-"""Relative difference of lengths within which lattice vectors are tried on each other."""
+RESOLUTION = 0.005
+"""... and this: 0.01 Å for metals, where coordinates and lattice constants of files end."""
 
-MAX_ORIENTATIONS = 48
-"""Orientations tried, least strained first; a cubic lattice has 24 proper rotations."""
+CERTAIN = 0.001
+"""Score in the parent's own orientation that leaves no doubt: an ideal structure, rounded."""
 
-CERTAIN = 0.1
-"""Displacement, relative to the tolerance, below which no better match is looked for."""
+FIRST_LOOK = 0.5
+"""Part of the limits that is searched first: most structures are found there, in less time."""
 
-FORBIDDEN_COST = 1e6
-"""Cost, Å^2, of an atom on a site that does not allow it; far above any distance in a cell."""
+MAX_TRIED = 500
+"""Matrices whose sites are tried. Only cells nearly empty of atoms have more within the limits."""
 
-ROUNDING_RADIUS = 4.5
-"""Distance, Å, within which images are found exactly in any case: beyond a site's neighbours."""
+WIDER_STRAIN = 2.2
+"""Factor on the limit of the strain within which a refused structure is looked for, to say how far
+it is off: all of the way from fcc to bcc. The atoms then have to be close to their sites."""
 
-_NEIGHBOUR_IMAGES = np.indices((3, 3, 3)).reshape(3, -1).T - 1.0
+CLOSE = 0.06
+"""Root mean square displacement per spacing that counts as close there; heat makes as much."""
+
+WIDER_SCORE = 1.4
+"""Factor on the limit of the score within which a refused structure is looked for."""
+
+
+class Mismatch(StrEnum):
+    """Why a structure is no decoration of a parent lattice."""
+
+    EMPTY = "no atoms"
+    NOT_PERIODIC = "not periodic"
+    NOT_FINITE = "broken coordinates"
+    FOREIGN = "foreign element"
+    COUNT = "number of atoms"
+    VOLUME = "volume"
+    SUBLATTICE = "no sublattice"
+    STRAIN = "distortion too large"
+    FAR = "atoms too far from sites"
+    AMBIGUOUS = "ambiguous"
+    OTHER_ATOMS = "other atoms"
+    NEIGHBOURS = "neighbours changed"
+
+
+@dataclass(frozen=True)
+class MappingFailure:
+    """Why a structure has no labeling.
+
+    Attributes
+    ----------
+    reason : Mismatch
+        The kind of reason, to count by; a str such as "ambiguous".
+    message : str
+        One line with the numbers met and the limits.
+    keys : tuple of str
+        If ambiguous, the canonical keys of the decorations that fit, the best one first.
+    """
+
+    reason: Mismatch
+    message: str
+    keys: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return reason and message in one line."""
+        return f"{self.reason}: {self.message}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +120,11 @@ class LatticeMatch:
     Attributes
     ----------
     configuration : Configuration
+        Of the structure's own cell; where that is smaller than a cell of the parent, of the
+        smallest repetition that is one.
     sites : (n_atoms,) int
-        Site of ``configuration.supercell`` that each atom sits on.
+        Site of ``configuration.supercell`` that each atom sits on; of a repeated cell, one of the
+        sites.
     displacement_rms, displacement_max : float
         Distances of the atoms from their sites, Å, in the structure's own (strained) cell and
         after taking out their mean.
@@ -85,13 +149,7 @@ class LatticeMatch:
     @property
     def score(self) -> float:
         """Distance from the ideal structure, 0 for none: strain plus displacement per spacing."""
-        return self.strain + self.displacement_rms / (_spacing(self.supercell) * self.scale)
-
-
-def _spacing(supercell: Supercell) -> float:
-    """Return the cube root of the parent's volume per site, Å."""
-    parent = supercell.parent
-    return float(np.cbrt(abs(np.linalg.det(parent.cell)) / parent.n_basis))
+        return self.strain + self.displacement_rms / (spacing(self.supercell.parent) * self.scale)
 
 
 def map_to_lattice(
@@ -115,249 +173,274 @@ def map_to_lattice(
     Returns
     -------
     LatticeMatch or None
-        None if the structure is not on this lattice: unknown elements, a number of atoms that
-        fits no supercell, or a cell or positions too far off.
+        None if the structure is not on this lattice, or is two decorations about equally well;
+        `match_to_lattice` says which and why.
     """
-    symbols = atoms.get_chemical_symbols()
-    if not (symbols and all(s in parent.species for s in symbols) and all(atoms.pbc)):
-        return None
-    if abs(atoms.cell.volume) < 1e-6 or not np.isfinite(atoms.positions).all():
-        return None
-    from ase.geometry.minkowski_reduction import minkowski_reduce
-
-    cell = np.array(minkowski_reduce(atoms.cell.array)[0], dtype=float)
-    structure = _Structure(
-        cell,
-        atoms.positions @ np.linalg.inv(cell),
-        np.array([parent.species.index(s) for s in symbols]),
-    )
-    return _best_match(structure, parent, tolerance, max_strain)
+    found = _match(atoms, parent, Limits(tolerance, max_strain, MAX_SCORE))
+    return found if isinstance(found, LatticeMatch) else None
 
 
-@dataclass(frozen=True, eq=False)
-class _Structure:
-    """Reduced cell (3, 3), Å, fractional positions (n_atoms, 3) and labels (n_atoms,)."""
-
-    cell: npt.NDArray[np.float64]
-    fractional: npt.NDArray[np.float64]
-    labels: npt.NDArray[np.int64]
-
-
-def _best_match(
-    structure: _Structure, parent: ParentLattice, tolerance: float, max_strain: float
-) -> LatticeMatch | None:
-    """Return the best match in the parent's own orientation, else in the best other one."""
-    for orientations in (_same_orientation, _any_orientation):
-        best: LatticeMatch | None = None
-        for n_cells in _cell_numbers(structure, parent):
-            for matrix in orientations(structure.cell, parent, n_cells, max_strain):
-                match = _match_sites(structure, parent, matrix)
-                if match.displacement_max > tolerance or match.score > MAX_SCORE:
-                    continue
-                if match.displacement_max < CERTAIN * tolerance:
-                    return match
-                if best is None or match.score < best.score:
-                    best = match
-        if best is not None:
-            return best
-    return None
-
-
-def _cell_numbers(structure: _Structure, parent: ParentLattice) -> list[int]:
-    """Return the possible numbers of primitive cells, the one closest in volume first."""
-    n_atoms = len(structure.labels)
-    if VACANCY not in parent.species:
-        return [n_atoms // parent.n_basis] if n_atoms % parent.n_basis == 0 else []
-    occupied = int((~parent.allowed[:, parent.species.index(VACANCY)]).sum())
-    ratio = abs(np.linalg.det(structure.cell) / np.linalg.det(parent.cell))
-    fewest = max(-(-n_atoms // parent.n_basis), int(np.ceil(ratio / VACANCY_SCALE**3)))
-    most = int(ratio * VACANCY_SCALE**3)
-    if occupied:
-        most = min(most, n_atoms // occupied)
-    return sorted(range(fewest, most + 1), key=lambda n: abs(np.log(n / ratio)))
-
-
-def _strain(
-    cell: npt.NDArray[np.float64], reference: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return shape strain and scale, (n,), of `cell`, (3, 3), against `reference`, (n, 3, 3)."""
-    stretches = np.linalg.svd(np.linalg.solve(reference, cell), compute_uv=False)
-    scale = np.cbrt(stretches.prod(axis=-1))
-    return np.sqrt(((stretches / scale[..., None] - 1) ** 2).mean(axis=-1)), scale
-
-
-def _same_orientation(
-    cell: npt.NDArray[np.float64], parent: ParentLattice, n_cells: int, max_strain: float
-) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield the integer matrix that rounding gives, if it spans the right number of cells."""
-    volumes = np.linalg.det(cell) / np.linalg.det(parent.cell)
-    scale = np.cbrt(abs(volumes) / n_cells)
-    matrix = np.rint(cell @ np.linalg.inv(parent.cell) / scale).astype(np.int64)
-    if round(np.linalg.det(matrix)) == int(np.sign(volumes)) * n_cells:
-        strain, _ = _strain(cell, matrix @ parent.cell)
-        if strain <= max_strain:
-            yield matrix
-
-
-def _any_orientation(
-    cell: npt.NDArray[np.float64], parent: ParentLattice, n_cells: int, max_strain: float
-) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield integer matrices whose rows have the lengths and angles of `cell`, best first.
-
-    Matrices that the parent's operations carry into each other give the same labeling up to
-    symmetry, so one of them is enough.
-    """
-    determinant = np.linalg.det(cell) / np.linalg.det(parent.cell)
-    scale = np.cbrt(abs(determinant) / n_cells)
-    gram = cell @ cell.T / scale**2
-    vectors = _vectors_by_length(parent, np.sqrt(np.diag(gram)))
-    matrices = _triples(vectors, parent.cell, gram, int(np.sign(determinant)) * n_cells)
-    if len(matrices) == 0:
-        return
-    strains, _ = _strain(cell, matrices @ parent.cell)
-    seen: set[bytes] = set()
-    tried = 0
-    for index in np.argsort(strains, kind="stable"):
-        if strains[index] > max_strain or tried == MAX_ORIENTATIONS:
-            return
-        matrix = matrices[index]
-        if matrix.tobytes() in seen:
-            continue
-        tried += 1
-        proper = parent.rotations[np.linalg.det(parent.rotations) > 0]
-        seen.update(m.tobytes() for m in matrix @ proper.transpose(0, 2, 1))
-        yield matrix
-
-
-def _vectors_by_length(
-    parent: ParentLattice, lengths: npt.NDArray[np.float64]
-) -> list[npt.NDArray[np.int64]]:
-    """Return, for each of three lengths, Å, the parent's lattice vectors about as long."""
-    longest = lengths.max() * (1 + LENGTH_MARGIN)
-    # Component k of a vector is its projection on the k-th reciprocal vector.
-    bounds = np.floor(longest * np.linalg.norm(np.linalg.inv(parent.cell), axis=0)).astype(int)
-    vectors = np.indices(tuple(2 * bounds + 1)).reshape(3, -1).T - bounds
-    norms = np.linalg.norm(vectors @ parent.cell, axis=1)
-    return [vectors[np.abs(norms / length - 1) < LENGTH_MARGIN] for length in lengths]
-
-
-def _triples(
-    vectors: list[npt.NDArray[np.int64]],
-    cell: npt.NDArray[np.float64],
-    gram: npt.NDArray[np.float64],
-    determinant: int,
-) -> npt.NDArray[np.int64]:
-    """Return the matrices, (n, 3, 3), of one vector of each list with nearly the given products.
+def match_to_lattice(
+    atoms: Atoms,
+    parent: ParentLattice,
+    *,
+    tolerance: float = 0.6,
+    max_strain: float = MAX_STRAIN,
+    explain: bool = True,
+) -> LatticeMatch | MappingFailure:
+    """Find what `map_to_lattice` does, or say why the structure is no decoration of the lattice.
 
     Parameters
     ----------
-    vectors : three arrays, (n_k, 3) int
-        Candidates for the three rows.
-    cell : (3, 3) float
-        Lattice vectors, Å, that the candidates are combinations of.
-    gram : (3, 3) float
-        Wanted scalar products of the rows, Å^2.
-    determinant : int
-        Wanted determinant.
+    atoms, parent, tolerance, max_strain
+        Those of `map_to_lattice`.
+    explain : bool
+        Look for a structure that was refused within wider limits, and with every species on every
+        site, to say by how much it is off: three times as long as the refusal.
+
+    Returns
+    -------
+    LatticeMatch or MappingFailure
+        ``str`` of a failure is one line; its `reason` is one of a few, to count by.
     """
-    lengths = np.sqrt(np.diag(gram))
-    margins = 2 * LENGTH_MARGIN * np.outer(lengths, lengths)
-
-    def fits(i: int, j: int) -> npt.NDArray[np.bool_]:
-        products = (vectors[i] @ cell) @ (vectors[j] @ cell).T
-        return np.asarray(np.abs(products - gram[i, j]) < margins[i, j])
-
-    with_second, with_third, among = fits(0, 1), fits(0, 2), fits(1, 2)
-    found = []
-    for first in range(len(vectors[0])):
-        second, third = np.nonzero(among & with_second[first][:, None] & with_third[first])
-        rows = np.broadcast_to(vectors[0][first], (len(second), 3))
-        found.append(np.stack([rows, vectors[1][second], vectors[2][third]], axis=1))
-    matrices = np.concatenate(found) if found else np.zeros((0, 3, 3), np.int64)
-    chosen: npt.NDArray[np.int64] = matrices[np.rint(np.linalg.det(matrices)) == determinant]
-    return chosen
+    limits = Limits(tolerance, max_strain, MAX_SCORE)
+    found = _match(atoms, parent, limits)
+    if found is not None:
+        return found
+    if not explain:
+        message = f"or the cell strained too much: nothing within {tolerance} Å and {max_strain}"
+        return MappingFailure(Mismatch.FAR, message)
+    return _diagnosis(structure_of(atoms, parent), parent, limits)
 
 
-def _match_sites(
-    structure: _Structure, parent: ParentLattice, matrix: npt.NDArray[np.int64]
-) -> LatticeMatch:
-    """Return the best placement of the atoms on the sites of the supercell `matrix`.
+def _match(
+    atoms: Atoms, parent: ParentLattice, limits: Limits
+) -> LatticeMatch | MappingFailure | None:
+    """Return the match or what is wrong, None where nothing within the limits is found."""
+    wrong = unusable(atoms, parent)
+    if wrong is not None:
+        return wrong
+    structure = structure_of(atoms, parent)
+    numbers = cell_numbers(structure, parent)
+    if numbers:
+        own = _own_orientation(structure, parent, numbers, limits)
+        if own is not None and own.score < CERTAIN:
+            return own
+    for part in (FIRST_LOOK, 1.0):
+        narrowed = replace(limits, score=limits.score * part)
+        matches = _all_matches(structure, parent, numbers, narrowed)
+        if matches and (part == 1.0 or _still_alike(matches[0].score) <= narrowed.score):
+            return _unambiguous(matches)
+    return None if numbers else _no_numbers(structure, parent)
 
-    Candidate origins put the first atom of the rarest species on each site of the basis; a
-    common shift of all atoms is then taken out.
+
+def unusable(atoms: Atoms, parent: ParentLattice) -> MappingFailure | None:
+    """Return what makes a structure no crystal of the parent's species, None if it is one."""
+    symbols = atoms.get_chemical_symbols()
+    if not symbols:
+        return MappingFailure(Mismatch.EMPTY, "the structure is empty")
+    if not (all(atoms.pbc) and abs(atoms.cell.volume) > 1e-6):
+        message = f"pbc {atoms.pbc.tolist()}, cell volume {abs(atoms.cell.volume):.3g} Å^3"
+        return MappingFailure(Mismatch.NOT_PERIODIC, message)
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        return MappingFailure(Mismatch.NOT_FINITE, "coordinates that are not finite numbers")
+    foreign = sorted(set(symbols) - set(parent.species))
+    if foreign or VACANCY in symbols:
+        names = ", ".join(foreign or [VACANCY])
+        message = f"{names}; the lattice has {', '.join(parent.species)}"
+        return MappingFailure(Mismatch.FOREIGN, message)
+    return None
+
+
+def structure_of(atoms: Atoms, parent: ParentLattice) -> Structure:
+    """Return the structure in its reduced cell, with labels of the parent's species."""
+    from ase.geometry.minkowski_reduction import minkowski_reduce
+
+    cell = np.array(minkowski_reduce(atoms.cell.array)[0], dtype=float)
+    labels = [parent.species.index(symbol) for symbol in atoms.symbols]
+    return Structure(cell, atoms.positions @ np.linalg.inv(cell), np.array(labels))
+
+
+def _own_orientation(
+    structure: Structure, parent: ParentLattice, numbers: range, limits: Limits
+) -> LatticeMatch | None:
+    """Return the match with the matrix that rounding gives, if there is one."""
+    exact = structure.cell @ np.linalg.inv(parent.cell)
+    volume = np.linalg.det(exact)
+    number = min(max(round(abs(volume)), numbers[0]), numbers[-1])
+    matrix = np.rint(exact / np.cbrt(abs(volume) / number)).astype(np.int64)
+    if round(np.linalg.det(matrix)) != int(np.sign(volume)) * number:
+        return None
+    return _placed(structure, parent, matrix, limits, limits.score)
+
+
+def _all_matches(
+    structure: Structure, parent: ParentLattice, numbers: range, limits: Limits
+) -> list[LatticeMatch]:
+    """Return all matches about as good as the best one, the best first, that one certainly."""
+    matches: list[LatticeMatch] = []
+    for larger, matrix, bound in _candidates(structure, parent, numbers, limits):
+        best = min((match.score for match in matches), default=np.inf)
+        wanted = min(limits.score, _still_alike(best))
+        if bound <= wanted:
+            match = _placed(larger, parent, matrix, limits, wanted)
+            matches += [] if match is None else [match]
+    return sorted(matches, key=lambda match: match.score)
+
+
+def _candidates(
+    structure: Structure, parent: ParentLattice, numbers: range, limits: Limits
+) -> Iterator[tuple[Structure, npt.NDArray[np.int64], float]]:
+    """Yield structures, matrices and bounds: first of the cell itself, then of repeated ones."""
+    if numbers:
+        found = orientations(structure, parent, numbers, limits)
+        for matrix, bound in _distinct(structure, parent, found):
+            yield structure, matrix, bound
+    for coarse in coarser_parents(parent, structure):
+        numbers = cell_numbers(structure, coarse.parent)
+        if not numbers:
+            continue
+        found = orientations(structure, coarse.parent, numbers, limits)
+        for matrix, bound in _distinct(structure, coarse.parent, found):
+            yield *repeated(structure, coarse, matrix), bound
+
+
+def _distinct(
+    structure: Structure, parent: ParentLattice, found: Orientations
+) -> Iterator[tuple[npt.NDArray[np.int64], float]]:
+    """Yield matrices and bounds, one of those that the parent's rotations make of each other.
+
+    They give the same labeling up to symmetry; the one yielded turns the parent least.
     """
-    supercell = Supercell.from_matrix(parent, matrix)
-    sites = (parent.basis[:, None] + supercell.cell_vectors).reshape(-1, 3) @ np.linalg.inv(matrix)
-    counts = np.bincount(structure.labels, minlength=parent.n_species)
-    anchor = int(np.argmin(counts[structure.labels]))
-    candidates = np.flatnonzero(parent.allowed[:, structure.labels[anchor]])
-    placements = [
-        _place(
-            structure, supercell, sites, structure.fractional[anchor] - sites[b * supercell.n_cells]
-        )
-        for b in candidates.tolist()
-    ]
-    assigned, displacements = min(placements, key=lambda p: float((p[1] ** 2).sum()))
-    vacancy = parent.species.index(VACANCY) if VACANCY in parent.species else 0
-    labels = np.full(supercell.n_sites, vacancy, np.int8)
-    labels[assigned] = structure.labels
-    distances = np.linalg.norm(displacements, axis=1)
-    if not supercell.allowed[np.arange(supercell.n_sites), labels].all():
-        distances = np.full_like(distances, np.inf)
-    strain, scale = _strain(structure.cell, (matrix @ parent.cell)[None])
-    return LatticeMatch(
-        configuration=Configuration(supercell, labels),
-        sites=assigned,
+    proper = parent.rotations[np.linalg.det(parent.rotations) > 0].transpose(0, 2, 1)
+    seen: set[bytes] = set()
+    for matrix, bound in zip(found.matrices, found.bounds.tolist(), strict=True):
+        if matrix.tobytes() in seen:
+            continue
+        images = matrix @ proper
+        seen.update(image.tobytes() for image in images)
+        deformations = np.linalg.solve(images @ parent.cell, structure.cell)
+        yield images[np.trace(deformations, axis1=1, axis2=2).argmax()], bound
+        if len(seen) >= MAX_TRIED * len(proper):
+            return
+
+
+def _placed(
+    structure: Structure,
+    parent: ParentLattice,
+    matrix: npt.NDArray[np.int64],
+    limits: Limits,
+    largest_score: float,
+) -> LatticeMatch | None:
+    """Return the match that a matrix gives if it is within the limits."""
+    strains, scales = shape_strain(structure.cell, (matrix @ parent.cell)[None])
+    strain, scale = float(strains[0]), float(scales[0])
+    largest_rms = (largest_score - strain) * spacing(parent) * scale
+    if strain > limits.strain or largest_rms < 0:
+        return None
+    placement = place(structure, parent, matrix, largest_rms)
+    if placement is None:
+        return None
+    labels = np.full(placement.supercell.n_sites, _filler(parent), np.int8)
+    labels[placement.sites] = structure.labels
+    distances = np.linalg.norm(placement.displacements, axis=1)
+    match = LatticeMatch(
+        configuration=Configuration(placement.supercell, labels),
+        sites=placement.sites[: structure.n_given],
         displacement_rms=float(np.sqrt((distances**2).mean())),
         displacement_max=float(distances.max()),
-        strain=float(strain[0]),
-        scale=float(scale[0]),
+        strain=strain,
+        scale=scale,
     )
+    within = match.displacement_max <= limits.tolerance and match.score <= largest_score
+    return match if within else None
 
 
-def _place(
-    structure: _Structure,
-    supercell: Supercell,
-    sites: npt.NDArray[np.float64],
-    origin: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    """Return the site of each atom and its displacement, (n_atoms, 3) Å, from near an origin.
-
-    The assignment of least squares is repeated with the mean displacement taken out until it
-    stays; the anchor atom may itself be displaced, so the first origin is only approximate.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    forbidden = ~supercell.allowed[:, structure.labels].T
-    previous = None
-    for _ in range(10):
-        vectors = _nearest_vectors(structure.fractional[:, None] - sites - origin, structure.cell)
-        cost = (vectors**2).sum(axis=-1) + FORBIDDEN_COST * forbidden
-        atoms, assigned = linear_sum_assignment(cost)
-        displacements = vectors[atoms, assigned]
-        mean = displacements.mean(axis=0)
-        origin = origin + mean @ np.linalg.inv(structure.cell)
-        if previous is not None and (assigned == previous).all():
-            break
-        previous = assigned
-    return assigned, displacements - mean
+def _filler(parent: ParentLattice) -> int:
+    """Return the label of sites without an atom; without vacancies there are none."""
+    return parent.species.index(VACANCY) if VACANCY in parent.species else 0
 
 
-def _nearest_vectors(
-    fractional: npt.NDArray[np.float64], cell: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Return the shortest periodic images, (..., 3) Å, of fractional vectors of a reduced cell.
+def _still_alike(score: float) -> float:
+    """Return the score up to which another decoration fits about as well as one with `score`."""
+    return ALIKE * score + RESOLUTION
 
-    A vector shorter than half of every height of the cell has components between -1/2 and 1/2,
-    so rounding finds it. Only where longer ones matter are the neighbouring images needed.
-    """
-    rounded = fractional - np.rint(fractional)
-    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    if heights.min() / 2 > ROUNDING_RADIUS:
-        return rounded @ cell
-    vectors = (rounded[..., None, :] + _NEIGHBOUR_IMAGES) @ cell
-    nearest = (vectors**2).sum(axis=-1).argmin(axis=-1)
-    shortest: npt.NDArray[np.float64] = np.take_along_axis(
-        vectors, nearest[..., None, None], axis=-2
-    )[..., 0, :]
-    return shortest
+
+def _unambiguous(matches: list[LatticeMatch]) -> LatticeMatch | MappingFailure:
+    """Return the first match unless others, about as good, are other crystals."""
+    best = matches[0]
+    alike = [match for match in matches if match.score <= _still_alike(best.score)]
+    if len(alike) == 1:
+        return best
+    scores: dict[str, float] = {}
+    for match in alike:
+        scores.setdefault(match.configuration.key, match.score)
+    if len(scores) == 1:
+        return best
+    fits = " and ".join(f"{key} ({score:.4f})" for key, score in list(scores.items())[:2])
+    message = f"{len(scores)} decorations fit about equally well, {fits}"
+    return MappingFailure(Mismatch.AMBIGUOUS, message, tuple(scores))
+
+
+def _no_numbers(structure: Structure, parent: ParentLattice) -> MappingFailure:
+    """Say why no number of primitive cells suits the atoms of a structure."""
+    n_atoms, n_basis = structure.n_atoms, parent.n_basis
+    if VACANCY not in parent.species and n_atoms % n_basis:
+        message = f"{n_atoms} atoms, where cells without vacancies have {n_basis} sites each"
+        return MappingFailure(Mismatch.COUNT, message)
+    shortage = sublattice_shortage(structure, parent)
+    if shortage is not None:
+        return MappingFailure(Mismatch.SUBLATTICE, shortage)
+    ratio = abs(np.linalg.det(structure.cell) / np.linalg.det(parent.cell))
+    message = (
+        f"{n_atoms} atoms in the volume of {ratio:.2f} primitive cells are too many or too few for "
+        f"{n_basis} sites each; where there are vacancies, lengths may differ by {VACANCY_SCALE}"
+    )
+    return MappingFailure(Mismatch.VOLUME, message)
+
+
+@lru_cache(maxsize=32)
+def _colour_blind(parent: ParentLattice) -> ParentLattice:
+    """Return the parent with every species on every site."""
+    return replace(parent, allowed=np.ones_like(parent.allowed))
+
+
+def _diagnosis(structure: Structure, parent: ParentLattice, limits: Limits) -> MappingFailure:
+    """Say by how much a structure misses the limits, or that its species are on wrong sites."""
+    strain = WIDER_STRAIN * limits.strain
+    strained = replace(limits, strain=strain, score=strain + CLOSE, rms=CLOSE)
+    wider = WIDER_SCORE * limits.score
+    displaced = replace(limits, tolerance=np.inf, score=wider)
+    blind = _colour_blind(parent)
+    for lattice, margins in ((blind, limits), (blind, strained), (parent, displaced)):
+        numbers = cell_numbers(structure, lattice)
+        matches = _all_matches(structure, lattice, numbers, margins) if numbers else []
+        if matches:
+            return _shortfall(matches[0], structure, parent, limits)
+    message = (
+        f"no supercell comes near: none strained by up to {limits.strain} scores below {wider:.2f}"
+    )
+    return MappingFailure(Mismatch.FAR, message)
+
+
+def _shortfall(
+    match: LatticeMatch, structure: Structure, parent: ParentLattice, limits: Limits
+) -> MappingFailure:
+    """Say what keeps a match within wider rules from being one."""
+    basis = match.supercell.basis_index[match.sites]
+    labels = structure.labels[: structure.n_given]
+    wrong = ~parent.allowed[basis, labels]
+    if match.strain > limits.strain:
+        message = f"the cell is strained by {match.strain:.3f}, at most {limits.strain} is taken"
+        return MappingFailure(Mismatch.STRAIN, message)
+    if match.displacement_max > limits.tolerance or match.score > limits.score:
+        message = (
+            f"up to {match.displacement_max:.2f} Å (at most {limits.tolerance}), score "
+            f"{match.score:.3f} (at most {limits.score}) with a strain of {match.strain:.3f}"
+        )
+        return MappingFailure(Mismatch.FAR, message)
+    names = ", ".join(sorted({parent.species[label] for label in labels[wrong]}))
+    if names:
+        message = f"{int(wrong.sum())} of {len(labels)} atoms ({names}) on sites that forbid them"
+        return MappingFailure(Mismatch.SUBLATTICE, message)
+    return MappingFailure(Mismatch.SUBLATTICE, "sites that may not be vacant are left empty")

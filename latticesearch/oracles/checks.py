@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 def still_on_lattice(result: OracleResult, parent: ParentLattice, key: str | None = None) -> bool:
     """Return whether the structure of `result` still is the labeling `key` of `parent`.
 
+    If it has the atoms of the ideal structure in the same order it is compared with that one
+    directly, and neighbours that are still neighbours settle it. Otherwise the structure is mapped
+    like any other.
+
     Parameters
     ----------
     result
@@ -22,9 +26,21 @@ def still_on_lattice(result: OracleResult, parent: ParentLattice, key: str | Non
         Canonical key to find again; default that of the result.
     """
     # Worker processes import this package as well and need nothing of the lattice.
-    from latticesearch.lattice import map_to_lattice
+    from latticesearch.lattice import (
+        Configuration,
+        LatticeMatch,
+        match_to_lattice,
+        match_to_start,
+    )
 
     if result.atoms is None:
         return False
-    match = map_to_lattice(result.atoms, parent)
-    return match is not None and match.configuration.key == (key or result.key)
+    key = key or result.key
+    start = Configuration.from_key(parent, key)
+    if isinstance(match_to_start(result.atoms, start), LatticeMatch):
+        return True
+    match = match_to_lattice(result.atoms, parent, explain=False)
+    if isinstance(match, LatticeMatch):
+        return match.configuration.key == key
+    # Where two decorations fit, having started as the better one decides.
+    return match.keys[:1] == (key,)

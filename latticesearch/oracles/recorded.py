@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +48,8 @@ class RecordedOracle:
     ----------
     keys : tuple of str
         The keys in the table, in the order of the file.
-    n_skipped : int
-        Selected frames that have no energy or are not on the parent lattice.
+    refusals : Counter of str
+        How many frames were skipped for which reason: that of the file, or a `Mismatch`.
     interrupted : bool
         `interrupt` has been called.
 
@@ -76,31 +77,38 @@ class RecordedOracle:
             values = ", ".join(f"{k} = {v}" for k, v in wanted.select.items())
             raise InputError(f"{path}: no frame has {values or 'been found'}")
         self._table: dict[str, Frame] = {}
-        self.n_skipped = 0
+        self.refusals: Counter[str] = Counter()
         for frame in frames:
             self._add(frame, parent)
         if not self._table:
             raise InputError(
                 f"{path}: none of the {len(frames)} selected frames has an energy and is a "
-                f"decoration of the parent lattice with {', '.join(parent.species)}"
+                f"decoration of the parent lattice with {', '.join(parent.species)}: "
+                f"{_counted(self.refusals)}"
             )
         self.keys = tuple(self._table)
         log.info(
-            "%s: %d structures from %d frames, %d skipped",
+            "%s: %d structures from %d frames, %d skipped%s",
             *(path, len(self.keys), len(frames), self.n_skipped),
+            f": {_counted(self.refusals)}" if self.refusals else "",
         )
 
+    @property
+    def n_skipped(self) -> int:
+        """Selected frames that have no energy or are not on the parent lattice."""
+        return self.refusals.total()
+
     def _add(self, frame: Frame | Refusal, parent: ParentLattice) -> None:
-        from latticesearch.lattice import map_to_lattice
+        from latticesearch.lattice import MappingFailure, match_to_lattice
 
         if isinstance(frame, Refusal):
             if frame.reason == UNREADABLE:
                 raise InputError(f"cannot read structures from {frame.origin}: {frame.detail}")
-            self.n_skipped += 1
+            self.refusals[frame.reason] += 1
             return
-        match = map_to_lattice(frame.atoms, parent)
-        if match is None:
-            self.n_skipped += 1
+        match = match_to_lattice(frame.atoms, parent)
+        if isinstance(match, MappingFailure):
+            self.refusals[str(match.reason)] += 1
             return
         key = match.configuration.key
         known = self._table.get(key)
@@ -161,6 +169,11 @@ class RecordedOracle:
             kind=self.kind,
             attempt=job.attempt,
         )
+
+
+def _counted(refusals: Counter[str]) -> str:
+    """Return the reasons in words, the most frequent first."""
+    return ", ".join(f"{n} {reason}" for reason, n in refusals.most_common())
 
 
 def _at_volume_of(atoms: Atoms, frame: Atoms) -> Atoms:

@@ -8,13 +8,24 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.geometry.minkowski_reduction import minkowski_reduce
 from ase.io import read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from latticesearch.lattice import Configuration, ParentLattice, Supercell, map_to_lattice
+from latticesearch.lattice import (
+    Configuration,
+    LatticeMatch,
+    Mismatch,
+    ParentLattice,
+    Supercell,
+    map_to_lattice,
+    match_to_lattice,
+)
+from latticesearch.lattice.matching import MAX_SCORE, MAX_STRAIN
 from tests.lattice.parents import SYMMETRIC, random_configuration
+from tests.reference import matching as reference
 
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("MoW", "NbTa", "TaW")]
 BINARIES = ("MoTa", "NbMo", *SLOW)
@@ -182,6 +193,185 @@ def test_mirror_images_are_not_rotated_into_each_other():
     turned.rotate(50, (1, 2, 3), rotate_cell=True)
     assert map_to_lattice(turned, parent).configuration.labels.tolist() == [0, 2, 4]
     assert map_to_lattice(mirrored, parent, tolerance=0.1) is None
+
+
+VACANT = (
+    ("fcc", ("Cu", "Pd", "X")),
+    ("hcp", ("Mg", "Cd", "X")),
+    ("b2", (("Ni", "Al"), ("Ni", "X"))),
+    ("rocksalt", (("Ti", "Hf"), ("N", "X"))),
+)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=15)
+def test_the_best_labeling_is_that_of_all_matrices_and_origins(seed):
+    """Compare with a search that leaves nothing out, in cells where it takes a second."""
+    rng = np.random.default_rng(seed)
+    name, species = (*SYMMETRIC[:4], *VACANT)[rng.integers(8)]
+    parent = ParentLattice.from_prototype(name, 4.0, species)
+    atoms = random_configuration(rng, parent, largest_index=3).to_atoms()
+    if len(atoms) == 0:
+        return
+    atoms = distorted(rng, atoms, rattle=rng.uniform(0, 0.4), strain=0.03, rotate=True)
+    atoms = Atoms(atoms.symbols, atoms.positions, cell=minkowski_reduce(atoms.cell)[0], pbc=True)
+    expected = reference.all_labelings(
+        atoms, parent, tolerance=0.6, max_strain=MAX_STRAIN, max_score=MAX_SCORE
+    )
+    match = match_to_lattice(atoms, parent)
+    if isinstance(match, LatticeMatch):
+        assert match.score == pytest.approx(min(expected.values()), abs=1e-6)
+        assert match.score == pytest.approx(expected[match.configuration.key], abs=1e-6)
+    elif match.reason == Mismatch.AMBIGUOUS:
+        assert expected[match.keys[0]] == pytest.approx(min(expected.values()), abs=1e-6)
+        assert len(expected) >= len(match.keys) > 1
+    else:
+        assert expected == {}
+
+
+@pytest.mark.parametrize(("name", "species"), [("bcc", ("Mo", "Ta")), *VACANT])
+@pytest.mark.parametrize("size", [30, 180, 500])
+def test_large_cells_with_vacancies_are_found_in_any_orientation(name, species, size):
+    rng = np.random.default_rng(size)
+    parent = ParentLattice.from_prototype(name, 3.6, species)
+    edge = round((size / parent.n_basis / abs(np.linalg.det(parent.conventional))) ** (1 / 3))
+    supercell = Supercell.from_matrix(parent, max(edge, 1) * parent.conventional)
+    symbols = np.array(parent.species)
+    labels = [
+        rng.choice(np.flatnonzero(allowed & ((symbols != "X") | (rng.random() < 0.2))))
+        if (allowed & (symbols != "X")).any()
+        else 0
+        for allowed in supercell.allowed
+    ]
+    labels = np.array(labels)
+    atoms = distorted(rng, supercell.to_atoms(labels), rattle=0.15, strain=0.01, rotate=True)
+    match = map_to_lattice(atoms, parent)
+    assert (
+        match.configuration.counts.tolist()
+        == np.bincount(labels, minlength=len(parent.species)).tolist()
+    )
+    assert match.displacement_max < 0.2
+    assert match.configuration.supercell.n_sites == supercell.n_sites
+    assert match.configuration.labels[match.sites].tolist() == [
+        parent.species.index(symbol) for symbol in atoms.symbols
+    ]
+    if size == 30:
+        assert match.configuration.key == Configuration(supercell, labels).key
+
+
+@pytest.mark.parametrize("vacancies", [False, True])
+def test_many_atoms_that_are_no_crystal_are_refused(vacancies):
+    species = ("Cu", "Pd", "X") if vacancies else ("Cu", "Pd")
+    parent = ParentLattice.from_prototype("fcc", 3.8, species)
+    rng = np.random.default_rng(2)
+    atoms = bulk("Cu", "fcc", a=3.8, cubic=True) * (5, 5, 5)
+    atoms.set_scaled_positions(rng.random((500, 3)))
+    assert match_to_lattice(atoms, parent).reason == Mismatch.FAR
+    bcc = bulk("Cu", "bcc", a=3.8 / 4 ** (1 / 3) * 2 ** (1 / 3), cubic=True) * (6, 6, 6)
+    bcc.rotate(40, (1, 2, 3), rotate_cell=True)
+    bcc.rattle(0.05, seed=1)
+    refused = match_to_lattice(bcc, parent)
+    assert refused.reason == Mismatch.STRAIN
+    assert re.search(r"strained by 0\.1\d\d, at most 0\.09", refused.message)
+
+
+B2 = ParentLattice.from_prototype("b2", 2.88, (("Ni", "Al"), ("Ni", "X")))
+
+
+@pytest.mark.parametrize("repeat", [(1, 1, 1), (3, 1, 1), (3, 3, 3)])
+def test_pure_elements_need_no_cell_of_the_parent(repeat):
+    """Nickel on B2 is bcc: a cell with an odd number of atoms has to be doubled."""
+    atoms = bulk("Ni", "bcc", a=2.9) * repeat
+    atoms.rattle(0.03, seed=3)
+    atoms.rotate(20, (3, 2, 1), rotate_cell=True)
+    match = map_to_lattice(atoms, B2)
+    assert match.configuration.key == "s1-1.0.0.1.0.1-AA"
+    assert len(match.sites) == len(atoms)
+    assert match.supercell.n_sites == 2 * len(atoms)
+
+
+def test_four_sublattices_can_be_one_crystal():
+    sites = bulk("Ni", "fcc", a=3.6, cubic=True)
+    sites.symbols = ["Al", "Ni", "Pd", "Pt"]
+    parent = ParentLattice.from_atoms(
+        sites, {"Al": ("Ni", "Al"), "Ni": ("Ni",), "Pd": ("Ni", "Pd"), "Pt": ("Ni", "Pt")}
+    )
+    match = map_to_lattice(bulk("Ni", "fcc", a=3.5), parent)
+    assert match.configuration.key == "s1-1.0.0.1.0.1-AAAA"
+    assert match.score == pytest.approx(0, abs=1e-9)
+
+
+def test_an_element_of_one_sublattice_gets_no_cell_of_another():
+    assert match_to_lattice(bulk("Al", "bcc", a=2.88), B2).reason == Mismatch.VOLUME
+
+
+def relaxed(positions, symbols="Cu4", cell=3.8):
+    return Atoms(symbols, scaled_positions=positions, cell=[cell] * 3, pbc=True)
+
+
+CUBE = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+
+
+@pytest.mark.parametrize(
+    ("atoms", "reason", "words"),
+    [
+        (Atoms(cell=[3] * 3, pbc=True), "no atoms", "empty"),
+        (Atoms("Cu", cell=[3] * 3, pbc=(True, True, False)), "not periodic", "pbc"),
+        (Atoms("Cu", [[np.nan, 0, 0]], cell=[3] * 3, pbc=True), "broken coordinates", "finite"),
+        (bulk("Ag", "fcc", a=3.8), "foreign element", "Ag; the lattice has Cu, Pd"),
+        (bulk("Cu", "bcc", a=3.0), "distortion too large", r"strained by 0\.1\d\d"),
+        (
+            relaxed([[0.23, 0, 0], *CUBE[1:]]),
+            "atoms too far from sites",
+            r"up to 0\.66 Å \(at most 0\.6\), score 0\.15\d",
+        ),
+        (relaxed([[0, 0, 0.4], *CUBE[1:]]), "atoms too far from sites", "no supercell comes near"),
+    ],
+)
+def test_refusals_say_why(atoms, reason, words):
+    refused = match_to_lattice(atoms, ParentLattice.from_prototype("fcc", 3.8, ("Cu", "Pd")))
+    assert refused.reason == reason
+    assert re.search(words, refused.message)
+    assert str(refused) == f"{reason}: {refused.message}"
+    assert "\n" not in str(refused)
+
+
+def test_refusals_name_numbers_volumes_and_sublattices():
+    rocksalt = ParentLattice.from_prototype("rocksalt", 4.2, (("Ti", "Hf"), ("N", "C")))
+    cube = bulk("TiN", "rocksalt", a=4.2, cubic=True)
+    assert str(match_to_lattice(cube[1:], rocksalt)) == (
+        "number of atoms: 7 atoms, where cells without vacancies have 2 sites each"
+    )
+    crowded = cube.copy()
+    crowded.symbols[:2] = "Ti", "Ti"
+    assert match_to_lattice(crowded, rocksalt).message == (
+        "5 atoms of Ti need 5 cells with 1 sites for them, the other atoms fill no more than 3"
+    )
+    swapped = cube.copy()
+    swapped.symbols[:4] = "N", "Ti", "Ti", "N"
+    refused = match_to_lattice(swapped, rocksalt)
+    assert refused.reason == Mismatch.SUBLATTICE
+    assert refused.message == "2 of 8 atoms (N, Ti) on sites that forbid them"
+    with_vacancies = ParentLattice.from_prototype("fcc", 3.8, ("Cu", "X"))
+    dense = match_to_lattice(bulk("Cu", "fcc", a=3.0), with_vacancies)
+    assert dense.reason == Mismatch.VOLUME
+    assert "1 atoms in the volume of 0.49 primitive cells" in dense.message
+
+
+def test_two_decorations_that_fit_alike_are_both_named():
+    """Half way between neighbouring sites of a row, an atom belongs to neither."""
+    parent = ParentLattice.from_prototype("sc", 2.0, ("Cu", "Pd", "X"))
+    supercell = Supercell.from_matrix(parent, (1, 1, 19))
+    first, second = (np.array([*row, *[1] * 16]) for row in ([0, 2, 2], [2, 0, 2]))
+    atoms = supercell.to_atoms(first)
+    heights = atoms.positions[:, 2]
+    atoms.positions[:, 2] = np.where(atoms.symbols == "Cu", heights + 0.98, heights)
+    refused = match_to_lattice(atoms, parent, tolerance=1.0)
+    assert refused.reason == Mismatch.AMBIGUOUS
+    keys = [Configuration(supercell, labels).key for labels in (first, second)]
+    assert sorted(refused.keys) == sorted(keys)
+    assert all(key in refused.message for key in keys)
+    assert map_to_lattice(atoms, parent, tolerance=1.0) is None
 
 
 @pytest.fixture(scope="module")
