@@ -20,7 +20,14 @@ from latticesearch.campaign import factories
 from latticesearch.campaign.known import settings_of_run
 from latticesearch.errors import InputError
 from latticesearch.frames import Frame, Reading, Refusal, Refusals, read_all
-from latticesearch.lattice import Configuration, ParentLattice, map_to_lattice
+from latticesearch.lattice import (
+    Configuration,
+    LatticeMatch,
+    MappingFailure,
+    ParentLattice,
+    match_to_lattice,
+    match_to_start,
+)
 from latticesearch.lattice.parent import VACANCY
 from latticesearch.storage import RunDirectory, is_run_directory
 
@@ -264,7 +271,8 @@ def _key_of(
 ) -> tuple[str | None, Refusal | None]:
     """Return the canonical key of a frame, or why it has none.
 
-    A structure that is known to have begun as another decoration than the one it ended as belongs
+    Where relaxation kept the neighbours of the structure it began with, that one's key counts. A
+    structure that is known to have begun as another decoration than the one it ended as belongs
     to neither: its energy is not that of the first, and the second was not what was relaxed.
     """
     foreign = sorted(set(frame.atoms.get_chemical_symbols()) - set(parent.species))
@@ -273,20 +281,20 @@ def _key_of(
     force = _force(frame)
     if max_force is not None and force is not None and force > max_force:
         return None, Refusal(LARGE, frame.origin, f"{force:.2g} eV/Å")
-    key, why = decoration(frame.atoms, parent)
-    if key is None:
-        return None, Refusal(NO_DECORATION, frame.origin, why)
-    if frame.start is not None:
-        before, _ = decoration(frame.start, parent)
-        if before not in {None, key}:
-            return None, Refusal(LEFT, frame.origin, f"{before} became {key}")
+    before = None if frame.start is None else match_to_lattice(frame.start, parent, explain=False)
+    if isinstance(before, LatticeMatch):
+        if isinstance(match_to_start(frame.atoms, before.configuration), LatticeMatch):
+            return before.configuration.key, None
+        start_key = before.configuration.key
+    else:
+        start_key = None
+    match = match_to_lattice(frame.atoms, parent)
+    if isinstance(match, MappingFailure):
+        return None, Refusal(NO_DECORATION, frame.origin, str(match))
+    key = match.configuration.key
+    if start_key not in {None, key}:
+        return None, Refusal(LEFT, frame.origin, f"{start_key} became {key}")
     return key, None
-
-
-def decoration(atoms: Atoms, parent: ParentLattice) -> tuple[str | None, str]:
-    """Return the canonical key of a structure and "", or None and why it is no decoration."""
-    match = map_to_lattice(atoms, parent)
-    return (None, _formula(atoms)) if match is None else (match.configuration.key, "")
 
 
 def _take(data: OwnData, entry: OwnEnergy, previous: Frame | None) -> None:

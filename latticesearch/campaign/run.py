@@ -180,18 +180,19 @@ class Campaign:
             tables, summary = steps.finish(time.monotonic() - began)
             return CampaignResult(self.path, tables.hull, summary)
         except Stopped as stopped:
-            raise Stopped(on_root(comm, self._last_words, keeper, stopped)) from stopped
+            raise Stopped(on_root(comm, self._last_words, keeper, stop, stopped)) from stopped
         finally:
             if keeper is not None:
                 keeper.close()
 
-    def _last_words(self, keeper: Keeper | None, stopped: Stopped) -> str:
+    def _last_words(self, keeper: Keeper | None, stop: StopRequest, stopped: Stopped) -> str:
         """Log that the run was stopped, on root; return the line that says how to go on."""
         assert keeper is not None
         n = len(keeper.directory.store.results())
-        keeper.directory.log_event("stopped", reason=str(stopped), oracle_calls=n)
+        reason = stop.reason or str(stopped)
+        keeper.directory.log_event("stopped", reason=reason, oracle_calls=n)
         return (
-            f"stopped in order ({stopped}), {n} of {self.settings.learning.budget} calculations "
+            f"stopped in order ({reason}), {n} of {self.settings.learning.budget} calculations "
             f"done; to go on: latticesearch run {self.path}"
         )
 
