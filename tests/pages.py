@@ -109,19 +109,18 @@ class Reader:
 
     def work_through(self, page: Path) -> None:
         """Do all that the page says; what it shows must be what comes out."""
-        before = Path.cwd()
-        os.chdir(self.folder)
-        sys.path.insert(0, str(self.folder))
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.folder)
+            for folder in (self.folder, *self.path):
+                patch.syspath_prepend(folder)
+            # Processes that commands start find there what stands for other codes.
+            patch.setenv("PYTHONPATH", self._environment()["PYTHONPATH"])
             for block in blocks_of(page):
                 where = f"{page.relative_to(REPOSITORY)}, line {block.line}"
                 try:
                     self._do(block)
                 except Exception as error:  # noqa: BLE001 - any failure is one of the page
                     pytest.fail(f"{where}: {type(error).__name__}: {error}\n\n{block.text}")
-        finally:
-            os.chdir(before)
-            sys.path.remove(str(self.folder))
 
     def _do(self, block: Block) -> None:
         says = block.says
@@ -148,9 +147,12 @@ class Reader:
         text = without_installation(block.text)
         if "quick" in block.says and not self.patient:
             text = re.sub(r"(?<!\\)$", f" {block.says['quick']}", text.rstrip(), flags=re.MULTILINE)
-        # A code that a fake stands for is found by a new process only.
-        if "needs" not in block.says and (commands := plain_commands(text)) is not None:
-            return "".join(map(call, commands))
+        return "".join(map(self._type, parts_of(text)))
+
+    def _type(self, text: str) -> str:
+        """Run what belongs together: a command that needs no shell here, all else in one."""
+        if (words := plain_command(text)) is not None:
+            return call(words)
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", text],
             cwd=REPOSITORY if text.startswith("pytest ") else self.folder,
@@ -176,16 +178,23 @@ class Reader:
         }
 
 
-def plain_commands(text: str) -> list[list[str]] | None:
-    """Return the words of commands that need no shell; None where one does.
+def parts_of(text: str) -> list[str]:
+    """Return commands one by one, or all as one where a shell has to remember something."""
+    if re.search(r"^(export|cd|set|if|for|while)\b|^\w+=|<<", text, re.MULTILINE):
+        return [text]
+    return re.split(r"(?<!\\)\n", text.strip())
+
+
+def plain_command(text: str) -> list[str] | None:
+    """Return the words of a command of ours that needs no shell; None of any other.
 
     These can run here, where everything is imported: a process of its own for each would take
     longer than what most of them do.
     """
-    lines = text.replace("\\\n", " ").splitlines()
-    if any(not line.startswith("latticesearch ") or set(line) & set("$|&;<>*`~") for line in lines):
+    line = text.replace("\\\n", " ").strip()
+    if not line.startswith("latticesearch ") or "\n" in line or set(line) & set("$|&;<>*`~"):
         return None
-    return [shlex.split(line, comments=True)[1:] for line in lines]
+    return shlex.split(line, comments=True)[1:]
 
 
 def call(words: list[str]) -> str:

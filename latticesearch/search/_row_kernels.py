@@ -333,7 +333,7 @@ def _anneal_guided(
         asked = _ask_guided(models, rules, site, (temperature, soft), row, turn, notes, rng)
         share += RECENT * ((asked - before) / turn - share)
         in_vain = in_vain + turn if asked == before else 0
-    return asked
+    return int(asked)
 
 
 @njit(**INLINE)

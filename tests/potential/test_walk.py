@@ -37,7 +37,7 @@ CASES = {
     "one site": lambda: bcc_case([1, 1, 1]),
     "six sites": lambda: bcc_case([[1, 0, 1], [0, 2, 1], [0, 0, 3]]),
     "two sublattices": rocksalt_case,
-    "most sites far away": lambda: bcc_case([3, 3, 3], level=4, cutoff=3.0, species=2),
+    "most sites far away": lambda: bcc_case([2, 3, 3], level=4, cutoff=3.0, species=2),
 }
 
 
