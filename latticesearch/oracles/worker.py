@@ -80,6 +80,8 @@ def main() -> None:
     with os.fdopen(commands, "r", encoding="utf-8") as lines:
         for line in lines:
             _serve(json.loads(line), commands, replies, options.grace)
+    if options.remove is not None:
+        shutil.rmtree(options.remove, ignore_errors=True)
     _end_group()
 
 

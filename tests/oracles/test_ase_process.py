@@ -255,6 +255,7 @@ def test_workers_die_with_the_campaign(tmp_path):
         campaign.kill()
     assert is_gone(worker)
     assert is_gone(int(pid_file.read_text()))
+    assert [path.name for path in tmp_path.iterdir()] == ["pid"]
 
 
 def test_no_variable_of_mpi_reaches_the_calculator(monkeypatch):
