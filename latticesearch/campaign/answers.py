@@ -21,6 +21,7 @@ from latticesearch.energies import cell_to_atom
 from latticesearch.errors import InputError, Stopped
 from latticesearch.learning.loop import Answer
 from latticesearch.oracles import OracleJob, OracleResult, still_on_lattice
+from latticesearch.oracles.scratch import forget_done
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -125,6 +126,12 @@ class Answers:
             self.sources[stored.key] = stored.source
         for stored in opened.directory.store.results():
             self._remember(stored.result, stored.row, stored.round_number)
+        # A kill may fall between storing a result and removing its folder.
+        forget_done(opened.directory.scratch, self._done())
+
+    def _done(self) -> list[str]:
+        """Return the keys whose energies are known, by whomever they were computed."""
+        return [key for key, answer in self.answers.items() if answer.status == "done"]
 
     def knowledge(self) -> Knowledge:
         """Return what is known before the first question."""
