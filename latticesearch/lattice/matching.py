@@ -29,7 +29,7 @@ from latticesearch.lattice.orientations import (
     spacing,
 )
 from latticesearch.lattice.parent import VACANCY, ParentLattice
-from latticesearch.lattice.placement import place
+from latticesearch.lattice.placement import Placement, placements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -264,14 +264,15 @@ def structure_of(atoms: Atoms, parent: ParentLattice) -> Structure:
 def _own_orientation(
     structure: Structure, parent: ParentLattice, numbers: range, limits: Limits
 ) -> LatticeMatch | None:
-    """Return the match with the matrix that rounding gives, if there is one."""
+    """Return the best match with the matrix that rounding gives, if there is one."""
     exact = structure.cell @ np.linalg.inv(parent.cell)
     volume = np.linalg.det(exact)
     number = min(max(round(abs(volume)), numbers[0]), numbers[-1])
     matrix = np.rint(exact / np.cbrt(abs(volume) / number)).astype(np.int64)
     if round(np.linalg.det(matrix)) != int(np.sign(volume)) * number:
         return None
-    return _placed(structure, parent, matrix, limits, limits.score)
+    matches = _placed(structure, parent, matrix, limits, limits.score)
+    return min(matches, key=lambda match: match.score, default=None)
 
 
 def _all_matches(
@@ -283,8 +284,7 @@ def _all_matches(
         best = min((match.score for match in matches), default=np.inf)
         wanted = min(limits.score, _still_alike(best))
         if bound <= wanted:
-            match = _placed(larger, parent, matrix, limits, wanted)
-            matches += [] if match is None else [match]
+            matches += _placed(larger, parent, matrix, limits, wanted)
     return sorted(matches, key=lambda match: match.score)
 
 
@@ -331,20 +331,29 @@ def _placed(
     matrix: npt.NDArray[np.int64],
     limits: Limits,
     largest_score: float,
-) -> LatticeMatch | None:
-    """Return the match that a matrix gives if it is within the limits."""
+) -> list[LatticeMatch]:
+    """Return the matches within the limits that a matrix gives, one for each placement."""
     strains, scales = shape_strain(structure.cell, (matrix @ parent.cell)[None])
     strain, scale = float(strains[0]), float(scales[0])
     largest_rms = (largest_score - strain) * spacing(parent) * scale
     if strain > limits.strain or largest_rms < 0:
-        return None
-    placement = place(structure, parent, matrix, largest_rms)
-    if placement is None:
-        return None
-    labels = np.full(placement.supercell.n_sites, _filler(parent), np.int8)
+        return []
+    found = placements(structure, parent, matrix, largest_rms)
+    matches = [_as_match(structure, one, strain, scale) for one in found]
+    return [
+        match
+        for match in matches
+        if match.displacement_max <= limits.tolerance and match.score <= largest_score
+    ]
+
+
+def _as_match(
+    structure: Structure, placement: Placement, strain: float, scale: float
+) -> LatticeMatch:
+    labels = np.full(placement.supercell.n_sites, _filler(placement.supercell.parent), np.int8)
     labels[placement.sites] = structure.labels
     distances = np.linalg.norm(placement.displacements, axis=1)
-    match = LatticeMatch(
+    return LatticeMatch(
         configuration=Configuration(placement.supercell, labels),
         sites=placement.sites[: structure.n_given],
         displacement_rms=float(np.sqrt((distances**2).mean())),
@@ -352,8 +361,6 @@ def _placed(
         strain=strain,
         scale=scale,
     )
-    within = match.displacement_max <= limits.tolerance and match.score <= largest_score
-    return match if within else None
 
 
 def _filler(parent: ParentLattice) -> int:
@@ -416,20 +423,28 @@ def _diagnosis(structure: Structure, parent: ParentLattice, limits: Limits) -> M
         numbers = cell_numbers(structure, lattice)
         matches = _all_matches(structure, lattice, numbers, margins) if numbers else []
         if matches:
-            return _shortfall(matches[0], structure, parent, limits)
+            # Of origins that fit alike the one that puts the fewest atoms on wrong sites.
+            match = min(matches, key=lambda one: _forbidden(one, structure, parent).sum())
+            return _shortfall(match, structure, parent, limits)
     message = (
         f"no supercell comes near: none strained by up to {limits.strain} scores below {wider:.2f}"
     )
     return MappingFailure(Mismatch.FAR, message)
 
 
+def _forbidden(
+    match: LatticeMatch, structure: Structure, parent: ParentLattice
+) -> npt.NDArray[np.bool_]:
+    """Return which atoms, (n_given,), are on sites that the parent does not allow them."""
+    basis = match.supercell.basis_index[match.sites]
+    forbidden: npt.NDArray[np.bool_] = ~parent.allowed[basis, structure.labels[: len(basis)]]
+    return forbidden
+
+
 def _shortfall(
     match: LatticeMatch, structure: Structure, parent: ParentLattice, limits: Limits
 ) -> MappingFailure:
     """Say what keeps a match within wider rules from being one."""
-    basis = match.supercell.basis_index[match.sites]
-    labels = structure.labels[: structure.n_given]
-    wrong = ~parent.allowed[basis, labels]
     if match.strain > limits.strain:
         message = f"the cell is strained by {match.strain:.3f}, at most {limits.strain} is taken"
         return MappingFailure(Mismatch.STRAIN, message)
@@ -439,8 +454,9 @@ def _shortfall(
             f"{match.score:.3f} (at most {limits.score}) with a strain of {match.strain:.3f}"
         )
         return MappingFailure(Mismatch.FAR, message)
-    names = ", ".join(sorted({parent.species[label] for label in labels[wrong]}))
+    wrong = np.flatnonzero(_forbidden(match, structure, parent))
+    names = ", ".join(sorted({parent.species[structure.labels[atom]] for atom in wrong}))
     if names:
-        message = f"{int(wrong.sum())} of {len(labels)} atoms ({names}) on sites that forbid them"
+        message = f"{len(wrong)} of {structure.n_given} atoms ({names}) on sites that forbid them"
         return MappingFailure(Mismatch.SUBLATTICE, message)
     return MappingFailure(Mismatch.SUBLATTICE, "sites that may not be vacant are left empty")

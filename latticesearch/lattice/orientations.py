@@ -144,7 +144,12 @@ def orientations(
     volume = np.linalg.det(structure.cell) / np.linalg.det(frame.cell)
     scales = np.cbrt(abs(volume) / np.array([numbers[-1], numbers[0]]))
     reach = min(limits.score, limits.rms) * frame.spacing * scales[1]
-    planes = [_planes(structure, frame, i, scales, limits.strain, reach) for i in range(3)]
+    planes: list[_Planes] = []
+    for axis, same in enumerate(frame.same_as):
+        if same < axis:
+            planes.append(planes[same])
+        else:
+            planes.append(_planes(structure, frame, axis, scales, limits.strain, reach))
     triples = _triples(planes, frame, scales, limits.strain, reach)
     matrices = np.stack([planes[i].vectors[triples[i]] for i in range(3)], axis=-1)
     determinants = np.rint(np.linalg.det(matrices)).astype(np.int64) * int(np.sign(volume))
@@ -168,6 +173,8 @@ class _Frame:
     penalties : (3, n_species, BINS) complex
         Conjugated Fourier transforms of the squared distance of a species from the nearest plane
         that allows it, in squared periods, for each reciprocal vector.
+    same_as : (3,) int
+        The first reciprocal vector of the same length and with the same penalties.
     spacing : float
         Cube root of the volume per site, Å.
     """
@@ -176,6 +183,7 @@ class _Frame:
     cell: npt.NDArray[np.float64]
     reciprocal: npt.NDArray[np.float64]
     penalties: npt.NDArray[np.complex128]
+    same_as: tuple[int, ...]
     spacing: float
 
 
@@ -186,12 +194,19 @@ def _reciprocal_frame(parent: ParentLattice) -> _Frame:
     reduced, operation = minkowski_reduce(np.linalg.inv(parent.cell).T)
     change = np.rint(np.linalg.inv(operation).T).astype(np.int64)
     basis = parent.basis @ np.linalg.inv(change)
-    penalties = [[_penalty(basis[allowed, i]) for allowed in parent.allowed.T] for i in range(3)]
+    penalties = np.array(
+        [[_penalty(basis[allowed, i]) for allowed in parent.allowed.T] for i in range(3)]
+    )
+    lengths = np.linalg.norm(reduced, axis=1)
+    same = np.isclose(lengths[:, None], lengths) & np.isclose(penalties[:, None], penalties).all(
+        axis=(2, 3)
+    )
     return _Frame(
         change=change,
         cell=change @ parent.cell,
         reciprocal=np.array(reduced, dtype=float),
-        penalties=np.conj(np.fft.rfft(np.array(penalties), axis=-1)),
+        penalties=np.conj(np.fft.rfft(penalties, axis=-1)),
+        same_as=tuple(same.argmax(axis=1).tolist()),
         spacing=spacing(parent),
     )
 

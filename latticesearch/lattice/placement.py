@@ -59,18 +59,19 @@ def _rms(vectors: npt.NDArray[np.float64]) -> float:
     return float(np.sqrt((vectors**2).sum(axis=1).mean()))
 
 
-def place(
+def placements(
     structure: Structure,
     parent: ParentLattice,
     matrix: npt.NDArray[np.int64],
     largest_rms: float = np.inf,
-) -> Placement | None:
-    """Return the placement of least squares of the atoms on the sites of a supercell.
+) -> list[Placement]:
+    """Return the placements of the atoms on the sites of a supercell, that of least squares first.
 
     Candidate origins put one atom of the rarest species on each site of the basis. Every atom then
     takes the site nearest to it, and the common shift is taken out until nothing changes. Where
     two atoms ask for one site, or a site that has to be filled is left, all atoms are assigned at
-    once (the Hungarian method).
+    once (the Hungarian method). Each origin gives one placement; further ones move an atom of the
+    best placement to a vacancy beside it.
 
     Parameters
     ----------
@@ -80,25 +81,55 @@ def place(
         The structure's lattice vectors in units of those of the parent.
     largest_rms : float
         Root mean square displacement, Å, beyond which no placement is wanted.
-
-    Returns
-    -------
-    Placement or None
-        None where every placement found is beyond the limit, or sites that have to be filled
-        remain empty.
     """
     nearest = _nearest(structure, parent, matrix)
-    supercell = Supercell.from_matrix(parent, matrix)
     settled = [_settled(nearest, origin) for origin in nearest.origins()]
-    best, least = None, largest_rms
     # Atoms that may share sites are no farther from them than atoms that may not.
-    for one in sorted(settled, key=lambda one: one.rms):
-        if one.rms > least:
-            break
-        placement = _without_clashes(structure, supercell, matrix, one)
-        if placement is not None and placement.rms <= least:
-            best, least = placement, placement.rms
-    return best
+    within = [one for one in settled if one.rms <= largest_rms]
+    if not within:
+        return []
+    supercell = Supercell.from_matrix(parent, matrix)
+    found = [_without_clashes(structure, supercell, matrix, one) for one in within]
+    ordered = sorted(
+        (one for one in found if one is not None and one.rms <= largest_rms),
+        key=lambda one: one.rms,
+    )
+    return ordered + [
+        other for one in ordered[:1] for other in _beside(structure, one, matrix, largest_rms)
+    ]
+
+
+def _beside(
+    structure: Structure,
+    placement: Placement,
+    matrix: npt.NDArray[np.int64],
+    largest_rms: float,
+) -> list[Placement]:
+    """Return the placements with one atom on a vacant site instead, at most so far away."""
+    supercell, sites = placement.supercell, placement.sites
+    vacant = np.setdiff1d(np.arange(supercell.n_sites), sites)
+    vacant = vacant[~_must_be_filled(supercell)[vacant]]
+    movable = np.flatnonzero(~_must_be_filled(supercell)[sites])
+    if len(vacant) == 0 or len(movable) == 0:
+        return []
+    coordinates = supercell.parent.basis[:, None] + supercell.cell_vectors
+    fractional = coordinates.reshape(-1, 3) @ np.linalg.inv(matrix)
+    own = placement.displacements @ np.linalg.inv(structure.cell)
+    between = fractional[sites[movable], None] + own[movable, None] - fractional[vacant]
+    vectors = nearest_vectors(between, structure.cell)
+    n_atoms, before = len(sites), placement.displacements[movable, None]
+    sums = (placement.displacements**2).sum() + (vectors**2).sum(-1) - (before**2).sum(-1)
+    # The mean of the others is taken out again.
+    squares = sums / n_atoms - (((vectors - before) / n_atoms) ** 2).sum(axis=-1)
+    allowed = supercell.allowed[vacant][:, structure.labels[movable]].T
+    atoms, places = np.nonzero(allowed & (squares <= largest_rms**2))
+    others = []
+    for atom, place in zip(atoms.tolist(), places.tolist(), strict=True):
+        moved, displacements = sites.copy(), placement.displacements.copy()
+        moved[movable[atom]] = vacant[place]
+        displacements[movable[atom]] = vectors[atom, place]
+        others.append(Placement(supercell, moved, displacements - displacements.mean(axis=0)))
+    return others
 
 
 def _without_clashes(

@@ -204,7 +204,7 @@ VACANT = (
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 def test_the_best_labeling_is_that_of_all_matrices_and_origins(seed):
     """Compare with a search that leaves nothing out, in cells where it takes a second."""
     rng = np.random.default_rng(seed)
@@ -264,10 +264,10 @@ def test_many_atoms_that_are_no_crystal_are_refused(vacancies):
     species = ("Cu", "Pd", "X") if vacancies else ("Cu", "Pd")
     parent = ParentLattice.from_prototype("fcc", 3.8, species)
     rng = np.random.default_rng(2)
-    atoms = bulk("Cu", "fcc", a=3.8, cubic=True) * (5, 5, 5)
-    atoms.set_scaled_positions(rng.random((500, 3)))
+    atoms = bulk("Cu", "fcc", a=3.8, cubic=True) * (4, 4, 4)
+    atoms.set_scaled_positions(rng.random((256, 3)))
     assert match_to_lattice(atoms, parent).reason == Mismatch.FAR
-    bcc = bulk("Cu", "bcc", a=3.8 / 4 ** (1 / 3) * 2 ** (1 / 3), cubic=True) * (6, 6, 6)
+    bcc = bulk("Cu", "bcc", a=3.8 / 4 ** (1 / 3) * 2 ** (1 / 3), cubic=True) * (5, 5, 5)
     bcc.rotate(40, (1, 2, 3), rotate_cell=True)
     bcc.rattle(0.05, seed=1)
     refused = match_to_lattice(bcc, parent)
