@@ -117,8 +117,8 @@ def binary_hull_figure(system: System) -> Figure:
         figure = new_figure(6.4, 4.4)
         axes = figure.add_subplot()
         draw_binary(axes, system)
-        axes.set_ylabel("formation energy (meV/atom)")
-        axes.set_xlabel(f"fraction of {formula_text(system.names[1])}")
+        axes.set_ylabel(f"formation energy ({energy_unit(system)})")
+        axes.set_xlabel(system.axis)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, handletextpad=0.3)
         label_binary(axes, system)
     return figure
