@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
+
+
+MAX_ENDS: Final = 4
+"""End members whose mixtures fill a body that can be drawn: a tetrahedron."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +83,8 @@ class System:
         Whether the end members are compounds that share elements.
     axis
         Of two end members: what the fraction of the second one is, e.g. "x in Ti₁₋ₓHfₓN".
+    frame
+        Turns other rows of tables into points of the whole diagram; a face has none.
     """
 
     names: tuple[str, ...]
@@ -90,6 +96,7 @@ class System:
     unit: str = "atom"
     pseudo: bool = False
     axis: str = ""
+    frame: Frame | None = None
 
     def face(self, members: tuple[int, ...]) -> System:
         """Return the subsystem of some end members only."""
@@ -140,7 +147,7 @@ def make_system(candidates: pd.DataFrame, hull: pd.DataFrame) -> System | None:
         return None
     unit = formula_unit(candidates, stable)
     ends = lower.end_members[_order(x[lower.end_members], unit)]
-    frame = _Frame(columns, x[ends], unit)
+    frame = Frame(columns, x[ends], unit)
     usable = candidates[np.isfinite(candidates["formation_energy"].astype(float))]
     kept = lower.vertices
     names = tuple(str(name) for name in stable["formula"].iloc[ends])
@@ -154,6 +161,7 @@ def make_system(candidates: pd.DataFrame, hull: pd.DataFrame) -> System | None:
         unit=unit.formula if unit is not None and frame.varies else "atom",
         pseudo=bool((x[ends].max(axis=1) < 1.0).any()),
         axis=frame.axis(names) if len(ends) == 2 else "",
+        frame=frame,
     )
 
 
@@ -169,7 +177,7 @@ def _order(x: Floats, unit: FormulaUnit | None) -> Integers:
 
 
 @dataclass(frozen=True, eq=False)
-class _Frame:
+class Frame:
     """Turns rows of tables into points of the diagram.
 
     Parameters
@@ -214,6 +222,12 @@ class _Frame:
             above=MEV * table["energy_above_hull"].to_numpy(dtype=np.float64),
             computed=computed,
         )
+
+
+def points_of(table: pd.DataFrame, system: System) -> Points:
+    """Return the rows of a table as points of a whole system's diagram."""
+    assert system.frame is not None
+    return system.frame.points(table)
 
 
 def _columns(points: Points, members: tuple[int, ...]) -> Points:

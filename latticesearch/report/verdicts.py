@@ -85,7 +85,7 @@ def not_computed(candidates: pd.DataFrame) -> npt.NDArray[np.bool_]:
     missing: npt.NDArray[np.bool_] = candidates["oracle_energy"].isna().to_numpy()
     if "source" in candidates:
         # Rows of phases off the lattice and of data from elsewhere bring their energies.
-        missing &= ~candidates["source"].isin(["competing", "own data"]).to_numpy()
+        missing = missing & ~candidates["source"].isin(["competing", "own data"]).to_numpy()
     return missing
 
 
