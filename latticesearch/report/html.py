@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 MAX_ROWS: Final = 200
 """Rows of a table in the page that no script sorts; the files of the run directory hold all."""
 
+MAX_OPEN: Final = 30
+"""Candidates that may be stable on paper; the others are in candidates.parquet."""
+
 BEST: Final = 10
 """Structures shown where none but end members is stable."""
 
@@ -315,7 +318,7 @@ def _trust(found: Found) -> str:
     )
     if found.opened.empty:
         return text
-    return f'{text}<div id="open" class="live"></div><div class="still">{_hull(found.opened)}</div>'
+    return f'{text}<div id="open" class="live"></div><div class="still">{_hull(found.opened, MAX_OPEN)}</div>'
 
 
 def _open_line(found: Found, limit: str) -> str:
@@ -437,8 +440,9 @@ def _picture(name: str, pictures: Mapping[str, bytes], caption: str = "") -> str
     )
 
 
-def _hull(table: pd.DataFrame) -> str:
-    """Return the table of stable or nearly stable structures."""
+def _hull(table: pd.DataFrame, most: int = MAX_ROWS) -> str:
+    """Return the table of stable or nearly stable structures, at most so many."""
+    words = [name for name in ("prototype", "verdict") if name in table]
     fractions = [column for column in table.columns if column.startswith("x_")]
     has_depth = "depth" in table.columns and bool(np.isfinite(table["depth"]).any())
     columns = [
@@ -449,6 +453,7 @@ def _hull(table: pd.DataFrame) -> str:
         Column("Above hull", "meV/atom", "number"),
         *([Column("Depth", "meV/atom", "number")] if has_depth else []),
         *(Column(name.removeprefix("x_"), "fraction", "number") for name in fractions),
+        *(Column(name.capitalize()) for name in words),
         Column("Structure"),
     ]
     rows = [
@@ -460,9 +465,10 @@ def _hull(table: pd.DataFrame) -> str:
             mev(row["energy_above_hull"], 2),
             *([mev(row["depth"], 2)] if has_depth else []),
             *(f"{row[name]:.4g}" for name in fractions),
+            *(escape(text_of(row[name])) for name in words),
             _link(text_of(row.get("cif")), text_of(row.get("key"))),
         ]
-        for row in table.head(MAX_ROWS).to_dict("records")
+        for row in table.head(most).to_dict("records")
     ]
     return _table(columns, rows, len(table))
 

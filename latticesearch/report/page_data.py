@@ -41,6 +41,9 @@ MAX_THIN: Final = 3000
 MAX_STRUCTURES: Final = 2_500_000
 """Characters of structures besides those of the hull table, so that the page stays below 8 MB."""
 
+MAX_FINE: Final = 300
+"""Candidates that may be stable and are shown in their conventional cells: spglib takes a while."""
+
 NUMBERS: Final = {
     "energy": 5,
     "grade": 3,
@@ -96,8 +99,9 @@ def page_data(
     rows = table.iloc[full]
     pictures = _Pictures(structures, _symbols(hull))
     shown = set(opened)
+    fine = set(opened[:MAX_FINE])
     indices = [
-        pictures.add(key, of_hull=i < n_hull, fine=i < n_hull or label in shown)
+        pictures.add(key, of_hull=i < n_hull, fine=i < n_hull or label in fine)
         for i, key, label in zip(full.tolist(), rows["key"], rows["row"], strict=True)
     ]
     return {
@@ -288,7 +292,8 @@ class _Pictures:
         atoms = self._structures.ideal(key) if relaxed is None else relaxed
         if atoms is None:
             return None
-        record = self._record(_conventional(atoms) if fine else atoms)
+        shown, group = _conventional(atoms) if fine else (atoms, "")
+        record = self._record(shown) | {"group": group}
         if of_hull:
             record["cif"] = self._cif(atoms)
         else:
@@ -317,20 +322,21 @@ class _Pictures:
         return [head + mark, number, loop + tail]
 
 
-def _conventional(atoms: Atoms) -> Atoms:
-    """Return the conventional cell of a structure, itself where spglib finds none."""
+def _conventional(atoms: Atoms) -> tuple[Atoms, str]:
+    """Return a structure in its conventional cell, and the space group."""
     from ase import Atoms
 
     cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
     dataset = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
     if dataset is None:
-        return atoms
-    return Atoms(
+        return atoms, ""
+    standard = Atoms(
         dataset.std_types,
         cell=dataset.std_lattice,
         scaled_positions=dataset.std_positions,
         pbc=True,
     )
+    return standard, str(dataset.international)
 
 
 def _rounded(values: Iterable[float] | Floats, digits: int) -> list[float | int | None]:

@@ -86,7 +86,7 @@
   function trace(name, members, at, marker, more) {
     return {
       type: "scatter", mode: "markers", name, x: members.map((p) => at(p)[0]), y: members.map((p) => at(p)[1]),
-      text: members.map(text), customdata: members.map((p) => p.i), hoverinfo: "text", marker, ...more,
+      text: members.map(text), customdata: members.map((p) => p.i), hoverinfo: "text", marker, cliponaxis: false, ...more,
     };
   }
 
@@ -123,6 +123,8 @@
       mode: "lines+markers", line: { color: c.ink, width: 1.5 }, hoverlabel: { bordercolor: c.stable },
     }));
     const [low, high] = range(all, stable);
+    const deepest = stable.reduce((best, p) => (p.e < best.e ? p : best), stable[0]);
+    state.cut = all.filter((p) => p.e > high).length;
     const whole = data.ends.length === 2;
     return [traces, {
       ...legend,
@@ -132,13 +134,18 @@
         ticktext: [Report.plain(Report.lowered(data.ends[first])), "0.25", "0.5", "0.75", Report.plain(Report.lowered(data.ends[second]))],
       },
       yaxis: { title: { text: energyTitle() }, range: [low - (labelled.size ? 0.1 : 0.02) * (high - low), high] },
-      annotations: stable.filter((p) => labelled.has(p)).map((p) => ({
-        x: p.y[second], y: p.e, text: Report.plain(Report.lowered(rows.formula[p.i])), showarrow: false, yanchor: "top", yshift: -8,
-        font: { size: 12 }, textangle: labelled.size > 6 ? -60 : 0,
-        ...(labelled.size > 6 ? { xanchor: "right", yanchor: "top", xshift: 4 } : {}),
-      })),
+      annotations: stable.filter((p) => labelled.has(p)).map((p) => below(p, p.y[second], deepest.y[second], labelled.size > 6)),
       shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 0, y1: 0, line: { color: c.quiet, width: 1, dash: "dot" }, layer: "below" }],
     }];
+  }
+
+  // The name of a stable compound, below the hull and pointing away from it.
+  function below(p, x, middle, slanted) {
+    const left = { xanchor: "right", textangle: -60, xshift: 4 }, right = { xanchor: "left", textangle: 60, xshift: -4 };
+    return {
+      x, y: p.e, text: Report.plain(Report.lowered(rows.formula[p.i])), showarrow: false, yanchor: "top", yshift: -8, font: { size: 12 },
+      ...(slanted ? (x <= middle ? left : right) : {}),
+    };
   }
 
   const energyTitle = () =>
@@ -177,12 +184,13 @@
     const at = (p) => mixed(p, ends);
     const top = scale(), traces = [frame(ends, c)];
     const [x, y] = tieLines(ends);
-    if (k === 3) traces.push({ type: "scatter", mode: "lines", x, y, line: { color: c.ink, width: 1.3 }, hoverinfo: "skip", showlegend: false });
+    if (k === 3) traces.push({ type: "scatter", mode: "lines", x, y, line: { color: c.quiet, width: 1.3 }, hoverinfo: "skip", showlegend: false });
+    const small = Report.narrow() ? 0.7 : 1;
     groups(all).forEach(([kind, members, [symbol]], first) => traces.push(trace(kind, members, at, {
-      symbol: symbol.replace("-open", ""), size: kind === "predicted" ? 7 : 9, line: { color: c.quiet, width: 0.5 }, ...heights(members, c, top, first === 0),
+      symbol: symbol.replace("-open", ""), size: small * (kind === "predicted" ? 7 : 9), line: { color: c.quiet, width: 0.5 }, ...heights(members, c, top, first === 0),
     }, { legendgroup: kind })));
     const stable = stableOf(all), labelled = named(stable, Report.narrow() ? 8 : 16);
-    traces.push(trace("stable", stable, at, stableMarker(c, 12), {
+    traces.push(trace("stable", stable, at, stableMarker(c, 12 * small), {
       mode: "markers+text", textposition: stable.map((p) => outward(p, k)), textfont: { size: 12, color: c.ink }, hovertext: stable.map(text),
       text: stable.map((p) => (labelled.has(p) ? Report.lowered(rows.formula[p.i]) : "")).map(Report.plain),
     }));
@@ -190,7 +198,7 @@
     const legendRoom = Report.narrow() ? 1.06 : 1.02;
     return [traces, {
       ...legend, legend: { ...legend.legend, y: legendRoom },
-      xaxis: { ...room, range: k === 3 ? [-0.1, 1.1] : [-1.3, 1.3] }, yaxis: { ...room, scaleanchor: "x", range: k === 3 ? [-0.1, 1.0] : [-1.25, 1.25] },
+      xaxis: { ...room, range: k === 3 ? (Report.narrow() ? [-0.06, 1.06] : [-0.1, 1.1]) : [-1.3, 1.3] }, yaxis: { ...room, scaleanchor: "x", range: k === 3 ? [-0.1, 1.0] : [-1.25, 1.25] },
       annotations: ends.map(([u, v], i) => ({
         x: u, y: v, text: `<b>${Report.plain(Report.lowered(data.ends[state.members[i]]))}</b>`, showarrow: false, font: { size: 15 },
         ...(k === 3 ? [{ xshift: -10, yshift: -14 }, { xshift: 10, yshift: -14 }, { yshift: 16 }][i] : { xshift: 18 * u, yshift: 18 * v }),
@@ -232,20 +240,23 @@
     const edges = [[], [], []];
     for (let a = 0; a < 4; a++) for (let b = 0; b < a; b++) [ends[a], ends[b], [null, null, null]].forEach((v) => v.forEach((w, axis) => edges[axis].push(w)));
     const wire = (xyz, colour, width) => ({ type: "scatter3d", mode: "lines", x: xyz[0], y: xyz[1], z: xyz[2], line: { color: colour, width }, hoverinfo: "skip", showlegend: false });
-    const traces = [wire(edges, c.quiet, 3), wire(tieLines(ends), c.quiet, 1.5)];
+    const traces = [wire(edges, c.quiet, 3), wire(tieLines(ends), c.predicted, 1.5)];
     groups(all).forEach(([kind, members, [symbol]], first) => traces.push(cloud(kind, members, {
       symbol: symbol.replace("-open", ""), size: 4, line: { color: c.quiet, width: 0.5 }, ...heights(members, c, top, first === 0),
     })));
     const stable = stableOf(all), labelled = named(stable, Report.narrow() ? 6 : 12);
-    const isCorner = (p) => p.y.some((v) => v > 1 - EDGE);
     traces.push(cloud("stable", stable, stableMarker(c, 6), {
       mode: "markers+text", textposition: "top center", textfont: { size: 12, color: c.ink }, hovertext: stable.map(text),
-      text: stable.map((p) => (isCorner(p) || labelled.has(p) ? Report.plain(Report.lowered(rows.formula[p.i])) : "")),
+      text: stable.map((p) => (labelled.has(p) ? Report.plain(Report.lowered(rows.formula[p.i])) : "")),
     }));
     const hidden = { visible: false, showspikes: false };
+    traces.push({
+      type: "scatter3d", mode: "text", x: ends.map((v) => v[0]), y: ends.map((v) => v[1]), z: ends.map((v, i) => v[2] + (i === 3 ? 0.07 : -0.07)),
+      text: state.members.map((m) => `<b>${Report.plain(Report.lowered(data.ends[m]))}</b>`), textfont: { size: 16, color: c.ink }, hoverinfo: "skip", showlegend: false,
+    });
     return [traces, {
       ...legend,
-      scene: { xaxis: hidden, yaxis: hidden, zaxis: hidden, aspectmode: "data", dragmode: "orbit", camera: { eye: { x: 0.55, y: -1.55, z: 0.55 }, center: { x: 0, y: 0, z: -0.08 } } },
+      scene: { xaxis: hidden, yaxis: hidden, zaxis: hidden, aspectmode: "data", dragmode: "orbit", camera: { eye: { x: 0.62, y: -1.75, z: 0.6 }, center: { x: 0, y: 0, z: -0.06 } } },
     }];
   }
 
@@ -278,6 +289,7 @@
   // Draw the present view; plotly keeps what is the same.
   function draw() {
     const [kind, caption] = view();
+    state.cut = 0;
     const [traces, layout] = kind();
     if (holder.dataset.kind && holder.dataset.kind !== kind.name) Plotly.purge(holder);
     holder.dataset.kind = kind.name;
@@ -290,9 +302,11 @@
         if (typeof row === "number" && row >= 0) Report.select(row, "hull");
       });
     }
-    Report.place("hull-caption").textContent = `${caption} Formation energies refer to the ${data.zero}.${counts()}`;
+    Report.place("hull-caption").textContent = `${caption} Formation energies refer to the ${data.zero}.${cut()}${counts()}`;
     holder.setAttribute("aria-label", `Phase diagram of ${data.ends ? state.members.map((m) => data.ends[m]).join(", ") : "all elements"}; the table below has the same structures.`);
   }
+
+  const cut = () => (state.cut ? ` ${state.cut.toLocaleString("en")} points lie higher; a double click shows them.` : "");
 
   function counts() {
     const { candidates, rows: full, thin: sample } = data.counts;
@@ -303,7 +317,9 @@
 
   const height = (kind) => {
     const width = holder.clientWidth || 600;
-    return Math.round(Math.min(Math.max(kind === plane || kind === solid ? width * 0.92 : width * 0.7, 330), 620));
+    // A narrow diagram has its scale of colours below.
+    const ratio = kind === plane || kind === solid ? (Report.narrow() ? 1.25 : 0.92) : 0.7;
+    return Math.round(Math.min(Math.max(width * ratio, 330), 620));
   };
 
   // One chip per end member; the diagram has those that are pressed.

@@ -55,6 +55,8 @@
 
   // Facts of a row as pairs of name and text or element; what is not known is left out.
   function facts(i) {
+    const picture = rows.structure[i] == null ? {} : data.structures[rows.structure[i]];
+    const group = (rows.space_group && rows.space_group[i]) || picture.group;
     const has = (name) => rows[name] && rows[name][i] != null && rows[name][i] !== "";
     const energy = (name) => (has(name) ? `${Report.number(rows[name][i], 2)} meV/atom` : null);
     const list = [
@@ -62,15 +64,15 @@
       ["Formation energy", energy("ef")], ["Above hull", energy("above")], ["Depth", energy("depth")],
       ["Energy", has("energy") ? `${Report.number(rows.energy[i], 4)} eV/atom, ${rows.kind[i]}` : rows.kind[i]],
       ["P(stable)", has("p_stable") ? Report.number(rows.p_stable[i], 2) : null],
-      ["Space group", has("space_group") ? Report.spaceGroup(rows.space_group[i]) : null],
+      ["Space group", group ? Report.spaceGroup(group) : null],
       ["Prototype", has("prototype") ? Report.make("span", null, Report.prototype(rows.prototype[i]), rows.aflow[i] !== rows.prototype[i] ? ` (${rows.aflow[i]})` : null) : null],
       ["Pearson symbol", has("pearson") ? rows.pearson[i] : null],
       ["Cell", has("a") ? `${["a", "b", "c"].map((name) => Report.number(rows[name][i], 3)).join(", ")} Å; ${["alpha", "beta", "gamma"].map((name) => Report.number(rows[name][i], 1)).join(", ")}°` : null],
       ["Volume", has("volume") ? `${Report.number(rows.volume[i], 2)} Å³/atom` : null],
-      ["Moved from lattice", has("displacement") ? `${Report.number(rows.displacement[i], 3)} Å; strain ${Report.number(100 * rows.strain[i], 1)} %` : null],
+      ["Moved", has("displacement") ? `${Report.number(rows.displacement[i], 3)} Å; strain ${Report.number(100 * rows.strain[i], 1)} %` : null],
       [rows.stable[i] ? "Without it" : "Falls into", has("decomposition") ? rows.decomposition[i] : null],
       ["Lattice", has("lattice") ? rows.lattice[i] : null],
-      ["Atoms in the primitive cell", has("atoms") ? String(rows.atoms[i]) : null],
+      ["Atoms", has("atoms") ? String(rows.atoms[i]) : null],
       ["Key", has("key") ? Report.make("code", null, rows.key[i]) : null],
     ];
     return list.filter(([, value]) => value);

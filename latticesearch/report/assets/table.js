@@ -67,7 +67,7 @@
     function header(column) {
       const sorted = state.sort === column.name ? (state.down ? "descending" : "ascending") : "none";
       return Report.make("th", { class: column.numeric ? "number" : null, "aria-sort": sorted, scope: "col" },
-        Report.make("button", { type: "button", onclick: () => sortBy(column) }, column.title, column.unit ? Report.make("small", null, column.unit) : null));
+        Report.make("button", { type: "button", onclick: () => sortBy(column) }, Report.make("span", null, column.title), column.unit ? Report.make("small", null, column.unit) : null));
     }
     function fill() {
       const list = found(), visible = shown();
