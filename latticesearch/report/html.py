@@ -318,7 +318,8 @@ def _trust(found: Found) -> str:
     )
     if found.opened.empty:
         return text
-    return f'{text}<div id="open" class="live"></div><div class="still">{_hull(found.opened, MAX_OPEN)}</div>'
+    still = _hull(found.opened, MAX_OPEN)
+    return f'{text}<div id="open" class="live"></div><div class="still">{still}</div>'
 
 
 def _open_line(found: Found, limit: str) -> str:

@@ -116,7 +116,12 @@ def page_data(
             "open": [label in shown for label in rows["row"]],
         },
         "thin": {**_columns(table.iloc[thin], brief=True), **_places(table.iloc[thin], system)},
-        "counts": {"candidates": len(candidates), "rows": len(full), "thin": len(thin)},
+        "counts": {
+            "candidates": len(candidates),
+            "rows": len(full),
+            "thin": len(thin),
+            "open": len(opened),
+        },
         "structures": pictures.found,
         "operations": list(pictures.operations),
         "verdicts": MEANINGS,
@@ -162,12 +167,14 @@ def _kinds(table: pd.DataFrame, default: str) -> list[str]:
 def _chosen(table: pd.DataFrame, n_hull: int, opened: pd.Index) -> tuple[Integers, Integers]:
     """Return the rows that the page has in full, and the sample of the others."""
     above = table["energy_above_hull"].to_numpy(dtype=np.float64)
-    later = (table["kind"] == KINDS[1]).to_numpy().astype(int) + 1
-    later[table["row"].isin(opened).to_numpy()] = 0
+    turn = np.where(table["kind"] == KINDS[1], 4, 3)
+    turn[table["row"].isin(opened).to_numpy()] = 2
     if "next" in table:
-        later[(table["next"].fillna(0) != 0).to_numpy()] = 0
-    later[:n_hull] = -1
-    order = np.lexsort((np.abs(above), later))
+        turn[(pd.to_numeric(table["next"]).fillna(0) > 0).to_numpy()] = 1
+    turn[:n_hull] = 0
+    order = np.lexsort((above, turn))
+    # The hull table keeps its own order.
+    order[:n_hull] = np.arange(n_hull)
     full = order[:MAX_FULL]
     return full, _thinned(table, np.sort(order[MAX_FULL:]))
 

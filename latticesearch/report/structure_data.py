@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 import spglib
 from ase.geometry import cell_to_cellpar, find_mic
+from scipy.optimize import linprog
 
-from latticesearch.errors import InputError
-from latticesearch.hull import Hull
 from latticesearch.report.prototypes import SYMPREC, pearson_symbol, prototype_of
 from latticesearch.report.tables import is_stable
 
@@ -78,7 +77,11 @@ def _known(before: pd.DataFrame | None) -> dict[str, dict[str, str]]:
     if before is None or not {"key", *OF_THE_KEY} <= set(before.columns):
         return {}
     table = before[["key", *OF_THE_KEY]].fillna("")
-    return {row["key"]: row for row in table.to_dict("records") if row["pearson"]}
+    return {
+        str(row["key"]): {str(k): v for k, v in row.items()}
+        for row in table.to_dict("records")
+        if row["pearson"]
+    }
 
 
 def _describe(
@@ -149,37 +152,31 @@ def decompositions(hull: pd.DataFrame) -> list[str]:
         there; nothing for end members.
     """
     columns = [name for name in hull.columns if name.startswith("x_")]
-    stable = hull[is_stable(hull)]
-    x, e = (
-        stable[columns].to_numpy(dtype=np.float64),
-        stable["formation_energy"].to_numpy(np.float64),
-    )
-    formulas = [str(name) for name in stable["formula"]]
-    if not formulas:
-        return [""] * len(hull)
-    whole = Hull(x, e)
+    x = hull[columns].to_numpy(dtype=np.float64)
+    stable = np.flatnonzero(is_stable(hull))
+    energies = hull["formation_energy"].to_numpy(dtype=np.float64)
+    formulas = [str(name) for name in hull["formula"]]
     texts = []
-    for i, row in zip(hull.index, hull[columns].to_numpy(dtype=np.float64), strict=True):
-        if i not in stable.index:
-            texts.append(_products(whole, formulas, row))
-            continue
-        kept = np.flatnonzero(stable.index != i)
-        texts.append(_without(x[kept], e[kept], [formulas[k] for k in kept], row))
+    for i in range(len(hull)):
+        others = stable[stable != i]
+        fractions = _fractions(x[others], energies[others], x[i])
+        texts.append(_sum_of(fractions, [formulas[k] for k in others]))
     return texts
 
 
-def _without(x: Floats, energies: Floats, formulas: Sequence[str], composition: Floats) -> str:
-    """Return what a stable structure would fall into among the others."""
-    try:
-        return _products(Hull(x, energies), formulas, composition)
-    except InputError:
-        return ""  # an end member: the others do not reach its composition
+def _fractions(x: Floats, energies: Floats, wanted: Floats) -> Floats:
+    """Return the (n,) fractions of the mixture of lowest energy with a composition.
+
+    Empty where no mixture has it. A linear programme: a hull without each structure, one after
+    the other, takes minutes in six dimensions.
+    """
+    if len(x) == 0:
+        return np.empty(0)
+    answer = linprog(energies, A_eq=x.T, b_eq=wanted, bounds=(0, None), method="highs")
+    return np.empty(0) if answer.x is None else np.asarray(answer.x, dtype=np.float64)
 
 
-def _products(hull: Hull, formulas: Sequence[str], composition: Floats) -> str:
-    phases, fractions = hull.decomposition(composition)
+def _sum_of(fractions: Floats, formulas: Sequence[str]) -> str:
     return " + ".join(
-        f"{fraction:.3g} {formulas[phase]}"
-        for phase, fraction in zip(phases.tolist(), fractions.tolist(), strict=True)
-        if fraction > 1e-6
+        f"{fraction:.3g} {formulas[i]}" for i, fraction in enumerate(fractions) if fraction > 1e-6
     )

@@ -97,7 +97,7 @@ def _per_cell(candidates: pd.DataFrame, columns: list[str]) -> Floats:
     if on_lattice.empty:
         return np.empty((0, len(columns)))
     # The matrices are triangular: their determinant is the product of the diagonal.
-    cells = np.stack(on_lattice["hnf"].to_numpy())[:, [0, 4, 8]].astype(float).prod(axis=1)
+    cells = np.array(on_lattice["hnf"].tolist(), dtype=float)[:, [0, 4, 8]].prod(axis=1)
     x = on_lattice[columns].to_numpy(dtype=np.float64)
     counts: Floats = x * (on_lattice["n_atoms"].to_numpy(dtype=float) / cells)[:, None]
     return counts

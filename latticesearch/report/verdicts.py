@@ -46,8 +46,7 @@ def error_of(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> float:
     settings
         Sections of values; learning.tolerance.
     """
-    learning = settings.get("learning")
-    given = learning.get("tolerance") if hasattr(learning, "get") else None
+    given = (settings.get("learning") or {}).get("tolerance")
     found = summary.get("near_hull_error")
     tolerance = DEFAULT_TOLERANCE if given is None else float(given)
     return tolerance if found is None or not np.isfinite(found) else max(tolerance, float(found))
@@ -65,14 +64,13 @@ def verdicts(hull: pd.DataFrame, error: float) -> list[str]:
     """
     stable = is_stable(hull).to_numpy()
     above = hull["energy_above_hull"].to_numpy(dtype=np.float64)
-    depth = np.full(len(hull), np.nan)
-    if "depth" in hull:
-        depth = hull["depth"].to_numpy(dtype=np.float64)
-    # A stable row without a depth is an end member that nothing could replace.
+    has_depth = "depth" in hull
+    depth = hull["depth"].to_numpy(dtype=np.float64) if has_depth else np.full(len(hull), np.nan)
     margin = np.where(stable, depth, np.abs(above))
     names = np.select(
         [np.isnan(margin), margin < TIE, margin < error, stable],
-        [END_MEMBER, NO_DIFFERENCE, WITHIN, ROBUST],
+        # A stable row without a depth is an end member that nothing could replace.
+        [END_MEMBER if has_depth else "", NO_DIFFERENCE, WITHIN, ROBUST],
         default=ABOVE,
     )
     return [str(name) for name in names]

@@ -109,7 +109,5 @@ def average_voltages(
 
 def _reference(ion: str, settings: Mapping[str, Any]) -> float | None:
     """Return the energy of the metal, eV/atom, None where it is not known."""
-    oracle = settings.get("oracle")
-    references = oracle.get("references") if hasattr(oracle, "get") else None
-    found = references.get(ion) if hasattr(references, "get") else None
+    found = ((settings.get("oracle") or {}).get("references") or {}).get(ion)
     return None if found is None else float(found)

@@ -46,7 +46,7 @@
   }
 
   // One table: `members` are row numbers, `filters` pairs of text and test.
-  Report.table = function (place, members, { filters = [], sort = null, name = "table" } = {}) {
+  Report.table = function (place, members, { filters = [], sort = null, name = "table", total = members.length } = {}) {
     const columns = useful(members), state = { sort, down: false, query: "", filter: 0, group: "energies", most: STEP };
     const table = Report.make("table", { class: "sortable" }), note = Report.make("p", { class: "quiet small", role: "status" });
     const more = Report.make("button", { type: "button", class: "more", onclick: () => { state.most = Infinity; fill(); } });
@@ -75,7 +75,8 @@
         Report.make("tr", { "data-row": i, class: i === Report.selected ? "selected" : null },
           ...visible.map((column) => Report.make("td", { class: column.numeric ? "number" : null }, column.cell(i))))));
       table.replaceChildren(Report.make("thead", null, Report.make("tr", null, ...visible.map(header))), body);
-      note.textContent = `${list.length.toLocaleString("en")} of ${members.length.toLocaleString("en")} structures`;
+      note.textContent = `${list.length.toLocaleString("en")} of ${total.toLocaleString("en")} structures`
+        + (total > members.length ? `; all are in candidates.parquet, ${members.length.toLocaleString("en")} of them here.` : "");
       more.hidden = list.length <= state.most;
       more.textContent = `Show all ${list.length.toLocaleString("en")}`;
     }
@@ -108,12 +109,13 @@
       if (element && members.length) Report.table(element, members, { name, ...options });
     };
     place("structures", all, {
+      total: Math.max(data.counts.candidates, all.length),
       filters: [
         ["stable and near the hull", (i) => rows.inHull[i]], ["stable", (i) => rows.stable[i]],
         ["computed", (i) => rows.kind[i] !== "predicted"], ["all", () => true],
       ],
     });
-    place("open", all.filter((i) => rows.open[i]), { sort: "above" });
+    place("open", all.filter((i) => rows.open[i]), { sort: "above", total: data.counts.open });
     if (rows.next) place("next", all.filter((i) => rows.next[i]), { sort: "next" });
   };
 }
