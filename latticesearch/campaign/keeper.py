@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from latticesearch.campaign.answers import AnswerRules, Answers
 from latticesearch.campaign.settings import Settings, differences
+from latticesearch.campaign.structures import KnownStructures
 from latticesearch.campaign.tables import Tables, make_tables
 from latticesearch.errors import InputError
-from latticesearch.report import write_report
+from latticesearch.report import describe_hull, write_report
 from latticesearch.storage import RunDirectory, is_run_directory
 
 if TYPE_CHECKING:
@@ -153,11 +154,16 @@ class Keeper:
         rounds: Sequence[dict[str, Any]],
         settings: Settings,
     ) -> None:
-        """Write the report; complete the summary by the failures."""
-        failures = list(self.answers(candidates).failures())
+        """Write the report and the whole hull table; complete the summary by the failures."""
+        answers, values = self.answers(candidates), settings.resolved()
+        failures = list(answers.failures())
         summary["failures"] = len(failures)
+        structures = KnownStructures(candidates, answers.answers)
+        # What needs no energy is worked out once, not in every round.
+        hull = describe_hull(tables.candidates, tables.hull, summary, values, structures)
+        self.directory.write_hull(hull, None)
         html, figures = write_report(
-            tables.candidates, tables.hull, summary, rounds, failures, settings.resolved()
+            *(tables.candidates, hull, summary, rounds, failures, values), structures=structures
         )
         self.directory.write_report(html, figures)
         self.directory.log_event("end", **summary)

@@ -28,7 +28,7 @@
           marker: { size: 6, symbol, color: c[colour] }, line: { width: 1.8, color: c[colour] }, hovertemplate: `%{y:.4g} after %{x} calculations<extra></extra>` };
       });
       Plotly.react(holder, traces, Report.layout({
-        height: 230, showlegend: curves.length > 1, legend: { x: 1, xanchor: "right", y: 1, font: { size: 12 } }, margin: { l: 8, r: 8, t: 34, b: 8 },
+        showlegend: curves.length > 1, legend: { x: 1, xanchor: "right", y: 1, font: { size: 12 } }, margin: { l: 8, r: 8, t: 34, b: 8 },
         title: { text: title, font: { size: 13 }, x: 0.02, xanchor: "left", y: 0.97 }, xaxis: { title: { text: "oracle calculations", font: { size: 12 } } }, yaxis: { rangemode: "tozero" },
       }), { ...Report.config, displayModeBar: false });
     });
@@ -55,7 +55,7 @@
         text: members.map((i) => `<b>${Report.plain(Report.lowered(rows.formula[i]))}</b><br>predicted − true ${Report.number(rows.error[i], 2)} meV/atom`), hoverinfo: "text",
         marker: { size: 7, color: c.computed, opacity: 0.75 },
       }], Report.layout({
-        height: 320, xaxis: { title: { text: "energy above hull (meV/atom)" } }, yaxis: { title: { text: "predicted − true (meV/atom)" }, zeroline: true, zerolinecolor: c.quiet },
+        xaxis: { title: { text: "energy above hull (meV/atom)" } }, yaxis: { title: { text: "predicted − true (meV/atom)" }, zeroline: true, zerolinecolor: c.quiet },
       }), Report.config);
       place.removeAllListeners("plotly_click");
       place.on("plotly_click", (event) => Report.select(event.points[0].customdata, "curve"));
@@ -70,7 +70,7 @@
       const c = Report.colours(), x = [], y = [];
       for (const step of data.voltages.steps) { x.push(...step.ions); y.push(step.voltage, step.voltage); }
       Plotly.react(place, [{ type: "scatter", mode: "lines", x, y, line: { color: c.computed, width: 2.5 }, hovertemplate: "%{y:.3f} V<extra></extra>" }], Report.layout({
-        height: 300, xaxis: { title: { text: `${data.voltages.ion} per ${Report.lowered(data.voltages.unit)}` } },
+        xaxis: { title: { text: `${data.voltages.ion} per ${Report.lowered(data.voltages.unit)}` } },
         yaxis: { title: { text: data.voltages.absolute ? `voltage against ${data.voltages.ion} (V)` : "voltage, relative (V)" } },
       }), Report.config);
     });

@@ -293,7 +293,8 @@
     const [traces, layout] = kind();
     if (holder.dataset.kind && holder.dataset.kind !== kind.name) Plotly.purge(holder);
     holder.dataset.kind = kind.name;
-    Plotly.react(holder, traces, { ...Report.layout(layout), height: height(kind) }, { ...Report.config, scrollZoom: kind === solid });
+    holder.style.height = `${height(kind)}px`;
+    Plotly.react(holder, traces, { ...Report.layout(layout), width: holder.clientWidth, height: height(kind) }, { ...Report.config, responsive: false, scrollZoom: kind === solid });
     if (!holder.dataset.listens || kind.name !== holder.dataset.listens) {
       holder.dataset.listens = kind.name;
       holder.removeAllListeners("plotly_click");
@@ -357,6 +358,13 @@
     controls();
     draw();
     Report.redraw.push(draw);
+    let width = holder.clientWidth, timer;
+    new ResizeObserver(() => {
+      if (holder.clientWidth === width) return;
+      width = holder.clientWidth;
+      clearTimeout(timer);
+      timer = setTimeout(draw, 100);
+    }).observe(holder);
   };
   Report.redraw = [];
 }
