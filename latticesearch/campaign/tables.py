@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import spglib
 
+from latticesearch.campaign.ties import levelled
 from latticesearch.hull import Hull
 from latticesearch.learning.acquisition import GRADE, NEAR_HULL, VERTEX
 
@@ -92,8 +93,11 @@ def make_tables(
     """
     energies = np.array([true.get(key, np.nan) for key in candidates.keys])
     known = np.flatnonzero(np.isfinite(energies))
-    hull = Hull(candidates.compositions[known], energies[known])
+    known = known[np.argsort(np.asarray(candidates.n_atoms)[known], kind="stable")]
+    x = candidates.compositions[known]
+    hull = Hull(x, levelled(x, energies[known]))
     table = _candidates_table(candidates, energies, hull, last, oracle_rounds)
+    table.loc[known[hull.vertices], "energy_above_hull"] = 0.0
     depths = dict(zip(known[hull.vertices].tolist(), hull.depths.tolist(), strict=True))
     table["depth"] = [depths.get(i, np.nan) for i in range(len(table))]
     near = table.iloc[known].query("energy_above_hull <= @NEAR_STABLE")
