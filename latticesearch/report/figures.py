@@ -178,17 +178,17 @@ def pairs_figure(system: System) -> Figure:
         pairs = list(itertools.combinations(range(len(system.names)), 2))
         columns = 3 if len(pairs) < 10 else 4
         rows = math.ceil(len(pairs) / columns)
-        figure = new_figure(7.2 if columns == 3 else 8.4, 1.9 * rows + 0.4)
-        grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
-        limits = []
+        figure = new_figure(7.6 if columns == 3 else 9.0, 2.2 * rows + 0.4)
+        # Each with its own scale: a weak binary would be a flat line on that of a strong one.
+        grid = figure.subplots(rows, columns, squeeze=False)
         for axes, pair in itertools.zip_longest(grid.flat, pairs):
             if pair is None:
                 axes.set_axis_off()
                 continue
-            draw_binary(axes, system.face(pair), small=True)
-            limits.append(axes.get_ylim())
-        grid[0, 0].set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-        figure.supylabel("formation energy (meV/atom)", fontsize=9)
+            face = system.face(pair)
+            draw_binary(axes, face, small=True)
+            label_binary(axes, face, small=True)
+        figure.supylabel(f"formation energy ({_energy_unit(system)})", fontsize=9)
         shown: dict[str, Artist] = {}
         for axes in grid.flat:
             handles, labels = axes.get_legend_handles_labels()

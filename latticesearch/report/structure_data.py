@@ -34,6 +34,9 @@ PARAMETERS: Final = ("a", "b", "c", "alpha", "beta", "gamma")
 LARGEST_STRAIN: Final = 0.4
 """Cells that differ by more are not the same cell in the same orientation."""
 
+LARGEST_DISPLACEMENT: Final = 1.5
+"""Å: atoms farther away are not the same atoms; recorded structures have their own order."""
+
 
 class Structures(Protocol):
     """Gives the structures behind the keys of a table."""
@@ -131,6 +134,8 @@ def _moved(ideal: Atoms, relaxed: Atoms | None) -> dict[str, float]:
     moved = (relaxed.get_scaled_positions() - ideal.get_scaled_positions()) @ relaxed.cell.array
     vectors = find_mic(moved - moved[0], relaxed.cell.array)[0]
     distances = np.linalg.norm(vectors - vectors.mean(axis=0), axis=1)
+    if distances.max() > LARGEST_DISPLACEMENT:
+        return nothing
     return {
         "displacement": float(np.sqrt((distances**2).mean())),
         "strain": float(np.linalg.norm(shape)),
