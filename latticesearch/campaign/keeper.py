@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from latticesearch.campaign.answers import AnswerRules, Answers
 from latticesearch.campaign.competing import ZERO_TEXTS
-from latticesearch.campaign.tables import Tables, TrueEnergies, make_tables
+from latticesearch.campaign.structures import KnownStructures
+from latticesearch.campaign.tables import Tables, TrueEnergies, make_tables, phase_structures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -140,14 +141,20 @@ class Keeper:
         rounds: Sequence[dict[str, Any]],
         settings: Settings,
     ) -> None:
-        """Write the report; complete the summary by the failures."""
-        from latticesearch.report import write_report  # matplotlib: only who draws waits for it
+        """Write the report and the whole hull table; complete the summary by the failures."""
+        # matplotlib and pymatgen: only who draws waits for them
+        from latticesearch.report import describe_hull, write_report
 
-        failures = list(self.answers(candidates).failures())
+        answers, values = self.answers(candidates), settings.resolved()
+        failures = list(answers.failures())
         summary["failures"] = len(failures)
         summary["zero"] = ZERO_TEXTS[self.zero]
+        structures = KnownStructures(candidates, answers.answers, phase_structures(self.phases))
+        # What needs no energy is worked out once, not in every round.
+        hull = describe_hull(tables.candidates, tables.hull, summary, values, structures)
+        self.directory.write_hull(hull, None)
         html, figures = write_report(
-            tables.candidates, tables.hull, summary, rounds, failures, settings.resolved()
+            *(tables.candidates, hull, summary, rounds, failures, values), structures=structures
         )
         self.directory.write_report(html, figures)
         self.directory.log_event("end", **summary)

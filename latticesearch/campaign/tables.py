@@ -14,6 +14,7 @@ import spglib
 
 from latticesearch.campaign.competing import formation_zero, hull_with_phases
 from latticesearch.campaign.sources import COMPETING, OWN_DATA, PREDICTED, REUSED
+from latticesearch.campaign.ties import levelled
 from latticesearch.learning.acquisition import GRADE, NEAR_HULL, VERTEX
 
 if TYPE_CHECKING:
@@ -138,8 +139,10 @@ def make_tables(
     """
     energies = np.array([true.per_atom.get(key, np.nan) for key in candidates.keys])
     known = np.flatnonzero(np.isfinite(energies))
+    # Of equal structures the first becomes the vertex: that of the smaller cell.
+    known = known[np.argsort(candidates.n_atoms[known], kind="stable")]
     x = candidates.compositions
-    hull = hull_with_phases(x[known], energies[known], phases)
+    hull = hull_with_phases(x[known], levelled(x[known], energies[known]), phases)
     start = formation_zero(zero, x[known], energies[known], phases, candidates.elements)
     table = _candidates_table(candidates, energies, hull, start, last)
     _say_sources(table, true)
@@ -147,6 +150,7 @@ def make_tables(
     depths[hull.vertices] = hull.depths
     table["depth"] = np.nan
     table.loc[known, "depth"] = depths[: len(known)]
+    table.loc[table["depth"].notna(), "energy_above_hull"] = 0.0
     others = _phase_rows(phases, hull, start, depths[len(known) :])
     near = pd.concat([table.iloc[known], others] if len(others) else [table.iloc[known]])
     near = near.query("energy_above_hull <= @NEAR_STABLE")
@@ -194,6 +198,12 @@ def _phase_rows(
             "depth": depths,
         }
     )
+
+
+def phase_structures(phases: CompetingPhases) -> dict[str, Atoms | None]:
+    """Return the structures of phases by what stands for their keys."""
+    structures = [phase.atoms for phase in phases.phases]
+    return dict(zip(_phase_keys(phases), structures, strict=True))
 
 
 def _phase_keys(phases: CompetingPhases) -> list[str]:
@@ -271,8 +281,7 @@ def _shapes(
 
     A phase of which only the formula is known has neither.
     """
-    structures = [phase.atoms for phase in phases.phases]
-    of_phase = dict(zip(_phase_keys(phases), structures, strict=True))
+    of_phase = phase_structures(phases)
     found: dict[str, tuple[str, Atoms | None]] = {}
     for key in near.key:
         if key in of_phase:

@@ -42,7 +42,9 @@ def draw_binary(axes: Axes, system: System, *, small: bool = False) -> None:
     """Draw formation energies over the fraction of the second of two end members."""
     size = 0.5 if small else 1.0
     points, stable = system.candidates, system.stable
-    cloud = _unique_cloud(points)
+    low, high = _energy_range(points, stable)
+    # What lies higher is left out, so that no point is cut in two by the frame.
+    cloud = _unique_cloud(points[points.formation <= high])
     for computed, colour, name in ((False, PALE, "predicted"), (True, BLUE, "computed")):
         chosen = cloud[cloud.computed == computed]
         if len(chosen) == 0:
@@ -56,6 +58,7 @@ def draw_binary(axes: Axes, system: System, *, small: bool = False) -> None:
             alpha=0.9,
             zorder=1 + computed,
             rasterized=True,
+            clip_on=False,
             label=name,
         )
     order = np.argsort(stable.fractions[:, 1])
@@ -74,7 +77,6 @@ def draw_binary(axes: Axes, system: System, *, small: bool = False) -> None:
         clip_on=False,
     )
     axes.axhline(0, color=GREY, linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
-    low, high = _energy_range(points, stable)
     axes.set_ylim(low, high)
     axes.set_xlim(-0.02, 1.02)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5 if small else 8))
@@ -107,7 +109,7 @@ def _energy_range(points: Points, stable: Points) -> tuple[float, float]:
     return -0.08 * max(usual, 1.0), 1.1 * max(usual, 1.0)
 
 
-def label_binary(axes: Axes, system: System) -> None:
+def label_binary(axes: Axes, system: System, *, small: bool = False) -> None:
     """Name the stable compounds below the hull, where nothing else is drawn."""
     inner = np.flatnonzero(np.isfinite(system.stabilities))
     if inner.size == 0:
@@ -117,11 +119,11 @@ def label_binary(axes: Axes, system: System) -> None:
     # Labels stand upright in a common row below the deepest point.
     low, high = axes.get_ylim()
     longest = max(len(system.formulas[i]) for i in inner)
-    room = 0.05 + 0.018 * longest
+    room = 0.06 + 0.034 * longest if small else 0.05 + 0.018 * longest
     bottom = high - (high - low) / (1 - room)
     axes.set_ylim(bottom, high)
     row = low - 0.02 * (high - bottom)
-    places = spread_apart(x, 0.032, 0.0, 1.0)
+    places = spread_apart(x, 0.065 if small else 0.032, 0.0, 1.0)
     for position, point, energy, member in zip(places, x, y, inner, strict=True):
         axes.annotate(
             formula_text(system.formulas[member]),
@@ -130,7 +132,7 @@ def label_binary(axes: Axes, system: System) -> None:
             rotation=90,
             ha="center",
             va="top",
-            fontsize=8,
+            fontsize=6.5 if small else 8,
             arrowprops={
                 "arrowstyle": "-",
                 "color": PALE,

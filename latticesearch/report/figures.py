@@ -27,8 +27,10 @@ from latticesearch.report.style import (
     RULE,
     VERMILLION,
     figure_style,
+    fix_layout,
     formula_text,
     new_figure,
+    render,
 )
 from latticesearch.report.system import make_system
 from latticesearch.report.tables import MEV
@@ -60,6 +62,28 @@ _KINDS: Final = (
 """Names and colours of compounds by their number of end members, from two."""
 
 
+def figure_files(
+    candidates: pd.DataFrame, rounds: Sequence[Mapping[str, Any]], system: System | None
+) -> dict[str, bytes]:
+    """Return all figures as the contents of the files NAME.png and NAME.svg.
+
+    Parameters
+    ----------
+    candidates, rounds
+        As for `draw_figures`.
+    system
+        What `make_system` makes of these tables.
+    """
+    drawn = _figures(candidates, rounds, system)
+    for figure in drawn.values():
+        fix_layout(figure)
+    return {
+        f"{name}.{kind}": render(figure, kind)
+        for name, figure in drawn.items()
+        for kind in ("png", "svg")
+    }
+
+
 def draw_figures(
     candidates: pd.DataFrame, hull: pd.DataFrame, rounds: Sequence[Mapping[str, Any]]
 ) -> dict[str, Figure]:
@@ -81,9 +105,14 @@ def draw_figures(
         Figures by name: "hull", "faces" (four or more end members), "phases" (three or more),
         "learning", "predictions".
     """
+    return _figures(candidates, rounds, make_system(candidates, hull))
+
+
+def _figures(
+    candidates: pd.DataFrame, rounds: Sequence[Mapping[str, Any]], system: System | None
+) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     with figure_style():
-        system = make_system(candidates, hull)
         if system is not None:
             figures |= _hull_figures(system)
         if len(rounds) > 1:
@@ -117,11 +146,15 @@ def binary_hull_figure(system: System) -> Figure:
         figure = new_figure(6.4, 4.4)
         axes = figure.add_subplot()
         draw_binary(axes, system)
-        axes.set_ylabel("formation energy (meV/atom)")
-        axes.set_xlabel(f"fraction of {formula_text(system.names[1])}")
+        axes.set_ylabel(f"formation energy ({_energy_unit(system)})")
+        axes.set_xlabel(system.axis)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, handletextpad=0.3)
         label_binary(axes, system)
     return figure
+
+
+def _energy_unit(system: System) -> str:
+    return "meV/atom" if system.unit == "atom" else f"meV per {formula_text(system.unit)}"
 
 
 def ternary_hull_figure(system: System) -> Figure:
@@ -145,17 +178,17 @@ def pairs_figure(system: System) -> Figure:
         pairs = list(itertools.combinations(range(len(system.names)), 2))
         columns = 3 if len(pairs) < 10 else 4
         rows = math.ceil(len(pairs) / columns)
-        figure = new_figure(7.2 if columns == 3 else 8.4, 1.9 * rows + 0.4)
-        grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
-        limits = []
+        figure = new_figure(7.6 if columns == 3 else 9.0, 2.2 * rows + 0.4)
+        # Each with its own scale: a weak binary would be a flat line on that of a strong one.
+        grid = figure.subplots(rows, columns, squeeze=False)
         for axes, pair in itertools.zip_longest(grid.flat, pairs):
             if pair is None:
                 axes.set_axis_off()
                 continue
-            draw_binary(axes, system.face(pair), small=True)
-            limits.append(axes.get_ylim())
-        grid[0, 0].set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-        figure.supylabel("formation energy (meV/atom)", fontsize=9)
+            face = system.face(pair)
+            draw_binary(axes, face, small=True)
+            label_binary(axes, face, small=True)
+        figure.supylabel(f"formation energy ({_energy_unit(system)})", fontsize=9)
         shown: dict[str, Artist] = {}
         for axes in grid.flat:
             handles, labels = axes.get_legend_handles_labels()
@@ -308,6 +341,7 @@ __all__ = [
     "binary_hull_figure",
     "draw_figures",
     "faces_figure",
+    "figure_files",
     "learning_figure",
     "pairs_figure",
     "phases_figure",

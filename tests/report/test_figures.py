@@ -6,8 +6,8 @@ import struct
 import numpy as np
 import pytest
 
-from latticesearch.report import draw_figures
 from latticesearch.report.diagrams import NAMED
+from latticesearch.report.figures import draw_figures
 from latticesearch.report.style import formula_text, render
 from latticesearch.report.system import make_system
 from tests.report.tables import made_up, some_rounds, tables_of
