@@ -184,7 +184,7 @@ def test_kill_9_again_and_again_loses_nothing_and_repeats_nothing(finished, tmp_
         known = paid(run)
         assert paid_for.items() <= known.items()
         paid_for = known
-    done = latticesearch(*words)
+    done = in_process(*words)
     assert done.returncode == 0, done.stderr
     rows = oracle_rows(run)
     assert len({r.key for r in rows}) == len(rows)

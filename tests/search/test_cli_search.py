@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import latticesearch as ls
-from tests.campaign.runs import in_process, latticesearch, write_config
+from tests.campaign.runs import in_process, write_config
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def given(tmp_path):
 def test_search_lists_what_is_near_the_hull(given, tmp_path):
     config, potential = given
     words = ("search", config, "--potential", potential, "--max-sites", "6", "--window", "0.02")
-    done = latticesearch(*words, "--json", "--output", tmp_path / "found.csv")
+    done = in_process(*words, "--json", "--output", tmp_path / "found.csv")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     parent = ls.ParentLattice.from_prototype("fcc", 3.8, ("Cu", "Pd"))
@@ -29,7 +29,7 @@ def test_search_lists_what_is_near_the_hull(given, tmp_path):
     assert table.key.tolist() == [row["key"] for row in answer["structures"]]
     assert table.energy_above_hull.between(0, 0.02).all()
     assert (table.energy_above_hull == 0).sum() >= 2
-    shown = latticesearch(*words)
+    shown = in_process(*words)
     assert "energy evaluations" in shown.stdout
     assert "source" in shown.stdout
 
