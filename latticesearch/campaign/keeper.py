@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -162,4 +163,7 @@ class Keeper:
     def close(self) -> None:
         """End the oracle's processes and unlock the run directory."""
         self.oracle.close()
+        # Folders of failed calculations stay.
+        with contextlib.suppress(OSError):
+            self.directory.scratch.rmdir()
         self.directory.close()

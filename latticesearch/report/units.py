@@ -93,7 +93,8 @@ def _per_cell(candidates: pd.DataFrame, columns: list[str]) -> Floats:
     """Return the (n, k) atoms of each element per cell of the parent lattice."""
     if "hnf" not in candidates or candidates.empty:
         return np.empty((0, len(columns)))
-    on_lattice = candidates[candidates["hnf"].notna()]
+    is_there = [one is not None and np.size(one) == 9 for one in candidates["hnf"]]
+    on_lattice = candidates[is_there]
     if on_lattice.empty:
         return np.empty((0, len(columns)))
     # The matrices are triangular: their determinant is the product of the diagonal.
