@@ -31,11 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from latticesearch.oracles.dispatch import Answer
+    from latticesearch.oracles.presets import Wanted
 
 log = logging.getLogger(__name__)
 
 CAREFUL_STEPS = 5
 """A careful relaxation may take this many times more steps."""
+NO_TIMEOUT = 1e9
+"""Seconds that no calculation takes."""
 GRACE = 20.0
 """Seconds that running calculations have when all has to end (Slurm leaves 30 by default)."""
 
@@ -50,7 +53,7 @@ class AseOracle:
     ----------
     calculator
         "emt", the name of an ASE calculator, or "module:factory" (see
-        `latticesearch.oracles.worker.make_calculator`).
+        `latticesearch.oracles.calculation.make_calculator`).
     parameters
         Keyword arguments of the calculator; numbers, strings, lists and dicts of these.
     relax_cell, relax_ions
@@ -61,7 +64,7 @@ class AseOracle:
         Steps after which a relaxation has failed. From the second attempt on, a slower and more
         careful optimiser with five times as many steps is used.
     timeout
-        Seconds after which one calculation is killed.
+        Seconds after which one calculation is killed; None: never.
     workers
         Number of structures computed at the same time.
     scratch
@@ -72,6 +75,9 @@ class AseOracle:
     grace
         Seconds that running calculations have after `interrupt`, and after the death of this
         process if there is a `scratch`.
+
+    preset
+        `calculator` is the name of a preset, and this is what it is told; `parameters` stay empty.
 
     Raises
     ------
@@ -88,12 +94,15 @@ class AseOracle:
         relax_ions: bool = True,
         fmax: float = 0.01,
         max_steps: int = 200,
-        timeout: float = 3600.0,
+        timeout: float | None = 3600.0,
         workers: int = 1,
         scratch: Path | None = None,
         grace: float = GRACE,
+        preset: Wanted | None = None,
     ) -> None:
-        _check_calculator(calculator)
+        if preset is None:
+            _check_calculator(calculator)
+        timeout = NO_TIMEOUT if timeout is None else timeout
         _check_positive(fmax=fmax, max_steps=max_steps, timeout=timeout, workers=workers)
         if not (grace >= 0 and math.isfinite(grace)):
             raise InputError(f"grace must be a number of seconds, not {grace!r}")
@@ -106,6 +115,9 @@ class AseOracle:
             "relax_ions": relax_ions,
             "fmax": fmax,
         }
+        self._wanted = preset
+        if preset is not None:
+            self._method["preset"] = preset.to_dict()
         self._n_workers, self._grace = workers, grace
         self._given = None if scratch is None else Path(scratch).absolute()
         self._scratch: Path | None = None
@@ -148,6 +160,10 @@ class AseOracle:
         for symbol in elements:
             if symbol not in chemical_symbols[1:]:
                 raise InputError(f"{symbol!r} is no chemical element")
+        if self._wanted is not None:
+            from latticesearch.oracles.presets import PRESETS
+
+            PRESETS[self.kind].check(self._wanted, elements)
         if self.kind == "emt":
             from latticesearch.oracles.emt import check_elements
 
@@ -249,6 +265,7 @@ class AseOracle:
             seconds=float(reply["seconds"]),
             kind=self.kind,
             attempt=job.attempt,
+            provenance={**reply.get("provenance", {}), "seconds": float(reply["seconds"])},
         )
 
 

@@ -39,6 +39,8 @@ _LOOK_AGAIN = 0.05
 """Seconds between two looks at whether a worker of an ended campaign is ready."""
 _MARGIN = 1.0
 """Seconds that such a worker may take, beyond its grace, to be ended."""
+_LONGEST_SLEEP = 3600.0
+"""Seconds after which one looks again although nothing was expected."""
 _NAME_OF_STORED = "failed.json"
 
 
@@ -372,7 +374,9 @@ class Dispatch:
                     selector.register(worker.output, selectors.EVENT_READ)
             if not self._stop.is_set:
                 selector.register(self._stop.wake_up, selectors.EVENT_READ)
-            selector.select(timeout=max(0.0, min(times, default=now) - now))
+            wait = max(0.0, min(times, default=now) - now)
+            # The operating system knows no times of weeks.
+            selector.select(timeout=min(wait, _LONGEST_SLEEP))
 
     def _is_stopping(self) -> bool:
         return self._end() < math.inf

@@ -27,7 +27,8 @@ class Method:
     ----------
     record
         Tables of numbers, strings, lists and tables: ``lattice`` (cell, sites and the species
-        each allows), ``calculator`` (its name and parameters), ``relaxation``.
+        each allows), ``calculator`` (its name and parameters), ``relaxation``, and what is said of
+        single ``elements``.
     """
 
     record: Mapping[str, Any]
@@ -40,9 +41,14 @@ class Method:
         return f"m{hashlib.sha256(text.encode()).hexdigest()[:LENGTH]}"
 
     def differences(self, other: Method) -> list[str]:
-        """Return "name: ours != theirs" for every value that differs."""
+        """Return "name: ours != theirs" for every value that differs.
+
+        What is said of an element of which the other says nothing has no energy to disagree about.
+        """
         ours, theirs = dict(_flat(self.record)), dict(_flat(other.record))
         names = sorted({*ours, *theirs})
+        shared = set(self.record.get("elements", {})) & set(other.record.get("elements", {}))
+        names = [name for name in names if _is_of(name, shared)]
         return [
             f"{name}: {_shown(ours.get(name))} != {_shown(theirs.get(name))}"
             for name in names
@@ -52,6 +58,12 @@ class Method:
     def without_lattice(self) -> Method:
         """Return the method of a calculator alone, for campaigns on several lattices."""
         return Method({name: part for name, part in self.record.items() if name != "lattice"})
+
+
+def _is_of(name: str, elements: set[str]) -> bool:
+    """Tell whether a dotted name is that of one of the elements, or of no element."""
+    first, _, rest = name.partition(".")
+    return first != "elements" or rest.partition(".")[0] in elements
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     import numpy as np
     import numpy.typing as npt
@@ -70,6 +70,10 @@ class OracleResult:
         wrong numbers, out of time, a crash of the calculation), or the "environment" (the
         calculator does not start, no space, ended from outside), which says nothing about the
         structure and must not count as an attempt.
+    provenance
+        How it came about, as far as is known: code and version, data sets, parameters, k-points,
+        moments, where and how long; tables of numbers and strings. It defines nothing, which the
+        method does.
     """
 
     key: str
@@ -85,6 +89,7 @@ class OracleResult:
     error: str | None = None
     on_lattice: bool = True
     cause: Cause | None = None
+    provenance: Mapping[str, Any] | None = None
 
 
 class Oracle(Protocol):

@@ -36,7 +36,7 @@ def what_is_wrong(start: Atoms, reply: Mapping[str, Any]) -> str | None:
     start
         The structure before relaxation.
     reply
-        What `latticesearch.oracles.worker.compute` returned, or ``error``.
+        What `latticesearch.oracles.calculation.compute` returned, or ``error``.
     """
     if "error" in reply:
         return str(reply["error"])
@@ -77,7 +77,8 @@ def _not_finite(reply: Mapping[str, Any]) -> str | None:
 def _not_converged(reply: Mapping[str, Any]) -> str | None:
     if reply["converged"]:
         return None
-    return f"not converged in {reply['steps']} steps: residual {reply['residual']:.3g} eV/Å"
+    why = f"; {reply['reason']}" if reply.get("reason") else ""
+    return f"not converged in {reply['steps']} steps: residual {reply['residual']:.3g} eV/Å{why}"
 
 
 def _absurd_forces(reply: Mapping[str, Any]) -> str | None:

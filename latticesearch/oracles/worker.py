@@ -16,7 +16,6 @@ import argparse
 import contextlib
 import ctypes
 import faulthandler
-import importlib
 import json
 import os
 import select
@@ -28,18 +27,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from ase import Atoms
-
 from latticesearch.oracles.blame import cause_of
+from latticesearch.oracles.calculation import odd_energy, source_of
 from latticesearch.oracles.printed import described
-from latticesearch.oracles.relaxation import relax
 from latticesearch.oracles.scratch import LOG, locked, write_reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ase.calculators.calculator import Calculator
+    from latticesearch.oracles.calculation import Source
 
 SURVIVED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that a queue sends to all processes of a job: the campaign decides what they mean."""
@@ -197,129 +193,21 @@ def _answer(job: dict[str, Any], replies: int) -> dict[str, Any]:
     start = time.perf_counter()
     _SIGNALS.arrived = False
     try:
-        calculator = make_calculator(job["calculator"], job["parameters"])
+        source = source_of(job)
     except BaseException as error:  # noqa: BLE001 - it has not even seen a structure
         reply = {"error": described(error), "cause": "environment"}
     else:
         _send(replies, {"computing": True})
-        reply = _computed(job, calculator)
+        reply = _computed(job, source)
     return {**reply, "seconds": time.perf_counter() - start}
 
 
-def _computed(job: dict[str, Any], calculator: Calculator) -> dict[str, Any]:
+def _computed(job: dict[str, Any], source: Source) -> dict[str, Any]:
     try:
-        return compute(job, calculator)
+        return source.compute(job)
     except BaseException as error:  # noqa: BLE001 - any failure of a job is a result
         cause = "environment" if _SIGNALS.arrived else cause_of(error)
-        return {"error": _odd_energy(calculator) or described(error), "cause": cause}
-
-
-def compute(job: dict[str, Any], calculator: Calculator) -> dict[str, Any]:
-    """Relax one structure.
-
-    Parameters
-    ----------
-    job
-        ``numbers``, ``positions``, ``cell``, ``pbc`` of the structure; ``relax_cell``,
-        ``relax_ions``, ``fmax``, ``max_steps``, ``careful`` as in `relax`.
-    calculator
-        What computes it.
-
-    Returns
-    -------
-    dict
-        ``energy``, ``forces``, ``stress``, ``numbers``, ``positions``, ``cell``, ``converged``,
-        ``steps``, ``residual``; only what JSON can hold.
-
-    Raises
-    ------
-    ValueError
-        The energy is no number.
-    """
-    atoms = Atoms(
-        numbers=job["numbers"], positions=job["positions"], cell=job["cell"], pbc=job["pbc"]
-    )
-    atoms.calc = calculator
-    ended = relax(
-        atoms,
-        cell=job["relax_cell"],
-        ions=job["relax_ions"],
-        fmax=job["fmax"],
-        max_steps=job["max_steps"],
-        careful=job["careful"],
-    )
-    return {
-        "energy": _number(atoms.get_potential_energy()),
-        "forces": _optional_property(atoms, "forces"),
-        "stress": _optional_property(atoms, "stress"),
-        "numbers": atoms.numbers.tolist(),
-        "positions": atoms.positions.tolist(),
-        "cell": np.asarray(atoms.cell).tolist(),
-        "converged": ended.converged,
-        "steps": ended.steps,
-        "residual": ended.residual,
-    }
-
-
-def _number(value: Any) -> float:
-    array = np.asarray(value)
-    if array.size != 1 or array.dtype.kind not in "fiu":
-        raise ValueError(f"the calculator returned {value!r:.80} as the energy, which is no number")
-    return float(array.item())
-
-
-def _odd_energy(calculator: Calculator) -> str | None:
-    """Return in plain words that the energy is no number, where that is what went wrong."""
-    results = getattr(calculator, "results", None)
-    if isinstance(results, dict) and "energy" in results:
-        try:
-            _number(results["energy"])
-        except ValueError as error:
-            return described(error).partition(": ")[2]
-    return None
-
-
-def _optional_property(atoms: Atoms, name: str) -> list[Any] | None:
-    """Return forces or stress, or None where the calculator has none."""
-    from ase.calculators.calculator import PropertyNotPresent
-
-    if name not in getattr(atoms.calc, "implemented_properties", (name,)):
-        return None
-    try:
-        # Some calculators have a property in some of their modes only.
-        value = atoms.calc.get_property(name, atoms)
-    except (NotImplementedError, PropertyNotPresent):
-        return None
-    if value is None:
-        return None
-    array = np.asarray(value, dtype=np.float64)
-    if name == "stress" and array.shape == (3, 3):
-        array = array[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
-    values: list[Any] = array.tolist()
-    return values
-
-
-def make_calculator(name: str, parameters: dict[str, Any]) -> Calculator:
-    """Return a new calculator.
-
-    Parameters
-    ----------
-    name
-        "emt", the name of any calculator in ASE, or "module:factory" for your own: the function
-        ``factory`` of ``module`` is called with `parameters` and returns an ASE calculator.
-    parameters
-        Keyword arguments.
-    """
-    if name == "emt":
-        from latticesearch.oracles.emt import FastEmt
-
-        return FastEmt(**parameters)
-    if ":" in name:
-        module, _, factory = name.partition(":")
-        return getattr(importlib.import_module(module), factory)(**parameters)
-    from ase.calculators.calculator import get_calculator_class
-
-    return get_calculator_class(name)(**parameters)
+        return {"error": odd_energy(source.calculator) or described(error), "cause": cause}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ defaults of ASE are changed: its lock file, which a killed run would leave behin
 lock of the run directory does that work), its collective calls under MPI, and its tables, which
 come into being one by one: here every write is one transaction, the first one too.
 
-Every row says by which method its energy was computed: a readable record, and its fingerprint.
+Every row says by which method its energy was computed: a readable record, and its fingerprint; and
+where it is known how it came about (``data["provenance"]``).
 """
 
 from __future__ import annotations
@@ -195,6 +196,8 @@ def _described(
     }
     # An error may look like a number, which ASE refuses in its key-value pairs.
     data: dict[str, Any] = {"error": result.error} if result.error else {}
+    if result.provenance:
+        data["provenance"] = dict(result.provenance)
     if method is not None:
         pairs["method"] = method.fingerprint
         data["method"] = method.record
@@ -231,6 +234,7 @@ def _from_row(row: Any) -> StoredResult:
         attempt=int(row.attempt),
         error=row.data.get("error"),
         on_lattice=bool(row.on_lattice),
+        provenance=row.data.get("provenance"),
     )
     record = row.data.get("method")
     method = None if record is None else Method(record)
