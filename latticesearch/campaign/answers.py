@@ -24,11 +24,12 @@ from latticesearch.oracles import OracleJob, OracleResult, still_on_lattice
 from latticesearch.oracles.scratch import forget_done
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ase import Atoms
 
     from latticesearch.campaign.opening import Opened
+    from latticesearch.lattice import Configuration
     from latticesearch.learning import CandidateSet
     from latticesearch.oracles import Oracle
     from latticesearch.progress import Progress
@@ -58,10 +59,13 @@ class AnswerRules:
         Calculations per structure before it is quarantined.
     references
         Known energies of pure elements on this lattice, eV/atom: never asked of the oracle.
+    start
+        Makes the structure from which a calculation starts; default the parent lattice's own.
     """
 
     attempts: int = 2
     references: Mapping[str, float] | None = None
+    start: Callable[[Configuration], Atoms] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +241,9 @@ class Answers:
     def _job(self, key: str) -> OracleJob:
         configuration = self._candidates.configuration(self._candidates.index(key))
         # A number of its own for every try: what an earlier one left must not answer for it.
-        return OracleJob(key, configuration.to_atoms(), self._tries[key] + 1)
+        start = self._rules.start
+        atoms = configuration.to_atoms() if start is None else start(configuration)
+        return OracleJob(key, atoms, self._tries[key] + 1)
 
     def _remember(self, result: OracleResult, row: int, round_: int) -> None:
         """Take over an answer; what this run computed replaces what others did."""

@@ -9,19 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latticesearch.campaign.settings import MTP, MTP_KEYS
+from latticesearch.campaign import volume
+from latticesearch.campaign.settings import MTP, MTP_KEYS, PRESETS, VOCABULARY
 from latticesearch.errors import InputError
 from latticesearch.lattice import ParentLattice
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from ase import Atoms
 
     from latticesearch.campaign.answers import AnswerRules
     from latticesearch.campaign.competing import CompetingPhases
-    from latticesearch.campaign.settings import Settings
+    from latticesearch.campaign.settings import OracleSettings, Settings
+    from latticesearch.lattice import Configuration
     from latticesearch.learning import LearningOptions
     from latticesearch.oracles import Oracle
+    from latticesearch.oracles.presets import Wanted
     from latticesearch.potential import Kind, Potential
+
+TIMEOUT = 600.0
+"""Seconds that a calculation may take by default where it is no DFT."""
 
 
 def parent_lattice(settings: Settings) -> ParentLattice:
@@ -41,7 +50,16 @@ def parent_lattice(settings: Settings) -> ParentLattice:
         )
     assert lattice.prototype is not None
     assert lattice.a is not None
-    return ParentLattice.from_prototype(lattice.prototype, lattice.a, allowed, c=lattice.c)
+    a = volume.mean_length(lattice.a) if isinstance(lattice.a, dict) else lattice.a
+    return ParentLattice.from_prototype(lattice.prototype, a, allowed, c=lattice.c)
+
+
+def start_of(settings: Settings) -> Callable[[Configuration], Atoms]:
+    """Return what makes the structure that a calculation starts from, out of a configuration."""
+    lengths = settings.lattice.a
+    if not isinstance(lengths, dict):
+        return lambda configuration: configuration.to_atoms()
+    return volume.MeanVolume(lengths).start
 
 
 def potential_kind(settings: Settings) -> Kind:
@@ -79,14 +97,16 @@ def oracle(
         assert source.file is not None
         result = RecordedOracle(source.file, parent, select=source.select)
     else:
+        preset = wanted(source) if source.kind in PRESETS else None
         result = AseOracle(
-            source.calculator or "emt",
-            parameters=source.parameters,
+            source.kind if preset else source.calculator or "emt",
+            parameters={} if preset else source.parameters,
+            preset=preset,
             relax_cell=source.relax_cell,
             relax_ions=source.relax_ions,
             fmax=source.fmax,
             max_steps=source.max_steps,
-            timeout=source.timeout,
+            timeout=_timeout(source),
             workers=source.workers or n_ranks,
             scratch=scratch,
             grace=source.grace,
@@ -98,6 +118,47 @@ def oracle(
             f"oracle.references: {unknown[0]} is not among the species {', '.join(parent.species)}"
         )
     return result
+
+
+def wanted(source: OracleSettings) -> Wanted:
+    """Return what a preset is told.
+
+    Raises
+    ------
+    InputError
+        The code has nothing that a key could be translated to.
+    """
+    from latticesearch.oracles.presets import PRESETS as KNOWN
+    from latticesearch.oracles.presets import Element, Hubbard, Wanted
+
+    preset = KNOWN[source.kind]
+    keys = {*VOCABULARY, "parameters", "file"}
+    for key in sorted(key for key in keys - preset.takes if getattr(source, key)):
+        raise InputError(f'oracle.{key} means nothing to kind = "{source.kind}"; leave it out')
+    said = source.model_dump(include=keys, exclude_none=True)
+    smearing = said.pop("smearing", {})
+    if isinstance(smearing, dict):
+        said |= {"smearing" if k == "kind" else k: v for k, v in smearing.items()}
+    else:
+        said["width"] = smearing
+    for place in ("datasets", "file"):
+        if place in said:
+            said[place] = str(said[place])
+    elements = {}
+    for symbol, one in said.pop("elements").items():
+        hubbard = Hubbard(**one.pop("hubbard")) if "hubbard" in one else None
+        elements[symbol] = Element(**one, hubbard=hubbard)
+    return Wanted(**said, elements=elements)
+
+
+def _timeout(source: OracleSettings) -> float | None:
+    """Return the seconds that a calculation may take; DFT has no limit unless one is set."""
+    from latticesearch.oracles.presets import PRESETS as KNOWN
+
+    is_costly = source.kind in KNOWN and KNOWN[source.kind].is_costly
+    if source.timeout is not None or is_costly:
+        return source.timeout
+    return TIMEOUT
 
 
 def phases(settings: Settings, parent: ParentLattice) -> CompetingPhases:
@@ -116,7 +177,7 @@ def answer_rules(settings: Settings) -> AnswerRules:
     from latticesearch.campaign.answers import AnswerRules
 
     source = settings.oracle
-    return AnswerRules(source.attempts, source.references)
+    return AnswerRules(source.attempts, source.references, start_of(settings))
 
 
 def learning_options(settings: Settings) -> LearningOptions:

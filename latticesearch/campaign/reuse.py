@@ -92,9 +92,9 @@ def method_of_run(run: RunDirectory, parent: ParentLattice | None = None) -> Met
 
 def _own_reused(run: RunDirectory, method: Method) -> Iterator[StoredResult]:
     """Yield what the run itself took over from runs of this method."""
-    wanted = method.without_lattice().fingerprint
+    wanted = method.without_lattice()
     for stored in run.known.results():
-        if stored.method and stored.method.without_lattice().fingerprint == wanted:
+        if stored.method and not stored.method.without_lattice().differences(wanted):
             yield stored
 
 
@@ -120,7 +120,7 @@ def _geometry(method: Method) -> Method:
     return Method(
         {
             **method.without_lattice().record,
-            "lattice": {name: lattice.get(name) for name in ("cell", "sites")},
+            "lattice": {name: lattice.get(name) for name in ("cell", "sites", "volume")},
         }
     )
 

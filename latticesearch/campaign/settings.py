@@ -46,7 +46,11 @@ class LatticeSettings(_Section):
 
     prototype: str | None = None
     file: Path | None = None
-    a: Positive | None = Field(None, description="lattice parameter of the conventional cell, Å")
+    a: Positive | dict[Symbol, Positive] | None = Field(
+        None,
+        description="lattice parameter of the conventional cell, Å; a table per element: each "
+        "structure starts, and stays if it is not relaxed, at the mean volume of its atoms",
+    )
     c: Positive | None = Field(None, description="second lattice parameter (hcp), Å")
     species: list[Symbol] | None = Field(None, min_length=1)
     sublattices: list[list[Symbol]] | dict[str, list[Symbol]] | None = Field(
@@ -67,7 +71,24 @@ class LatticeSettings(_Section):
         if (self.species is None) == (self.sublattices is None):
             message = "give either species = [...] (all sites) or sublattices = [[...], ...]"
             raise ValueError(message)
+        self._check_lengths()
         return self
+
+    def _check_lengths(self) -> None:
+        """See that a table of lattice parameters names all that share a site, or none of them."""
+        if not isinstance(self.a, dict):
+            return
+        groups = [self.species] if self.species is not None else list(self.sublattices or [])
+        said = set(self.a)
+        for group in groups:
+            here = [symbol for symbol in group or () if symbol != "X"]
+            missing = [symbol for symbol in here if symbol not in said]
+            if missing and (len(missing) < len(here) or len(groups) == 1):
+                message = f"a = {{ ... }} gives no lattice parameter of {missing[0]}"
+                raise ValueError(message)
+        if not said:
+            message = "a = { } names no element"
+            raise ValueError(message)
 
 
 Composition = dict[Symbol, Fraction | tuple[Fraction, Fraction]]
@@ -182,10 +203,62 @@ class PotentialSettings(_Section):
         return self
 
 
+PRESETS = ("gpaw", "vasp", "espresso", "abinit", "elk", "chgnet", "sevenn", "mtp")
+"""Kinds of oracles that a preset translates for."""
+VOCABULARY = (
+    *("xc", "cutoff", "kspacing", "smearing", "spin", "dispersion", "elements", "datasets"),
+    "command",
+)
+"""Keys of the section on the oracle that presets understand, each its own choice of them."""
+
+
+class SmearingSettings(_Section):
+    """How occupations are smeared."""
+
+    kind: Literal["methfessel-paxton", "marzari-vanderbilt", "fermi-dirac", "gaussian"] = (
+        "methfessel-paxton"
+    )
+    width: Positive = Field(0.2, description="eV")
+
+
+class HubbardSettings(_Section):
+    """Correction of localised orbitals."""
+
+    u: Positive = Field(description="eV")
+    j: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(0.0, description="eV")
+    orbital: Literal["p", "d", "f"] = "d"
+
+
+class ElementSettings(_Section):
+    """What is said of one element."""
+
+    kspacing: Positive | None = Field(
+        None, description="1/Å, for structures of it alone; default three quarters of the others'"
+    )
+    grid: tuple[Count, Count, Count] | None = Field(None, description="their k-points instead")
+    moment: float | None = Field(
+        None, allow_inf_nan=False, description="Bohr magnetons per atom at the start"
+    )
+    dataset: str | None = Field(None, description="pseudopotential or PAW data, by name")
+    hubbard: HubbardSettings | None = None
+
+
 class OracleSettings(_Section):
     """The source of true energies."""
 
-    kind: Literal["emt", "ase", "recorded"]
+    kind: Literal[
+        "emt",
+        "ase",
+        "recorded",
+        "gpaw",
+        "vasp",
+        "espresso",
+        "abinit",
+        "elk",
+        "chgnet",
+        "sevenn",
+        "mtp",
+    ]
     references: dict[Symbol, float] = Field(
         default_factory=dict,
         description="known energies of the pure elements on this lattice, eV/atom",
@@ -208,10 +281,26 @@ class OracleSettings(_Section):
     relax_ions: bool = True
     fmax: Positive = Field(0.01, description="eV/Å")
     max_steps: Count = 300
-    timeout: Positive = Field(600.0, description="seconds per calculation")
+    timeout: Positive | None = Field(
+        None, description="seconds per calculation; default 600, none for DFT codes"
+    )
     workers: Count | None = Field(None, description="processes; default one per rank")
-    # recorded
-    file: Path | None = Field(None, description="extxyz file or ASE database")
+    # presets
+    xc: str | None = Field(None, description="functional; default PBE")
+    cutoff: Positive | None = Field(None, description="of the plane waves, eV")
+    kspacing: Positive | None = Field(
+        None, description="largest distance of k-points, 1/Å with the factor 2π"
+    )
+    smearing: Positive | SmearingSettings | None = Field(
+        None, description="width, eV, or kind and width; default Methfessel-Paxton, 0.2"
+    )
+    spin: Literal["none", "ferromagnetic", "antiferromagnetic"] | None = None
+    dispersion: str | None = None
+    elements: dict[Symbol, ElementSettings] = Field(default_factory=dict)
+    datasets: Path | None = Field(None, description="folder of pseudopotentials or PAW data")
+    command: str | None = Field(None, description="what starts the program")
+    # recorded, mtp
+    file: Path | None = Field(None, description="extxyz file or ASE database; a .mtp file")
     select: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -222,8 +311,18 @@ class OracleSettings(_Section):
         if (self.kind == "ase") != (self.calculator is not None):
             message = 'kind = "ase" needs calculator = "name" or "module:factory"; others none'
             raise ValueError(message)
-        if self.kind != "recorded" and (self.file is not None or self.select):
-            message = f'file and select belong to kind = "recorded", not to "{self.kind}"'
+        if self.kind not in {"recorded", "mtp"} and self.file is not None:
+            message = f'file belongs to kind = "recorded" and "mtp", not to "{self.kind}"'
+            raise ValueError(message)
+        if self.kind != "recorded" and self.select:
+            message = f'select belongs to kind = "recorded", not to "{self.kind}"'
+            raise ValueError(message)
+        said = [key for key in VOCABULARY if getattr(self, key)]
+        if self.kind not in PRESETS and said:
+            message = (
+                f'{said[0]} belongs to presets such as kind = "gpaw"; for "{self.kind}" it stands '
+                "in parameters, in the calculator's own words"
+            )
             raise ValueError(message)
         return self
 
@@ -320,6 +419,9 @@ NEUTRAL = (
     ("oracle", "workers"),
     ("oracle", "timeout"),
     ("oracle", "grace"),
+    # What they lead to defines an energy, and is part of the method.
+    ("oracle", "command"),
+    ("oracle", "datasets"),
     ("oracle", "max_formation_energy"),
 )
 """Settings that decide nothing: with others of them a run goes on as if they were the same."""
@@ -440,7 +542,7 @@ def _explain(details: ErrorDetails) -> str:
 
 def _is_branch(part: object) -> bool:
     """Tell pydantic's names of union members, which no user wrote, from keys."""
-    return isinstance(part, str) and any(c in part for c in "[(,")
+    return isinstance(part, str) and any(c in part for c in "[(,-")
 
 
 def _suggestion(place: tuple[int | str, ...]) -> str:
@@ -468,7 +570,14 @@ def _absolute_paths(settings: Settings, base: Path) -> Settings:
             raise InputError(f"{place}: there is no file {found}")
         return found
 
-    return with_input_files(settings, checked)
+    settings = with_input_files(settings, checked)
+    folder = settings.oracle.datasets
+    if folder is None:
+        return settings
+    # Data sets have licences and sizes: they stay where they are.
+    found = (base / folder.expanduser()).resolve()
+    oracle = settings.oracle.model_copy(update={"datasets": found})
+    return settings.model_copy(update={"oracle": oracle})
 
 
 def with_input_files(settings: Settings, change: Callable[[str, Path], Path]) -> Settings:

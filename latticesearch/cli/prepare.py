@@ -99,12 +99,13 @@ def check(options: argparse.Namespace, comm: Communicator) -> int:
 
 def _trial(source: Oracle, settings: Settings, parent: ParentLattice) -> dict[str, Any]:
     """Compute an end member; return how it went, and what that says of the campaign."""
+    from latticesearch.campaign import factories
     from latticesearch.campaign.space import end_members
     from latticesearch.oracles import try_out
 
     ends = [one for one in end_members(parent).canonical() if one.n_atoms]
     first = ends[0]
-    trial = try_out(source, first.to_atoms())
+    trial = try_out(source, factories.start_of(settings)(first))
     answer: dict[str, Any] = {
         "trial_structure": first.formula,
         "trial_starts": trial.starts,
