@@ -40,7 +40,10 @@ last goes 1/256 of the way, and on any smooth surface the energy falls there."""
 CAREFUL_REACH = 0.25
 """Share of a step that a careful quasi-Newton relaxation takes first."""
 STALLED = 5
-"""Steps without a smaller residual after which it is asked whether there is anything to gain."""
+"""Steps without progress after which it is asked whether there is anything to gain; after twice as
+many nothing is expected of more."""
+PROGRESS = 0.95
+"""Residual in units of the smallest so far that counts as progress."""
 MIN_CURVATURE = 0.05
 """Smallest eigenvalue of the scaled Hessian; keeps steps in soft directions finite."""
 
@@ -211,18 +214,19 @@ class _Descent:
 
     Parameters
     ----------
-    z, energy, gradient, residual
-        The last step that was taken, in the coordinates of `_Coordinates`; eV.
+    z, lowest, gradient, residual
+        The last step that was taken, in the coordinates of `_Coordinates`, and the lowest energy
+        so far; eV.
     hessian
         What is believed of the curvature, (size, size).
     reach
         Share of the next step that is tried.
     noise
-        Rise of the energy of the cell that is still taken, eV.
+        Rise of the energy of the cell above its lowest that is still taken, eV.
     """
 
     z: npt.NDArray[np.float64]
-    energy: float
+    lowest: float
     gradient: npt.NDArray[np.float64]
     residual: float
     hessian: npt.NDArray[np.float64]
@@ -242,16 +246,16 @@ class _Descent:
     ) -> None:
         """Learn from a step, and go where it leads unless the energy rises."""
         self.hessian = _updated(self.hessian, step, gradient - self.gradient)
-        self.rise = energy - self.energy
+        self.rise = energy - self.lowest
         if self.rise < self.noise:
-            self.z, self.energy = self.z + step, energy
-            self.gradient, self.residual = gradient, residual
+            self.z, self.gradient, self.residual = self.z + step, gradient, residual
             self.reach, self.refused = min(1.0, 2.0 * self.reach), 0
         else:
             # What was learnt of the Hessian is kept; try again from where we were, less far.
             self.reach, self.refused = 0.25 * self.reach, self.refused + 1
-        self.stalled = 0 if residual < self.best else self.stalled + 1
-        self.best = min(self.best, residual)
+        goes_on = self.rise < -self.noise or residual < PROGRESS * self.best
+        self.stalled = 0 if goes_on else self.stalled + 1
+        self.best, self.lowest = min(self.best, residual), min(self.lowest, energy)
 
     @property
     def gain(self) -> float:
@@ -265,7 +269,7 @@ class _Descent:
         in_trouble = self.refused > 0 or self.stalled >= STALLED
         if in_trouble and self.gain < self.noise:
             return True, "noise"
-        if self.refused >= REFUSALS:
+        if self.refused >= REFUSALS or self.stalled >= 2 * STALLED:
             return False, _contradiction(self.rise / n_atoms, self.gain / n_atoms)
         return None
 
@@ -273,9 +277,8 @@ class _Descent:
 def _contradiction(rise: float, gain: float) -> str:
     """Return what is wrong where energy, eV/atom, and slope say different things."""
     return (
-        "energy and stress contradict each other: over the smallest step the energy rises by "
-        f"{1000 * rise:.2f} meV/atom, where stress and forces promise to gain {1000 * gain:.2f}; "
-        "raise the cutoff"
+        f"energy and stress contradict each other: the energy has risen by {1000 * rise:.2f} "
+        f"meV/atom where stress and forces promise to gain {1000 * gain:.2f}; raise the cutoff"
     )
 
 

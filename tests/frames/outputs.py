@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ase.units import Bohr, Ry
+from ase.units import Bohr, GPa, Ry
 
 
 def rows(vectors):
@@ -41,9 +41,19 @@ def vasprun(steps, *, nsw=0, nelm=60, ibrion=2, cycles=12, ended=True):
         n_cycles = cycles if number == len(steps) else 3
         lines += [f"<scstep><energy>{inside}</energy></scstep>"] * n_cycles
         lines += [*structure_xml(atoms), '<varray name="forces">']
-        lines += [f"<v>{row}</v>" for row in rows(0.0 * atoms.positions)]
-        lines += ["</varray>", f"<energy>{inside}</energy>", "</calculation>"]
+        lines += [f"<v>{row}</v>" for row in rows(forces_of(atoms))]
+        lines += ["</varray>"]
+        if atoms.calc is not None:
+            pressure = -10.0 / GPa * atoms.get_stress(voigt=False)
+            lines += ['<varray name="stress">', *(f"<v>{row}</v>" for row in rows(pressure))]
+            lines += ["</varray>"]
+        lines += [f"<energy>{inside}</energy>", "</calculation>"]
     return "\n".join([*lines, "</modeling>"] if ended else lines)
+
+
+def forces_of(atoms):
+    """Return the forces of a structure that has a calculator; of others they are none."""
+    return 0.0 * atoms.positions if atoms.calc is None else atoms.get_forces()
 
 
 def structure_xml(atoms, name=None):
@@ -79,6 +89,16 @@ def outcar(steps, *, nsw=0, nelm=60, cycles=12, accurate=False, ended=True):
     return "\n".join([*lines, ""])
 
 
+def pw_forces(atoms):
+    """Return forces and stress as ``pw.x`` prints them."""
+    forces = rows(forces_of(atoms) * Bohr / Ry)
+    lines = ["     Forces acting on atoms (cartesian axes, Ry/au):", ""]
+    lines += [f"     atom {n} type  1   force = {row}" for n, row in enumerate(forces, start=1)]
+    stress = rows(-atoms.get_stress(voigt=False) * Bohr**3 / Ry)
+    lines += ["", "          total   stress  (Ry/bohr**3)          (kbar)     P=   0.00"]
+    return lines + [f"   {row}   0.0 0.0 0.0" for row in stress]
+
+
 def pw_out(steps, *, converged=True, out_of_steps=False, ended=True):
     """Return the output of ``pw.x``; `steps` as for `vasprun`."""
     first = steps[0][0]
@@ -101,6 +121,8 @@ def pw_out(steps, *, converged=True, out_of_steps=False, ended=True):
                 for symbol, row in zip(atoms.symbols, rows(atoms.positions), strict=True)
             ]
         lines += [f"!    total energy              =  {energy / Ry:.8f} Ry"]
+        if atoms.calc is not None:
+            lines += pw_forces(atoms)
     if not converged:
         lines.append("     convergence NOT achieved after 100 iterations: stopping")
     if out_of_steps:

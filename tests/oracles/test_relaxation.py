@@ -1,4 +1,5 @@
 import functools
+import zlib
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 
 from latticesearch.errors import InputError
+from latticesearch.oracles import relaxation
 from latticesearch.oracles.emt import ELEMENTS, FastEmt, check_elements
 from latticesearch.oracles.relaxation import _Coordinates, relax
+from latticesearch.oracles.volume_scan import scan_volume
 
 HNFS = [
     [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
@@ -170,3 +173,102 @@ def test_soft_and_hard_crystals_converge(stiffness):
     atoms.calc = LennardJones(sigma=1.0, epsilon=stiffness, rc=3.0, smooth=True)
     ended = relax(atoms, fmax=0.001 * min(stiffness, 1.0), max_steps=300)
     assert ended.converged
+
+
+class Pulay(CountingEmt):
+    """The stress is that of another function than the energy, as where the basis changes.
+
+    The energy has a term linear in the volume, of which the stress knows nothing.
+    """
+
+    pull = 0.0
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        self.results["energy"] = self.results["energy"] + self.pull * self.atoms.get_volume()
+
+
+@pytest.mark.parametrize("careful", [False, True])
+def test_energy_and_stress_that_contradict_each_other_are_told(careful):
+    atoms = bulk("Cu", "fcc", a=3.45)
+    atoms.calc = Pulay()
+    # Where the stress sees no more than a slight compression the energy already rises.
+    atoms.calc.pull = 0.1
+    ended = relax(atoms, careful=careful, symmetry=True, costly=not careful, max_steps=300)
+    assert not ended.converged
+    assert "contradict each other" in ended.reason
+    assert "raise the cutoff" in ended.reason
+    if not careful:
+        assert atoms.calc.calls < 30
+
+
+class Noisy(CountingEmt):
+    """Energies, forces and stress have noise that depends on the structure alone."""
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        seed = zlib.crc32(self.atoms.positions.tobytes() + np.asarray(self.atoms.cell).tobytes())
+        noise = np.random.default_rng(seed)
+        n_atoms = len(self.atoms)
+        self.results["energy"] += 3e-4 * n_atoms * noise.normal()
+        self.results["forces"] = self.results["forces"] + 0.02 * noise.normal(size=(n_atoms, 3))
+        self.results["stress"] = self.results["stress"] + 2e-3 * noise.normal(size=6)
+
+
+def test_a_relaxation_ends_where_noise_leaves_nothing_to_gain():
+    atoms = alloy(HNFS[1])
+    atoms.calc = Noisy()
+    ended = relax(atoms, symmetry=True, fmax=1e-4, max_steps=60, costly=True)
+    assert (ended.converged, ended.reason) == (True, "noise")
+    assert atoms.calc.calls < 30
+    atoms.calc = FastEmt()
+    assert atoms.get_potential_energy() - tight_energy(1) < 2e-3 * len(atoms)
+
+
+@pytest.mark.parametrize("careful", [False, True])
+def test_noise_does_not_break_the_symmetry_of_the_start(careful):
+    atoms = make_supercell(bulk("Cu", "fcc", a=3.7), np.diag([1, 1, 2]))
+    atoms.symbols = ["Cu", "Pd"]
+    group = spacegroup(atoms)
+    atoms.calc = Noisy()
+    relax(atoms, symmetry=True, max_steps=10, careful=careful)
+    assert spacegroup(atoms) == group
+    assert not atoms.constraints
+
+
+def spacegroup(atoms):
+    import spglib
+
+    cell = (np.asarray(atoms.cell), atoms.get_scaled_positions(), atoms.numbers)
+    return spglib.get_spacegroup(cell, symprec=1e-6)
+
+
+def test_moments_are_part_of_the_symmetry():
+    atoms = bulk("Fe", "bcc", a=2.8, cubic=True)
+    atoms.symbols = ["Cu", "Cu"]
+    atoms.set_initial_magnetic_moments([1.0, -1.0])
+    # Up and down alike the cell is body-centred; told apart it may be stretched along c, too.
+    assert len(relaxation._symmetry_of(atoms).rotations) == 48
+    atoms.set_initial_magnetic_moments([1.0, 1.0])
+    assert len(relaxation._symmetry_of(atoms).rotations) == 96
+
+
+@pytest.mark.parametrize("start", [3.3, 3.6, 3.9])
+def test_a_scan_finds_the_volume_without_a_stress(start):
+    atoms = bulk("Cu", "fcc", a=start)
+    atoms.calc = CountingEmt()
+    ended = scan_volume(atoms)
+    assert ended.converged
+    assert atoms.calc.calls <= 14
+    lowest = bulk("Cu", "fcc", a=3.6)
+    lowest.calc = FastEmt()
+    assert relax(lowest, fmax=1e-4).converged
+    gap = atoms.get_potential_energy() - lowest.get_potential_energy()
+    assert 0.0 <= gap < 2e-4
+    assert "start_cell" not in atoms.info
+
+
+def test_a_scan_that_may_not_go_on_says_so():
+    atoms = bulk("Cu", "fcc", a=3.0)
+    atoms.calc = FastEmt()
+    assert not scan_volume(atoms, max_steps=4).converged
