@@ -5,6 +5,7 @@ What only a run needs is imported where it is made: counting must not wait for i
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from latticesearch.oracles import Oracle
     from latticesearch.oracles.presets import Wanted
     from latticesearch.potential import Kind, Potential
+
+log = logging.getLogger(__name__)
 
 TIMEOUT = 600.0
 """Seconds that a calculation may take by default where it is no DFT."""
@@ -112,6 +115,8 @@ def oracle(
             grace=source.grace,
         )
     result.check_species(parent.species)
+    if source.kind in PRESETS:
+        _remark(source, parent)
     unknown = sorted(set(source.references) - set(parent.species))
     if unknown:
         raise InputError(
@@ -149,6 +154,18 @@ def wanted(source: OracleSettings) -> Wanted:
         hubbard = Hubbard(**one.pop("hubbard")) if "hubbard" in one else None
         elements[symbol] = Element(**one, hubbard=hubbard)
     return Wanted(**said, elements=elements)
+
+
+def _remark(source: OracleSettings, parent: ParentLattice) -> None:
+    """Log what should be known of a preset before a campaign."""
+    from latticesearch.oracles.presets import PRESETS as KNOWN
+
+    told, relaxes = wanted(source), source.relax_cell
+    elements = [symbol for symbol in parent.species if symbol != "X"]
+    # Who says that there are no moments has thought of them.
+    quiet = source.spin is not None
+    for line in KNOWN[source.kind].remarks(told, [] if quiet else elements, relax_cell=relaxes):
+        log.warning("%s", line)
 
 
 def _timeout(source: OracleSettings) -> float | None:

@@ -24,6 +24,8 @@ SAME_ENERGY = 0.002
 """eV/atom; two calculations of one structure by one code differ by less."""
 
 TEMPLATE = Path(__file__).parent / "template.toml"
+RECIPES = Path(__file__).parent / "recipes"
+"""Campaign files for one source of energies, or one kind of problem, each."""
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,11 @@ def add_verbs(verbs: Any) -> None:
     parser = verbs.add_parser("init", help="write a commented campaign file")
     parser.set_defaults(function=init)
     parser.add_argument("config", metavar="CONFIG", nargs="?", default="campaign.toml")
+    parser.add_argument(
+        "--recipe",
+        choices=sorted(path.stem for path in RECIPES.glob("*.toml")),
+        help="a short file for this source of energies; default all sections",
+    )
     for name, function, text in (
         ("check", check, "validate a campaign file, count candidates, estimate the cost"),
         ("count", count, "count the symmetry-distinct structures, size by size"),
@@ -48,12 +55,13 @@ def add_verbs(verbs: Any) -> None:
 
 
 def init(options: argparse.Namespace, comm: Communicator) -> int:
-    """Write a campaign file with every section and what it means."""
+    """Write a campaign file with every section and what it means, or a short one."""
     path = Path(options.config)
     if path.exists():
         raise InputError(f"{path} exists already; choose another name: latticesearch init NAME")
+    source = TEMPLATE if options.recipe is None else RECIPES / f"{options.recipe}.toml"
     if comm.rank == 0:
-        path.write_text(TEMPLATE.read_text(encoding="utf-8"), encoding="utf-8")
+        path.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
         sys.stdout.write(f"wrote {path}; edit it, then: latticesearch check {path}\n")
     return 0
 
@@ -129,7 +137,7 @@ def _trial_warnings(
     """Return what a trial says against the settings."""
     found = []
     chosen = settings.oracle
-    if chosen.kind != "recorded" and chosen.relax_cell and not trial.has_stress:
+    if chosen.kind not in {"recorded", "elk"} and chosen.relax_cell and not trial.has_stress:
         found.append("the calculator has no stress, which relax_cell = true needs")
     if chosen.kind != "recorded" and chosen.relax_ions and not trial.has_forces:
         found.append("the calculator has no forces, which relax_ions = true needs")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from latticesearch.errors import InputError
-from latticesearch.oracles.presets.magnetism import check_moments
+from latticesearch.oracles.presets.magnetism import check_moments, forgotten_spin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -112,6 +112,22 @@ class Preset:
             raise InputError(
                 f"oracle.dispersion: {self.name} has no {wanted.dispersion!r}; known: {known}"
             )
+
+    def remarks(self, wanted: Wanted, symbols: Iterable[str], *, relax_cell: bool) -> list[str]:
+        """Return what should be known before a campaign, one line each."""
+        found = []
+        if relax_cell and not self.has_stress:
+            found.append(
+                f"{self.name} has no stress: relax_cell scans the volume, some ten calculations "
+                "per structure, and the shape of the cell stays"
+            )
+        forgotten = forgotten_spin(symbols, wanted) if "spin" in self.takes else []
+        if forgotten:
+            found.append(
+                f'{", ".join(forgotten)} may be magnetic; oracle.spin = "ferromagnetic" looks for '
+                'moments, "none" says that this is known'
+            )
+        return found
 
     def dataset_files(self, wanted: Wanted, symbols: Iterable[str]) -> dict[str, Path]:
         """Return the files of the data sets, by element; none where the code finds them itself.
