@@ -120,6 +120,8 @@ class Answers:
         self.answers: dict[str, OracleResult] = {}
         self.attempts: Counter[str] = Counter()
         """Calculations that count as attempts, by key."""
+        self._hopeless: set[str] = set()
+        """Structures whose failure another attempt would only repeat."""
         self._tries: Counter[str] = Counter()
         self.sources: dict[str, str] = {}
         """Where an energy comes from that this run has not computed, by key."""
@@ -226,7 +228,7 @@ class Answers:
 
     def _keep(self, result: OracleResult, round_: int) -> None:
         """Write an answer to the disk, then believe it."""
-        is_last = self.attempts[result.key] + 1 >= self._rules.attempts
+        is_last = self.attempts[result.key] + 1 >= self._rules.attempts or not result.repeatable
         final = result.status == "failed" and is_last
         row = self._directory.store.append(result, round_, quarantine=final, method=self._method)
         self._directory.log_event("result", row=row, key=result.key, status=result.status)
@@ -236,7 +238,8 @@ class Answers:
         """Tell whether a structure has neither an energy nor used up its attempts."""
         answer = self.answers.get(key)
         failed = answer is None or answer.status != "done"
-        return failed and self.attempts[key] < self._rules.attempts
+        hopeless = key in self._hopeless
+        return failed and not hopeless and self.attempts[key] < self._rules.attempts
 
     def _job(self, key: str) -> OracleJob:
         configuration = self._candidates.configuration(self._candidates.index(key))
@@ -251,6 +254,8 @@ class Answers:
         self._tries[key] += 1
         if row > self._stage.forgiven_rows or result.status == "done":
             self.attempts[key] += 1
+            if not result.repeatable:
+                self._hopeless.add(key)
         if row > self._stage.known_rows:
             self._in_stage[key] += 1
         old = self.answers.get(key)

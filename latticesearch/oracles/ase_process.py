@@ -247,6 +247,7 @@ class AseOracle:
                 attempt=job.attempt,
                 error=answer.error,
                 cause="structure",
+                repeatable=not reply.get("reason"),
             )
         relaxed = Atoms(
             numbers=job.atoms.numbers,

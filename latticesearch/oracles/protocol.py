@@ -70,6 +70,8 @@ class OracleResult:
         wrong numbers, out of time, a crash of the calculation), or the "environment" (the
         calculator does not start, no space, ended from outside), which says nothing about the
         structure and must not count as an attempt.
+    repeatable
+        False where another attempt would end in the same way.
     provenance
         How it came about, as far as is known: code and version, data sets, parameters, k-points,
         moments, where and how long; tables of numbers and strings. It defines nothing, which the
@@ -90,6 +92,7 @@ class OracleResult:
     on_lattice: bool = True
     cause: Cause | None = None
     provenance: Mapping[str, Any] | None = None
+    repeatable: bool = True
 
 
 class Oracle(Protocol):

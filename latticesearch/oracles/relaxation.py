@@ -42,6 +42,9 @@ CAREFUL_REACH = 0.25
 STALLED = 5
 """Steps without progress after which it is asked whether there is anything to gain; after twice as
 many nothing is expected of more."""
+STIFFEST = 10.0
+"""Times that a crystal may be stiffer than the first guess (diamond: 3 to 6). What is learnt of the
+curvature where energy and stress disagree knows no such limit, and would promise nothing."""
 PROGRESS = 0.95
 """Residual in units of the smallest so far that counts as progress."""
 MIN_CURVATURE = 0.05
@@ -259,8 +262,9 @@ class _Descent:
 
     @property
     def gain(self) -> float:
-        """What a whole Newton step promises, eV."""
-        return -0.5 * float(self.gradient @ _newton_step(self.hessian, self.gradient))
+        """What a whole Newton step promises, eV, on a crystal that is not absurdly stiff."""
+        learnt = -0.5 * float(self.gradient @ _newton_step(self.hessian, self.gradient))
+        return max(learnt, 0.5 * float(self.gradient @ self.gradient) / STIFFEST)
 
     def end(self, fmax: float, n_atoms: int) -> tuple[bool, str] | None:
         """Return whether it has converged and why it ends; None as long as it goes on."""

@@ -196,6 +196,8 @@ def _described(
     }
     # An error may look like a number, which ASE refuses in its key-value pairs.
     data: dict[str, Any] = {"error": result.error} if result.error else {}
+    if not result.repeatable:
+        data["final"] = True
     if result.provenance:
         data["provenance"] = dict(result.provenance)
     if method is not None:
@@ -235,6 +237,7 @@ def _from_row(row: Any) -> StoredResult:
         error=row.data.get("error"),
         on_lattice=bool(row.on_lattice),
         provenance=row.data.get("provenance"),
+        repeatable=not row.data.get("final", False),
     )
     record = row.data.get("method")
     method = None if record is None else Method(record)

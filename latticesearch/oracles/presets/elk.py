@@ -86,8 +86,11 @@ class Elk(Preset):
         return {**inputs, **LADDER[min(attempt, len(LADDER)) - 1], **wanted.parameters}
 
     def start_moments(self, moments: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the fields, atomic units, that ASE writes where others have moments."""
-        return FIELD * np.sign(moments)
+        """Return the fields, atomic units, that ASE writes where others have moments.
+
+        Moments turn against a field.
+        """
+        return -FIELD * np.sign(moments)
 
     def calculator(
         self, wanted: Wanted, inputs: Mapping[str, Any], symbols: Iterable[str]

@@ -108,10 +108,12 @@ class Mtp(Learned):
         return calculators().MtpCalculator(self._potential(wanted))
 
     def _potential(self, wanted: Wanted) -> Any:
-        species = wanted.parameters.get("species")
-        return importlib.import_module("latticesearch.potential.mtp.files").read_mtp(
-            wanted.file, species
-        )
+        files = importlib.import_module("latticesearch.potential.mtp.files")
+        try:
+            return files.read_mtp(wanted.file, wanted.parameters.get("species"))
+        except InputError as error:
+            way_out = 'oracle.parameters = { species = ["Mo", "Ta"] } names the types of the file'
+            raise InputError(f"{error} ({way_out})") from error
 
 
 def calculators() -> Any:
