@@ -61,12 +61,12 @@ def end_member_points(
     elif frame.dimension == n_components - 1:
         wanted = np.eye(n_components)
     else:
-        return np.sort(lowest[_extreme_points(frame.coordinates(compositions[lowest]))])
+        return np.sort(lowest[extreme_points(frame.coordinates(compositions[lowest]))])
     points = [_point_at(row, compositions, lowest, species) for row in wanted]
     return np.sort(np.array(points, dtype=np.int64))
 
 
-def _extreme_points(x: Floats) -> Integers:
+def extreme_points(x: Floats) -> Integers:
     """Return the (m,) indices of the corners of the convex hull of distinct points (n, d)."""
     dimension = x.shape[1]
     if dimension == 0:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.hull import Hull
-from latticesearch.learning.posterior import spread_out
+from latticesearch.learning.spreads import spread_out
 from latticesearch.learning.selection import ActiveSet, effective_rows
 
 if TYPE_CHECKING:

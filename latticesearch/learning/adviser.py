@@ -1,0 +1,267 @@
+"""What to compute next, what the true hull may be, and whether to go on: all from what is known.
+
+There is no state but what is known, no seed but that of the sampled hulls, and nothing to tune: the
+same energies give the same advice, in whatever order they came.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latticesearch.errors import InputError
+from latticesearch.hull import Hull
+from latticesearch.learning.ending import End, Evidence, end_of
+from latticesearch.learning.improvement import Acquisition, ExpectedImprovement
+from latticesearch.learning.posterior import Posterior, Prediction, Prior
+from latticesearch.learning.reference import Reference, corners
+from latticesearch.learning.sampled_hulls import Outlook, sampled_hulls
+from latticesearch.learning.survey import Survey, greedy, survey
+from latticesearch.parallel import SerialComm, one_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+    from latticesearch.learning.pool import Pool
+    from latticesearch.parallel import Communicator
+
+    Floats = npt.NDArray[np.float64]
+    Indices = npt.NDArray[np.intp]
+
+
+SAME_COMPOSITION = 1e-9
+"""Fractions of atoms that agree so well are equal."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A candidate to compute, and what that is worth.
+
+    Attributes
+    ----------
+    index : int
+    worth : float
+        Expected lowering of the hull, eV/atom (per cost where costs are given), before those that
+        stand in front of it are known.
+    """
+
+    index: int
+    worth: float
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of the candidates.
+
+    Attributes
+    ----------
+    indices : (m,) int
+        Candidates with energies.
+    energies : (m,) float
+        eV/atom.
+    pending : (p,) int
+        Candidates that are being computed.
+    closed : (c,) int
+        Candidates that will never have an energy.
+    """
+
+    indices: Indices
+    energies: Floats
+    pending: Indices = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    closed: Indices = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+
+
+@dataclass(frozen=True, eq=False)
+class Adviser:
+    """Advice on a pool of candidates of which some are known.
+
+    Attributes
+    ----------
+    pool : Pool
+        The candidates.
+    known : Known
+        Their energies so far, among them one at every end member of the pool.
+    make_priors : callable
+        From the mean squares of the features relative to the end members, (r,), the priors.
+    tolerance : float
+        Distance of hulls that matters, eV/atom.
+    acquisition : Acquisition
+        What a calculation is worth.
+    costs : (n,) float or None
+        What a calculation of each candidate costs: worth is counted per cost. Default all alike.
+    seed : int
+        Of the sampled hulls.
+    comm : Communicator
+        Ranks that ask together, each with its part of the pool; all get the same advice.
+    """
+
+    pool: Pool
+    known: Known
+    make_priors: Callable[[Floats], Sequence[Prior]]
+    tolerance: float = 0.001
+    acquisition: Acquisition = field(default_factory=ExpectedImprovement)
+    costs: Floats | None = None
+    seed: int = 0
+    comm: Communicator = field(default_factory=SerialComm)
+
+    @cached_property
+    def corners(self) -> Floats:
+        """Compositions of the end members, (m, k)."""
+        return corners(self.pool.compositions)
+
+    @cached_property
+    def ends(self) -> Indices:
+        """Rows of what is known that are the lowest at each end member, (m,)."""
+        ends = []
+        for corner in self.corners:
+            there = np.flatnonzero(np.abs(self._x - corner).max(axis=1) < SAME_COMPOSITION)
+            if not len(there):
+                raise InputError(
+                    f"no energy is known at the end member {np.round(corner, 4).tolist()}: compute "
+                    "the end members first"
+                )
+            ends.append(int(there[self.known.energies[there].argmin()]))
+        return np.array(ends, dtype=np.intp)
+
+    @cached_property
+    def formation_energies(self) -> Floats:
+        """Energies of what is known relative to the end members, (m,), eV/atom."""
+        energies = np.asarray(self.known.energies, dtype=np.float64)
+        zero = Reference(self.corners, energies[self.ends][:, None])
+        return zero.relative(self._x, energies[:, None])[:, 0]
+
+    @cached_property
+    def is_end(self) -> npt.NDArray[np.bool_]:
+        """Which of what is known are end members, (m,)."""
+        is_end = np.zeros(len(self._x), dtype=bool)
+        is_end[self.ends] = True
+        return is_end
+
+    @cached_property
+    @one_thread()
+    def posterior(self) -> Posterior:
+        """What the energies say."""
+        priors = self.make_priors(self._mean_squares)
+        return Posterior.of(priors, self._known_rows, self.formation_energies, self.is_end)
+
+    @cached_property
+    def hull(self) -> Hull:
+        """The hull of what is known, energies relative to the end members."""
+        return Hull(self._x, self.formation_energies, end_members=self.corners)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """How well the model does."""
+        return Evidence.of(self.posterior.left_out, self.formation_energies[~self.is_end])
+
+    @one_thread()
+    def predict(self, indices: Indices) -> Prediction:
+        """Return the formation energies of candidates, (m,), as the posterior sees them."""
+        return self.posterior.predict(self._relative(indices))
+
+    def total(self, indices: Indices, formation: Floats) -> Floats:
+        """Return energies, (m,), eV/atom, of formation energies of candidates."""
+        ends = np.asarray(self.known.energies, dtype=np.float64)[self.ends]
+        shares = Reference(self.corners, ends[:, None]).shares(self.pool.compositions[indices])
+        return formation + shares @ ends
+
+    @one_thread()
+    def next_calculations(self, number: int) -> list[Advice]:
+        """Return up to `number` candidates, the most worth while first.
+
+        What is under way counts as if it had turned out as predicted.
+        """
+        found = self._found
+        picks = greedy(found, self._supposed, self._supposed_hull, self._worth, number)
+        return [Advice(int(found.indices[i]), float(found.worths[i])) for i in picks]
+
+    @cached_property
+    def worth(self) -> float:
+        """The largest worth of a candidate, eV/atom; 0 where there is none."""
+        return float(self._found.worths.max(initial=0.0))
+
+    @cached_property
+    @one_thread()
+    def outlook(self) -> Outlook:
+        """What the true hull may be; what is under way may turn out as it likes."""
+        found = self._found
+        if len(self.known.pending):
+            x = self.pool.compositions[self.known.pending]
+            own = Survey(
+                self.known.pending, self._relative(self.known.pending), x, *np.zeros((2, len(x)))
+            )
+            found = Survey.merged([own, found], len(own.indices) + len(found.indices))
+        rng = np.random.default_rng([self.seed, len(self.known.indices)])
+        return sampled_hulls(self.hull, found, self.posterior, rng)
+
+    def end(self, budget_left: int) -> End | None:
+        """Return why to stop, or None while it is worth going on."""
+        if self.worth > self.tolerance and budget_left > 0:
+            return None  # what one calculation may bring is missing already
+        n_open = len(self._found.indices) + len(self.known.pending)
+        return end_of(self.outlook, self.evidence, n_open, budget_left, self.tolerance)
+
+    @cached_property
+    def _x(self) -> Floats:
+        return self.pool.compositions[self.known.indices]
+
+    @cached_property
+    def _reference(self) -> Reference:
+        """Features of the end members."""
+        ends = np.asarray(self.known.indices)[self.ends]
+        return Reference(self.corners, self.pool.rows(ends))
+
+    def _relative(self, indices: Indices) -> Floats:
+        rows = self.pool.rows(indices)
+        return self._reference.relative(self.pool.compositions[indices], rows)
+
+    @cached_property
+    def _known_rows(self) -> Floats:
+        return self._relative(np.asarray(self.known.indices))
+
+    @cached_property
+    def _mean_squares(self) -> Floats:
+        """Mean squares of the features of all candidates relative to the end members, (r,)."""
+        total, number = np.zeros(self._reference.values.shape[1]), 0
+        for indices, rows in self.pool.blocks():
+            relative = self._reference.relative(self.pool.compositions[indices], rows)
+            total += (relative**2).sum(axis=0)
+            number += len(rows)
+        totals = self.comm.allgather((total, number))
+        mean: Floats = sum(t for t, _ in totals) / max(1, sum(n for _, n in totals))
+        return mean
+
+    @cached_property
+    def _supposed(self) -> Posterior:
+        pending = self.known.pending
+        return self.posterior.supposing(self._relative(pending)) if len(pending) else self.posterior
+
+    @cached_property
+    def _supposed_hull(self) -> Hull:
+        pending = self.known.pending
+        if not len(pending):
+            return self.hull
+        x = np.concatenate([self._x, self.pool.compositions[pending]])
+        energies = np.concatenate([self.formation_energies, self.predict(pending).mean])
+        return Hull(x, energies, end_members=self.corners)
+
+    def _worth(self, prediction: Prediction, level: Floats, indices: Indices) -> Floats:
+        worths = self.acquisition(prediction, level)
+        return worths if self.costs is None else worths / self.costs[indices]
+
+    @cached_property
+    @one_thread()
+    def _found(self) -> Survey:
+        """The candidates worth most, of all ranks."""
+        is_taken = np.zeros(len(self.pool.compositions), dtype=bool)
+        for indices in (self.known.indices, self.known.pending, self.known.closed):
+            is_taken[np.asarray(indices, dtype=np.intp)] = True
+        own = survey(
+            self.pool, self._supposed, self._supposed_hull, self._reference, is_taken, self._worth
+        )
+        return Survey.merged(self.comm.allgather(own))
