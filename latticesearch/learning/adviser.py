@@ -14,7 +14,7 @@ import numpy as np
 
 from latticesearch.errors import InputError
 from latticesearch.hull import Hull
-from latticesearch.learning.ending import End, Evidence, end_of
+from latticesearch.learning.ending import End, Evidence, end_of, is_settled
 from latticesearch.learning.improvement import Acquisition, ExpectedImprovement
 from latticesearch.learning.posterior import Posterior, Prediction, Prior
 from latticesearch.learning.reference import Reference, corners
@@ -38,6 +38,10 @@ SAME_COMPOSITION = 1e-9
 """Fractions of atoms that agree so well are equal."""
 
 
+IMPROVEMENT = "improvement"
+DILUTE = "dilute end"
+
+
 @dataclass(frozen=True)
 class Advice:
     """A candidate to compute, and what that is worth.
@@ -52,6 +56,7 @@ class Advice:
 
     index: int
     worth: float
+    reason: str = IMPROVEMENT
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +151,8 @@ class Adviser:
     @one_thread()
     def posterior(self) -> Posterior:
         """What the energies say."""
-        priors = self.make_priors(self._mean_squares)
+        n_ends = len(self.corners)
+        priors = [one.with_ends(n_ends) for one in self.make_priors(self._mean_squares)]
         return Posterior.of(priors, self._known_rows, self.formation_energies, self.is_end)
 
     @cached_property
@@ -176,6 +182,8 @@ class Adviser:
 
         What is under way counts as if it had turned out as predicted.
         """
+        if self.is_settled:
+            return [Advice(int(i), 0.0, DILUTE) for i in self._unchecked[:number]]
         found = self._found
         picks = greedy(found, self._supposed, self._supposed_hull, self._worth, number)
         return [Advice(int(found.indices[i]), float(found.worths[i])) for i in picks]
@@ -201,10 +209,42 @@ class Adviser:
 
     def end(self, budget_left: int) -> End | None:
         """Return why to stop, or None while it is worth going on."""
-        if self.worth > self.tolerance and budget_left > 0:
-            return None  # what one calculation may bring is missing already
-        n_open = len(self._found.indices) + len(self.known.pending)
+        if budget_left > 0 and self._n_open and not (self.is_settled and not len(self._unchecked)):
+            return None
+        n_open = self._n_open
         return end_of(self.outlook, self.evidence, n_open, budget_left, self.tolerance)
+
+    @cached_property
+    def is_settled(self) -> bool:
+        """Whether nothing is likely to be missing, but for what no model foresees."""
+        if self.worth > self.tolerance:
+            return False  # what one calculation may bring is missing already
+        return is_settled(self.outlook, self.evidence, self.tolerance)
+
+    @property
+    def _n_open(self) -> int:
+        return len(self._found.indices) + len(self.known.pending)
+
+    @cached_property
+    def _unchecked(self) -> Indices:
+        """The lowest candidate of each composition next to an end member where nothing is known.
+
+        Dilute alloys are the far end of what the other energies say, and the end members' own
+        calculations are often of another kind than those of large cells.
+        """
+        x = self.pool.compositions
+        tried = np.concatenate([self.known.indices, self.known.pending, self.known.closed])
+        lowest = []
+        for corner in self.corners:
+            distances = np.linalg.norm(x - corner, axis=1).round(9)
+            nearest = distances[distances > 0.0].min(initial=np.inf)
+            there = np.flatnonzero(distances == nearest)
+            unique, inverse = np.unique(x[there].round(9), axis=0, return_inverse=True)
+            for k in range(len(unique)):
+                members = there[inverse.reshape(-1) == k]
+                if not np.isin(members, tried).any():
+                    lowest.append(int(members[self.predict(members).mean.round(9).argmin()]))
+        return np.array(list(dict.fromkeys(lowest)), dtype=np.intp)
 
     @cached_property
     def _x(self) -> Floats:
@@ -218,11 +258,13 @@ class Adviser:
 
     def _relative(self, indices: Indices) -> Floats:
         rows = self.pool.rows(indices)
-        return self._reference.relative(self.pool.compositions[indices], rows)
+        return self._reference.rows(self.pool.compositions[indices], rows)
 
     @cached_property
     def _known_rows(self) -> Floats:
-        return self._relative(np.asarray(self.known.indices))
+        rows = self._relative(np.asarray(self.known.indices))
+        rows[self.ends] = self._reference.end_rows()
+        return rows
 
     @cached_property
     def _mean_squares(self) -> Floats:

@@ -85,6 +85,16 @@ class End:
         return int(self.kind == "model")
 
 
+def is_settled(outlook: Outlook, evidence: Evidence, tolerance: float) -> bool:
+    """Return whether nothing that matters is likely to be missing, from a model that can tell.
+
+    The parameters are those of `end_of`.
+    """
+    enough = evidence.number >= LEAST_CALCULATIONS
+    can_tell = not evidence.is_blind(tolerance)
+    return enough and can_tell and outlook.missing(tolerance) <= DOUBT
+
+
 def end_of(
     outlook: Outlook, evidence: Evidence, n_open: int, budget_left: int, tolerance: float
 ) -> End | None:
@@ -106,9 +116,7 @@ def end_of(
     missing = outlook.missing(tolerance)
     if n_open == 0:
         return End("complete", 0.0, "all candidates are computed")
-    blind = evidence.is_blind(tolerance)
-    needed = evidence.number >= LEAST_CALCULATIONS
-    if needed and missing <= DOUBT and not blind:
+    if is_settled(outlook, evidence, tolerance):
         return End(
             "converged",
             missing,
@@ -117,7 +125,7 @@ def end_of(
         )
     if budget_left > 0:
         return None
-    if blind:
+    if evidence.is_blind(tolerance):
         return End(
             "model",
             missing,

@@ -59,6 +59,11 @@ class Prior:
     noise: float
     weight: float = 1.0
 
+    def with_ends(self, number: int) -> Prior:
+        """Return the prior with what features do not describe of so many end members."""
+        spreads = np.concatenate([self.spreads, np.full(number, self.noise)])
+        return Prior(spreads, self.noise, self.weight)
+
 
 class Prediction(NamedTuple):
     """Energies expected under every prior.

@@ -55,3 +55,18 @@ class Reference:
         """Return values, (n, q), minus those of the mixtures of end members."""
         relative: Floats = values - self.shares(compositions) @ self.values
         return relative
+
+    def rows(self, compositions: Floats, features: Floats) -> Floats:
+        """Return the rows, (n, q + m), that formation energies are linear in.
+
+        What the features do not describe of an end member enters the formation energies of all
+        mixtures: the last m columns are what each end member takes part with.
+        """
+        shares = self.shares(compositions)
+        return np.concatenate([features - shares @ self.values, -shares], axis=1)
+
+    def end_rows(self) -> Floats:
+        """Return the same, (m, q + m), of the end members themselves; zero of a simplex."""
+        shares = self.shares(self.corners)
+        own = np.eye(len(shares))
+        return np.concatenate([self.values - shares @ self.values, own - shares], axis=1)

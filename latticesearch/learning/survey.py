@@ -108,7 +108,7 @@ def survey(
         own, x = indices[free], compositions[indices[free]]
         if not len(own):
             continue
-        relative = reference.relative(x, rows[free])
+        relative = reference.rows(x, rows[free])
         prediction = posterior.predict(relative)
         level = hull.energy(x)
         worths = worth(prediction, level, own)
@@ -118,7 +118,7 @@ def survey(
             found = [Survey.merged(found)]
             n_found = KEPT
     if not found:
-        k, r = compositions.shape[1], reference.values.shape[1]
+        k, r = compositions.shape[1], sum(reference.values.shape)
         nothing = np.zeros(0)
         return Survey(np.zeros(0, dtype=np.intp), np.zeros((0, r)), np.zeros((0, k)), nothing, nothing)
     return Survey.merged(found)
