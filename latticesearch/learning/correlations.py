@@ -248,9 +248,7 @@ class _Symmetry:
 
     def positions(self, cluster: Integers) -> Floats:
         """Return the positions, (size, 3), Å, of the vertices of a cluster, (size, 4)."""
-        cartesian: Floats = (
-            cluster[:, 1:] + self.parent.basis[cluster[:, 0]]
-        ) @ self.parent.cell
+        cartesian: Floats = (cluster[:, 1:] + self.parent.basis[cluster[:, 0]]) @ self.parent.cell
         return cartesian
 
     def grown(self, cluster: Integers, cutoff: float) -> Integers:
@@ -259,7 +257,9 @@ class _Symmetry:
         is_active = self.parent.is_active[basis]
         sites = np.column_stack([basis[is_active], cells[is_active] + cluster[0, 1:]])
         apart = np.linalg.norm(self.positions(sites)[:, None] - self.positions(cluster), axis=-1)
-        near = (apart < cutoff + DISTANCE_MARGIN).all(axis=1) & (apart > DISTANCE_MARGIN).all(axis=1)
+        near = (apart < cutoff + DISTANCE_MARGIN).all(axis=1) & (apart > DISTANCE_MARGIN).all(
+            axis=1
+        )
         sites = sites[near]
         old = np.broadcast_to(cluster, (len(sites), *cluster.shape))
         return np.concatenate([old, sites[:, None]], axis=1)
@@ -280,9 +280,7 @@ class _Symmetry:
             spreads.append(1.0 / np.sqrt(len(alike)))
         extent = self.extent(bare.representative)
         members = bare.members
-        return Orbit(
-            members[..., 0], members[..., 1:], np.array(tables), np.array(spreads), extent
-        )
+        return Orbit(members[..., 0], members[..., 1:], np.array(tables), np.array(spreads), extent)
 
 
 def _as_permutation(own: Integers, other: Integers) -> Integers:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 EndKind = Literal["converged", "budget", "model", "complete"]
 
-DOUBT = 0.05
-"""Converged means: what is missing by more than the tolerance is less likely than this."""
+DOUBT = 0.1
+"""Converged means: that something is missing by more than the tolerance is less likely than this,
+before the dilute ends are looked at as well."""
 
 LEAST_CALCULATIONS = 8
 """Calculations beyond the end members without which nothing is called converged: a scale known from

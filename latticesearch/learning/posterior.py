@@ -128,8 +128,14 @@ class _Part:
     log_evidence: float
 
     @classmethod
-    def of(cls, prior: Prior, rows: Floats, energies: Floats, is_exact: npt.NDArray[np.bool_],
-           scale: float | None) -> _Part:
+    def of(
+        cls,
+        prior: Prior,
+        rows: Floats,
+        energies: Floats,
+        is_exact: npt.NDArray[np.bool_],
+        scale: float | None,
+    ) -> _Part:
         known = rows * prior.spreads
         noises = np.where(is_exact, EXACT, prior.noise**2)
         covariance = known @ known.T
@@ -144,8 +150,10 @@ class _Part:
 
     @cached_property
     def explained(self) -> Floats:
-        """What the known energies say of the coefficients, (m, r): the prior's unit covariance
-        minus its square is the posterior's."""
+        """What the known energies say of the coefficients, (m, r).
+
+        The prior's unit covariance minus its square is that of the posterior.
+        """
         explained: Floats = solve_triangular(self.lower, self.known, lower=True)
         return explained
 

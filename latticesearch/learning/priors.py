@@ -35,7 +35,7 @@ triplets of some tenth of their pairs; twice and half of that are as likely as t
 HIGHER = 0.3
 """Spread of quadruplets and larger clusters relative to triplets."""
 
-NOISES = ((0.03, 0.9), (0.1, 0.09), (0.5, 0.01))
+NOISES = ((0.02, 0.9), (0.1, 0.09), (0.5, 0.01))
 """Part of an energy that no cluster function describes, relative to the spread of all energies,
 and belief in it: a few percent for alloys on a lattice, but one in a hundred problems is none that
 a cluster expansion describes, and the posterior has to be able to find that out."""
@@ -129,7 +129,6 @@ def _scaled(
         variance = float(bound**2 @ mean_squares)
         scaled = bound / np.sqrt(variance) if variance > 0.0 else bound
         priors += [
-            Prior(np.where(is_free, free, scaled), noise, belief * trust)
-            for noise, trust in NOISES
+            Prior(np.where(is_free, free, scaled), noise, belief * trust) for noise, trust in NOISES
         ]
     return priors

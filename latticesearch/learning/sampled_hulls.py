@@ -96,6 +96,4 @@ def sampled_hulls(
         # The distance of a convex function from a lower one that is linear on a facet is largest at
         # a corner of that facet.
         distances[s] = depths[s, new].max(initial=0.0)
-    return Outlook(
-        found.indices, stable / number, known, stays / number, np.sort(distances)
-    )
+    return Outlook(found.indices, stable / number, known, stays / number, np.sort(distances))

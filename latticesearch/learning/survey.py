@@ -54,7 +54,9 @@ class Survey:
 
     def best(self, number: int) -> Survey:
         """Return the best of them."""
-        order = np.lexsort((self.indices, self.heights.round(DECIMALS), -self.worths.round(DECIMALS)))
+        order = np.lexsort(
+            (self.indices, self.heights.round(DECIMALS), -self.worths.round(DECIMALS))
+        )
         kept = order[:number]
         return Survey(
             self.indices[kept],
@@ -120,7 +122,9 @@ def survey(
     if not found:
         k, r = compositions.shape[1], sum(reference.values.shape)
         nothing = np.zeros(0)
-        return Survey(np.zeros(0, dtype=np.intp), np.zeros((0, r)), np.zeros((0, k)), nothing, nothing)
+        return Survey(
+            np.zeros(0, dtype=np.intp), np.zeros((0, r)), np.zeros((0, k)), nothing, nothing
+        )
     return Survey.merged(found)
 
 
@@ -131,8 +135,9 @@ def greedy(
     worth: Worth,
     number: int,
 ) -> Indices:
-    """Return the rows of a survey, (m,), to be computed at once: the best, then the best of what is
-    left if the first turned out as predicted, and so on.
+    """Return the rows of a survey, (m,), that are to be computed at once.
+
+    The best, then the best of what is left if that turned out as predicted, and so on.
     """
     prediction = posterior.predict(found.rows)
     variances = prediction.spreads**2
