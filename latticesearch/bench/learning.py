@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from latticesearch.errors import InputError
 from latticesearch.lattice import Configuration, ParentLattice, Supercell
 from latticesearch.learning.replay import (
+    Limits,
     RandomOrder,
     Record,
     Replay,
@@ -26,6 +26,7 @@ from latticesearch.oracles import RecordedOracle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     Row = dict[str, Any]
 
@@ -151,13 +152,11 @@ def measure(record: Record, n_seeds: int, batch: int, budget: int, tolerance: fl
     """
     starts = [record.start(seed) for seed in range(n_seeds)]
     budget = min(budget, len(record.keys) - len(record.ends))
-    limits = {"batch": batch, "tolerance": tolerance}
-    runs = [replay(one, budget=budget, **limits) for one in starts]
-    ridge = [replay_method(one, ridge_order, budget=budget, **limits) for one in starts]
-    random = [
-        replay_method(one, RandomOrder(seed), budget=len(one.keys), **limits)
-        for seed, one in enumerate(starts)
-    ]
+    limits = Limits(batch, budget, tolerance)
+    runs = [replay(one, limits) for one in starts]
+    ridge = [replay_method(one, ridge_order, limits) for one in starts]
+    everything = Limits(batch, len(record.keys), tolerance)
+    random = [replay_method(one, RandomOrder(seed), everything) for seed, one in enumerate(starts)]
     stops = [run.stop for run in runs if run.stop is not None]
     stable = np.concatenate([run.forecasts for run in runs])
     missing = np.concatenate([run.missing for run in runs])

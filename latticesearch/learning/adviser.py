@@ -7,7 +7,6 @@ same energies give the same advice, in whatever order they came.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +19,7 @@ from latticesearch.learning.posterior import Posterior, Prediction, Prior
 from latticesearch.learning.reference import Reference, corners
 from latticesearch.learning.sampled_hulls import Outlook, sampled_hulls
 from latticesearch.learning.survey import Survey, greedy, survey
-from latticesearch.parallel import SerialComm, one_thread
+from latticesearch.parallel import SerialComm, one_thread, worked_out_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,12 +113,12 @@ class Adviser:
     seed: int = 0
     comm: Communicator = field(default_factory=SerialComm)
 
-    @cached_property
+    @worked_out_once
     def corners(self) -> Floats:
         """Compositions of the end members, (m, k)."""
         return corners(self.pool.compositions)
 
-    @cached_property
+    @worked_out_once
     def ends(self) -> Indices:
         """Rows of what is known that are the lowest at each end member, (m,)."""
         ends = []
@@ -133,21 +132,21 @@ class Adviser:
             ends.append(int(there[self.known.energies[there].argmin()]))
         return np.array(ends, dtype=np.intp)
 
-    @cached_property
+    @worked_out_once
     def formation_energies(self) -> Floats:
         """Energies of what is known relative to the end members, (m,), eV/atom."""
         energies = np.asarray(self.known.energies, dtype=np.float64)
         zero = Reference(self.corners, energies[self.ends][:, None])
         return zero.relative(self._x, energies[:, None])[:, 0]
 
-    @cached_property
+    @worked_out_once
     def is_end(self) -> npt.NDArray[np.bool_]:
         """Which of what is known are end members, (m,)."""
         is_end = np.zeros(len(self._x), dtype=bool)
         is_end[self.ends] = True
         return is_end
 
-    @cached_property
+    @worked_out_once
     @one_thread()
     def posterior(self) -> Posterior:
         """What the energies say."""
@@ -155,12 +154,12 @@ class Adviser:
         priors = [one.with_ends(n_ends) for one in self.make_priors(self._mean_squares)]
         return Posterior.of(priors, self._known_rows, self.formation_energies, self.is_end)
 
-    @cached_property
+    @worked_out_once
     def hull(self) -> Hull:
         """The hull of what is known, energies relative to the end members."""
         return Hull(self._x, self.formation_energies, end_members=self.corners)
 
-    @cached_property
+    @worked_out_once
     def evidence(self) -> Evidence:
         """How well the model does."""
         return Evidence.of(self.posterior.left_out, self.formation_energies[~self.is_end])
@@ -188,12 +187,12 @@ class Adviser:
         picks = greedy(found, self._supposed, self._supposed_hull, self._worth, number)
         return [Advice(int(found.indices[i]), float(found.worths[i])) for i in picks]
 
-    @cached_property
+    @worked_out_once
     def worth(self) -> float:
         """The largest worth of a candidate, eV/atom; 0 where there is none."""
         return float(self._found.worths.max(initial=0.0))
 
-    @cached_property
+    @worked_out_once
     @one_thread()
     def outlook(self) -> Outlook:
         """What the true hull may be; what is under way may turn out as it likes."""
@@ -214,7 +213,7 @@ class Adviser:
         n_open = self._n_open
         return end_of(self.outlook, self.evidence, n_open, budget_left, self.tolerance)
 
-    @cached_property
+    @worked_out_once
     def is_settled(self) -> bool:
         """Whether nothing is likely to be missing, but for what no model foresees."""
         if self.worth > self.tolerance:
@@ -225,7 +224,7 @@ class Adviser:
     def _n_open(self) -> int:
         return len(self._found.indices) + len(self.known.pending)
 
-    @cached_property
+    @worked_out_once
     def _unchecked(self) -> Indices:
         """The lowest candidate of each composition next to an end member where nothing is known.
 
@@ -246,11 +245,11 @@ class Adviser:
                     lowest.append(int(members[self.predict(members).mean.round(9).argmin()]))
         return np.array(list(dict.fromkeys(lowest)), dtype=np.intp)
 
-    @cached_property
+    @worked_out_once
     def _x(self) -> Floats:
         return self.pool.compositions[self.known.indices]
 
-    @cached_property
+    @worked_out_once
     def _reference(self) -> Reference:
         """Features of the end members."""
         ends = np.asarray(self.known.indices)[self.ends]
@@ -260,13 +259,13 @@ class Adviser:
         rows = self.pool.rows(indices)
         return self._reference.rows(self.pool.compositions[indices], rows)
 
-    @cached_property
+    @worked_out_once
     def _known_rows(self) -> Floats:
         rows = self._relative(np.asarray(self.known.indices))
         rows[self.ends] = self._reference.end_rows()
         return rows
 
-    @cached_property
+    @worked_out_once
     def _mean_squares(self) -> Floats:
         """Mean squares of the features of all candidates relative to the end members, (r,)."""
         total, number = np.zeros(self._reference.values.shape[1]), 0
@@ -275,15 +274,15 @@ class Adviser:
             total += (relative**2).sum(axis=0)
             number += len(rows)
         totals = self.comm.allgather((total, number))
-        mean: Floats = sum(t for t, _ in totals) / max(1, sum(n for _, n in totals))
-        return mean
+        squares: Floats = np.sum([t for t, _ in totals], axis=0)
+        return squares / max(1, sum(n for _, n in totals))
 
-    @cached_property
+    @worked_out_once
     def _supposed(self) -> Posterior:
         pending = self.known.pending
         return self.posterior.supposing(self._relative(pending)) if len(pending) else self.posterior
 
-    @cached_property
+    @worked_out_once
     def _supposed_hull(self) -> Hull:
         pending = self.known.pending
         if not len(pending):
@@ -296,7 +295,7 @@ class Adviser:
         worths = self.acquisition(prediction, level)
         return worths if self.costs is None else worths / self.costs[indices]
 
-    @cached_property
+    @worked_out_once
     @one_thread()
     def _found(self) -> Survey:
         """The candidates worth most, of all ranks."""

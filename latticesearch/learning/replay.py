@@ -7,7 +7,7 @@ that of all recorded energies.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -89,14 +89,14 @@ class Record:
         values = np.array([energies[key] for key in keys])
         return cls(tuple(keys), pool, values, partial(cluster_priors, functions))
 
-    @property
+    @cached_property
     def ends(self) -> Indices:
         """The lowest candidate at each end member, (m,)."""
         x = self.pool.compositions
         there = [np.flatnonzero(np.abs(x - c).max(axis=1) < 1e-9) for c in corners(x)]
         return np.array([rows[int(self.energies[rows].argmin())] for rows in there])
 
-    @property
+    @cached_property
     def hull(self) -> Hull:
         """The true hull."""
         return Hull(
@@ -159,12 +159,9 @@ class Judge:
     Attributes
     ----------
     record : Record
-    tolerance : float
-        eV/atom.
     """
 
     record: Record
-    tolerance: float
 
     def error(self, known: Sequence[int]) -> float:
         """Return the largest distance of the hull of what is known from the true one, eV/atom."""
@@ -175,23 +172,29 @@ class Judge:
         return float((own.energy(x[true.vertices]) - e[true.vertices]).max())
 
 
-def replay(
-    record: Record, *, batch: int = 1, budget: int = 150, tolerance: float = 0.001
-) -> Replay:
-    """Let the adviser choose until it ends by itself and the hull is right, or to the budget.
+@dataclass(frozen=True)
+class Limits:
+    """How a campaign is run.
 
-    Parameters
+    Attributes
     ----------
-    record
-        What the oracle answers.
-    batch
+    batch : int
         Calculations per round.
-    budget
+    budget : int
         Calculations at most.
-    tolerance
+    tolerance : float
         Distance of hulls that matters, eV/atom.
     """
-    judge = Judge(record, tolerance)
+
+    batch: int = 1
+    budget: int = 150
+    tolerance: float = 0.001
+
+
+def replay(record: Record, limits: Limits) -> Replay:
+    """Let the adviser choose until it ends by itself, or to the budget."""
+    tolerance = limits.tolerance
+    judge = Judge(record)
     known = [int(i) for i in record.ends]
     n_ends = len(known)
     forecasts: list[Floats] = []
@@ -207,7 +210,7 @@ def replay(
             record.make_priors,
             tolerance,
         )
-        left = budget - (len(known) - n_ends)
+        left = limits.budget - (len(known) - n_ends)
         if adviser.worth <= tolerance:
             outlook = adviser.outlook
             forecasts.append(np.column_stack([outlook.stable, vertices[outlook.indices]]))
@@ -215,7 +218,7 @@ def replay(
         end = adviser.end(left)
         if end is not None:
             break
-        for one in adviser.next_calculations(min(batch, left)):
+        for one in adviser.next_calculations(min(limits.batch, left)):
             known.append(one.index)
             error = judge.error(known)
             if to_hull is None and error <= tolerance:
@@ -225,23 +228,22 @@ def replay(
     return Replay(to_hull, stop, end.kind, error, given, np.array(missing).reshape(-1, 2))
 
 
-def replay_method(
-    record: Record, method: Method, *, batch: int = 1, budget: int = 150, tolerance: float = 0.001
-) -> Replay:
+def replay_method(record: Record, method: Method, limits: Limits) -> Replay:
     """Let a method that knows no end choose until the hull is right, or to the budget."""
-    judge = Judge(record, tolerance)
+    judge = Judge(record)
     known = [int(i) for i in record.ends]
     n_ends = len(known)
     error = judge.error(known)
-    to_hull = 0 if error <= tolerance else None
-    while to_hull is None and len(known) - n_ends < budget:
-        picks = method(record, np.array(known), min(batch, budget - len(known) + n_ends))
+    to_hull = 0 if error <= limits.tolerance else None
+    while to_hull is None and len(known) - n_ends < limits.budget:
+        left = limits.budget - (len(known) - n_ends)
+        picks = method(record, np.array(known), min(limits.batch, left))
         if not len(picks):
             break
         for i in picks.tolist():
             known.append(i)
             error = judge.error(known)
-            if to_hull is None and error <= tolerance:
+            if to_hull is None and error <= limits.tolerance:
                 to_hull = len(known) - n_ends
     return Replay(to_hull, None, "", error, np.zeros((0, 2)), np.zeros((0, 2)))
 
