@@ -218,7 +218,7 @@ class Adviser:
         """Whether nothing is likely to be missing, but for what no model foresees."""
         if self.worth > self.tolerance:
             return False  # what one calculation may bring is missing already
-        return is_settled(self.outlook, self.evidence, self.tolerance)
+        return is_settled(self.outlook, self.evidence, self.tolerance, len(self._unchecked))
 
     @property
     def _n_open(self) -> int:

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 EndKind = Literal["converged", "budget", "model", "complete"]
 
-DOUBT = 0.1
+DOUBT = 0.05
 """Converged means: that something is missing by more than the tolerance is less likely than this,
 before the dilute ends are looked at as well."""
 
 LEAST_CALCULATIONS = 8
-"""Calculations beyond the end members without which nothing is called converged: a scale known from
-fewer is no scale."""
+"""Calculations beyond the end members, those at dilute ends included, without which nothing is
+called converged: a scale known from fewer is no scale."""
 
 UNEXPLAINED = 0.7
 """Left-out error, relative to the spread of the energies, above which a model explains less than
@@ -86,12 +86,12 @@ class End:
         return int(self.kind == "model")
 
 
-def is_settled(outlook: Outlook, evidence: Evidence, tolerance: float) -> bool:
+def is_settled(outlook: Outlook, evidence: Evidence, tolerance: float, n_checks: int = 0) -> bool:
     """Return whether nothing that matters is likely to be missing, from a model that can tell.
 
-    The parameters are those of `end_of`.
+    `n_checks` calculations are to be made in any case; the other parameters are those of `end_of`.
     """
-    enough = evidence.number >= LEAST_CALCULATIONS
+    enough = evidence.number + n_checks >= LEAST_CALCULATIONS
     can_tell = not evidence.is_blind(tolerance)
     return enough and can_tell and outlook.missing(tolerance) <= DOUBT
 

@@ -110,6 +110,52 @@ class LeftOut(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class _Data:
+    """Rows of what is known, turned so that there are no more of them than features.
+
+    A turn of rows whose own parts are alike changes no likelihood: what does not fit into as many
+    rows as there are features is noise alone.
+
+    ``rows`` are (m, r), ``is_exact`` is (m,), ``turned``, (k, r), the exact rows and then the
+    others, turned by ``basis``, (m - number of exact rows, r); None where nothing is turned.
+    """
+
+    rows: Floats
+    is_exact: npt.NDArray[np.bool_]
+    turned: Floats
+    turned_exact: npt.NDArray[np.bool_]
+    basis: Floats | None
+
+    @classmethod
+    def of(cls, rows: Floats, is_exact: npt.NDArray[np.bool_]) -> _Data:
+        free = rows[~is_exact]
+        if len(free) <= rows.shape[1]:
+            return cls(rows, is_exact, rows, is_exact, None)
+        basis, triangle = np.linalg.qr(free)
+        exact = np.arange(int(is_exact.sum()) + len(triangle)) < is_exact.sum()
+        return cls(rows, is_exact, np.concatenate([rows[is_exact], triangle]), exact, basis)
+
+    def turn(self, energies: Floats) -> tuple[Floats, float]:
+        """Return energies turned as the rows, (k,), and the sum of squares that is noise alone."""
+        if self.basis is None:
+            return energies, 0.0
+        free = energies[~self.is_exact]
+        turned = self.basis.T @ free
+        rest = free - self.basis @ turned
+        return np.concatenate([energies[self.is_exact], turned]), float(rest @ rest)
+
+    @property
+    def n_free(self) -> int:
+        """Number of rows that are not exact."""
+        return int((~self.is_exact).sum())
+
+    @property
+    def n_noise(self) -> int:
+        """Number of rows that are noise alone."""
+        return len(self.rows) - len(self.turned)
+
+
+@dataclass(frozen=True, eq=False)
 class _Part:
     """The model under one prior.
 
@@ -128,25 +174,34 @@ class _Part:
     log_evidence: float
 
     @classmethod
-    def of(
-        cls,
-        prior: Prior,
-        rows: Floats,
-        energies: Floats,
-        is_exact: npt.NDArray[np.bool_],
-        scale: float | None,
-    ) -> _Part:
-        known = rows * prior.spreads
-        noises = np.where(is_exact, EXACT, prior.noise**2)
+    def of(cls, prior: Prior, data: _Data, energies: Floats, scale: float | None = None) -> _Part:
+        known = data.turned * prior.spreads
+        noises = np.where(data.turned_exact, EXACT, prior.noise**2)
         covariance = known @ known.T
         covariance[np.diag_indices_from(covariance)] += noises
         lower = cho_factor(covariance, lower=True)[0]
-        dual = cho_solve((lower, True), energies)
-        squares = float(energies @ dual) + PSEUDO_ENERGY**2
-        number = int((~is_exact).sum()) + 1
-        evidence = -float(np.log(np.diag(lower)).sum()) - 0.5 * number * np.log(squares)
-        own = np.sqrt(squares / number) if scale is None else scale
+        turned, rest = data.turn(energies)
+        dual = cho_solve((lower, True), turned)
+        squares = float(turned @ dual) + rest / prior.noise**2 + PSEUDO_ENERGY**2
+        number = data.n_free + 1
+        evidence = -float(np.log(np.diag(lower)).sum()) - data.n_noise * np.log(prior.noise)
+        evidence -= 0.5 * number * np.log(squares)
+        own = float(np.sqrt(squares / number)) if scale is None else scale
         return cls(prior, known, noises, np.tril(lower), dual, known.T @ dual, own, evidence)
+
+    def left_out(self, data: _Data, energies: Floats) -> tuple[Floats, Floats]:
+        """Return errors and squared spreads, (n_free,), as in `LeftOut`.
+
+        Rasmussen & Williams, equation 5.12.
+        """
+        free = ~data.is_exact
+        if data.basis is None:
+            inverse = np.diag(cho_solve((self.lower, True), np.eye(len(self.lower))))[free]
+            return -self.dual[free] / inverse, self.scale**2 / inverse
+        noise = self.prior.noise**2
+        inverse = (2.0 - self.variances(data.rows[free]) / noise) / noise
+        residuals = energies[free] - self.means(data.rows[free])
+        return -residuals / noise / inverse, self.scale**2 / inverse
 
     @cached_property
     def explained(self) -> Floats:
@@ -220,9 +275,8 @@ class Posterior:
 
     parts: tuple[_Part, ...]
     weights: Floats
-    _rows: Floats
+    _data: _Data
     _energies: Floats
-    _is_exact: npt.NDArray[np.bool_]
 
     @classmethod
     def of(
@@ -258,12 +312,13 @@ class Posterior:
                 f"{energies.shape}: at least one prior and one energy per row are needed"
             )
         exact = np.zeros(len(rows), dtype=bool) if is_exact is None else np.asarray(is_exact)
-        parts = tuple(_Part.of(prior, rows, energies, exact, None) for prior in priors)
+        data = _Data.of(rows, exact)
+        parts = tuple(_Part.of(prior, data, energies) for prior in priors)
         logs = np.array([part.log_evidence + np.log(part.prior.weight) for part in parts])
         weights = np.exp(logs - logs.max())
         heard = np.flatnonzero(weights > UNHEARD * weights.sum())
         weights = weights[heard] / weights[heard].sum()
-        return cls(tuple(parts[i] for i in heard), weights, rows, energies, exact)
+        return cls(tuple(parts[i] for i in heard), weights, data, energies)
 
     def predict(self, rows: Floats) -> Prediction:
         """Return the energies of rows, (n, r)."""
@@ -279,20 +334,21 @@ class Posterior:
         """
         if not len(rows):
             return self
-        all_rows = np.concatenate([self._rows, rows])
-        exact = np.concatenate([self._is_exact, np.zeros(len(rows), dtype=bool)])
+        data = _Data.of(
+            np.concatenate([self._data.rows, rows]),
+            np.concatenate([self._data.is_exact, np.zeros(len(rows), dtype=bool)]),
+        )
         parts = tuple(
             _Part.of(
                 part.prior,
-                all_rows,
+                data,
                 np.concatenate([self._energies, part.means(rows)]),
-                exact,
                 part.scale,
             )
             for part in self.parts
         )
         energies = np.concatenate([self._energies, self.predict(rows).mean])
-        return Posterior(parts, self.weights, all_rows, energies, exact)
+        return Posterior(parts, self.weights, data, energies)
 
     def covariances(self, rows: Floats, row: Floats) -> Floats:
         """Return covariances, (p, n), eV²/atom², of rows (n, r) with another structure (r,)."""
@@ -314,11 +370,7 @@ class Posterior:
     @cached_property
     def left_out(self) -> LeftOut:
         """What would have been said of each energy that is not exact, without it."""
-        open_ = ~self._is_exact
-        errors, squares = [], []
-        for part in self.parts:
-            inverse = np.diag(cho_solve((part.lower, True), np.eye(len(part.lower))))
-            errors.append(-(part.dual / inverse)[open_])
-            squares.append(part.scale**2 / inverse[open_])
-        mixed = Prediction(np.array(errors), np.sqrt(np.array(squares)), self.weights)
+        parts = [part.left_out(self._data, self._energies) for part in self.parts]
+        errors, squares = (np.array(values) for values in zip(*parts, strict=True))
+        mixed = Prediction(errors, np.sqrt(squares), self.weights)
         return LeftOut(mixed.mean, mixed.spread)

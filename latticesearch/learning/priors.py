@@ -35,10 +35,11 @@ triplets of some tenth of their pairs; twice and half of that are as likely as t
 HIGHER = 0.3
 """Spread of quadruplets and larger clusters relative to triplets."""
 
-NOISES = ((0.02, 0.9), (0.1, 0.09), (0.5, 0.01))
+NOISES = ((0.01, 0.3), (0.02, 0.3), (0.05, 0.3), (0.2, 0.09), (0.6, 0.01))
 """Part of an energy that no cluster function describes, relative to the spread of all energies,
-and belief in it: a few percent for alloys on a lattice, but one in a hundred problems is none that
-a cluster expansion describes, and the posterior has to be able to find that out."""
+and belief in it: one to five percent for alloys on a lattice, no value of them before another; one
+in ten is described badly, and one in a hundred not at all, which the posterior has to be able to
+find out."""
 
 FREE = 30.0
 """Prior spread, relative to that of all ordering, of terms that have no scale of their own: species
