@@ -14,7 +14,7 @@ import sys
 import time
 from array import array
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,6 +62,32 @@ def _libraries() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
+
+
+class worked_out_once(Generic[T]):  # noqa: N801 - it is used as `functools.cached_property` is
+    """A property worked out when first asked for, which ranks may work out together.
+
+    `functools.cached_property` holds a lock for all instances until Python 3.11: ranks that are
+    threads of one process would wait for each other. The instance needs a ``__dict__``.
+    """
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> worked_out_once[T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object | None, owner: type) -> worked_out_once[T] | T:
+        if instance is None:
+            return self
+        value = self._function(instance)
+        instance.__dict__[self._name] = value
+        return value
 
 
 class Communicator(Protocol):

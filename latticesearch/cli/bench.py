@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latticesearch.errors import InputError
@@ -46,6 +47,72 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument("--max-sites", type=int, default=12, metavar="N", help="of bcc cells")
     parser.add_argument("--level", type=int, default=8, metavar="N", help="of the potential")
     parser.add_argument("--json", action="store_true", help="answer as JSON")
+    parser = kinds.add_parser(
+        "learning", help="calculations until the hull of recorded data is right"
+    )
+    parser.set_defaults(function=bench_learning)
+    parser.add_argument("--data", required=True, metavar="FILE", help="frames with energies")
+    parser.add_argument("--system", required=True, metavar="A-B", help="elements, e.g. Mo-Ta")
+    parser.add_argument("--seeds", type=int, default=20, metavar="N", help="starts: %(default)s")
+    parser.add_argument("--batch", type=int, default=1, metavar="B", help="calculations per round")
+    parser.add_argument("--budget", type=int, default=150, metavar="N", help="calculations at most")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.001, metavar="E", help="of the hull, eV/atom"
+    )
+    parser.add_argument("--lattice", metavar="NAME", help="prototype; default the one that fits")
+    parser.add_argument(
+        "--select", action="append", default=[], metavar="NAME=VALUE", help="frames that count"
+    )
+    parser.add_argument(
+        "--reference", action="append", default=[], metavar="EL=E", help="pure element, eV/atom"
+    )
+    parser.add_argument("--json", action="store_true", help="answer as JSON")
+
+
+def bench_learning(options: argparse.Namespace, comm: Communicator) -> int:
+    """Measure how many recorded calculations a campaign needs."""
+    from latticesearch.bench.learning import measure, record_of
+
+    species = tuple(options.system.split("-"))
+    if len(species) < 2 or min(options.seeds, options.batch, options.budget) < 1:
+        raise InputError(
+            f"--system {options.system} --seeds {options.seeds} --batch {options.batch} --budget "
+            f"{options.budget}: give two elements or more, and numbers of one or more"
+        )
+    if comm.rank != 0:
+        return 0
+    references = {name: _number(name, text) for name, text in _pairs(options.reference)}
+    select = dict(_pairs(options.select))
+    record = record_of(Path(options.data), species, options.lattice, select, references)
+    row = {
+        "system": options.system,
+        **measure(record, options.seeds, options.batch, options.budget, options.tolerance),
+    }
+    sys.stdout.write((json.dumps(row) if options.json else _rows_of_text(row)) + "\n")
+    return 0
+
+
+def _pairs(given: list[str]) -> list[tuple[str, str]]:
+    """Return names and values of words such as "group=MoTa_SS"."""
+    for text in given:
+        if "=" not in text:
+            raise InputError(f"{text!r} is no name with a value: write NAME=VALUE")
+    return [(name, value) for name, _, value in (text.partition("=") for text in given)]
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--reference {name}={text}: an energy in eV/atom is needed") from None
+
+
+def _rows_of_text(row: Row) -> str:
+    """Return a measurement for people: a line for what is a number, a line per table."""
+    tables = {name: value for name, value in row.items() if isinstance(value, dict)}
+    numbers = {name: value for name, value in row.items() if name not in tables}
+    lines = [_line(numbers), *(f"{name}: {_line(table)}" for name, table in tables.items())]
+    return "\n".join(lines)
 
 
 def bench_enumeration(options: argparse.Namespace, comm: Communicator) -> int:

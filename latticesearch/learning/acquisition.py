@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.hull import Hull, corners
-from latticesearch.learning.posterior import spread_out
 from latticesearch.learning.selection import ActiveSet, effective_rows
+from latticesearch.learning.spreads import spread_out
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -115,6 +115,11 @@ class RecordedOracle:
         if known is None or frame.energy_per_atom < known.energy_per_atom:
             self._table[key] = frame
 
+    @property
+    def energies(self) -> dict[str, float]:
+        """The recorded energies by key, eV/atom."""
+        return {key: _energy_per_atom(frame) for key, frame in self._table.items()}
+
     def check_species(self, symbols: Iterable[str]) -> None:
         """Raise if an element occurs nowhere in the table; vacancies are ignored.
 

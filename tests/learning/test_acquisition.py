@@ -14,7 +14,7 @@ from latticesearch.learning.acquisition import (
     choose,
     initial_choice,
 )
-from latticesearch.learning.posterior import (
+from latticesearch.learning.spreads import (
     COMPOSITION_RANGE,
     NOISE,
     expected_errors,

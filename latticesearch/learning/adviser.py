@@ -1,0 +1,308 @@
+"""What to compute next, what the true hull may be, and whether to go on: all from what is known.
+
+There is no state but what is known, no seed but that of the sampled hulls, and nothing to tune: the
+same energies give the same advice, in whatever order they came.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latticesearch.errors import InputError
+from latticesearch.hull import Hull
+from latticesearch.learning.ending import End, Evidence, end_of, is_settled
+from latticesearch.learning.improvement import Acquisition, ExpectedImprovement
+from latticesearch.learning.posterior import Posterior, Prediction, Prior
+from latticesearch.learning.reference import Reference, corners
+from latticesearch.learning.sampled_hulls import Outlook, sampled_hulls
+from latticesearch.learning.survey import Survey, greedy, survey
+from latticesearch.parallel import SerialComm, one_thread, worked_out_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+    from latticesearch.learning.pool import Pool
+    from latticesearch.parallel import Communicator
+
+    Floats = npt.NDArray[np.float64]
+    Indices = npt.NDArray[np.intp]
+
+
+SAME_COMPOSITION = 1e-9
+"""Fractions of atoms that agree so well are equal."""
+
+
+IMPROVEMENT = "improvement"
+DILUTE = "dilute end"
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A candidate to compute, and what that is worth.
+
+    Attributes
+    ----------
+    index : int
+    worth : float
+        Expected lowering of the hull, eV/atom (per cost where costs are given), before those that
+        stand in front of it are known.
+    """
+
+    index: int
+    worth: float
+    reason: str = IMPROVEMENT
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of the candidates.
+
+    Attributes
+    ----------
+    indices : (m,) int
+        Candidates with energies.
+    energies : (m,) float
+        eV/atom.
+    pending : (p,) int
+        Candidates that are being computed.
+    closed : (c,) int
+        Candidates that will never have an energy.
+    """
+
+    indices: Indices
+    energies: Floats
+    pending: Indices = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    closed: Indices = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+
+
+@dataclass(frozen=True, eq=False)
+class Adviser:
+    """Advice on a pool of candidates of which some are known.
+
+    Attributes
+    ----------
+    pool : Pool
+        The candidates.
+    known : Known
+        Their energies so far, among them one at every end member of the pool.
+    make_priors : callable
+        From the mean squares of the features relative to the end members, (r,), the priors.
+    tolerance : float
+        Distance of hulls that matters, eV/atom.
+    acquisition : Acquisition
+        What a calculation is worth.
+    costs : (n,) float or None
+        What a calculation of each candidate costs: worth is counted per cost. Default all alike.
+    seed : int
+        Of the sampled hulls.
+    comm : Communicator
+        Ranks that ask together, each with its part of the pool; all get the same advice.
+    """
+
+    pool: Pool
+    known: Known
+    make_priors: Callable[[Floats], Sequence[Prior]]
+    tolerance: float = 0.001
+    acquisition: Acquisition = field(default_factory=ExpectedImprovement)
+    costs: Floats | None = None
+    seed: int = 0
+    comm: Communicator = field(default_factory=SerialComm)
+
+    @worked_out_once
+    def corners(self) -> Floats:
+        """Compositions of the end members, (m, k)."""
+        return corners(self.pool.compositions)
+
+    @worked_out_once
+    def ends(self) -> Indices:
+        """Rows of what is known that are the lowest at each end member, (m,)."""
+        ends = []
+        for corner in self.corners:
+            there = np.flatnonzero(np.abs(self._x - corner).max(axis=1) < SAME_COMPOSITION)
+            if not len(there):
+                raise InputError(
+                    f"no energy is known at the end member {np.round(corner, 4).tolist()}: compute "
+                    "the end members first"
+                )
+            ends.append(int(there[self.known.energies[there].argmin()]))
+        return np.array(ends, dtype=np.intp)
+
+    @worked_out_once
+    def formation_energies(self) -> Floats:
+        """Energies of what is known relative to the end members, (m,), eV/atom."""
+        energies = np.asarray(self.known.energies, dtype=np.float64)
+        zero = Reference(self.corners, energies[self.ends][:, None])
+        return zero.relative(self._x, energies[:, None])[:, 0]
+
+    @worked_out_once
+    def is_end(self) -> npt.NDArray[np.bool_]:
+        """Which of what is known are end members, (m,)."""
+        is_end = np.zeros(len(self._x), dtype=bool)
+        is_end[self.ends] = True
+        return is_end
+
+    @worked_out_once
+    @one_thread()
+    def posterior(self) -> Posterior:
+        """What the energies say."""
+        n_ends = len(self.corners)
+        priors = [one.with_ends(n_ends) for one in self.make_priors(self._mean_squares)]
+        return Posterior.of(priors, self._known_rows, self.formation_energies, self.is_end)
+
+    @worked_out_once
+    def hull(self) -> Hull:
+        """The hull of what is known, energies relative to the end members."""
+        return Hull(self._x, self.formation_energies, end_members=self.corners)
+
+    @worked_out_once
+    def evidence(self) -> Evidence:
+        """How well the model does."""
+        return Evidence.of(self.posterior.left_out, self.formation_energies[~self.is_end])
+
+    @one_thread()
+    def predict(self, indices: Indices) -> Prediction:
+        """Return the formation energies of candidates, (m,), as the posterior sees them."""
+        return self.posterior.predict(self._relative(indices))
+
+    def total(self, indices: Indices, formation: Floats) -> Floats:
+        """Return energies, (m,), eV/atom, of formation energies of candidates."""
+        ends = np.asarray(self.known.energies, dtype=np.float64)[self.ends]
+        shares = Reference(self.corners, ends[:, None]).shares(self.pool.compositions[indices])
+        return formation + shares @ ends
+
+    @one_thread()
+    def next_calculations(self, number: int) -> list[Advice]:
+        """Return up to `number` candidates, the most worth while first.
+
+        What is under way counts as if it had turned out as predicted.
+        """
+        if self.is_settled:
+            return [Advice(int(i), 0.0, DILUTE) for i in self._unchecked[:number]]
+        found = self._found
+        picks = greedy(found, self._supposed, self._supposed_hull, self._worth, number)
+        return [Advice(int(found.indices[i]), float(found.worths[i])) for i in picks]
+
+    @worked_out_once
+    def worth(self) -> float:
+        """The largest worth of a candidate, eV/atom; 0 where there is none."""
+        return float(self._found.worths.max(initial=0.0))
+
+    @worked_out_once
+    @one_thread()
+    def outlook(self) -> Outlook:
+        """What the true hull may be; what is under way may turn out as it likes."""
+        found = self._found
+        if len(self.known.pending):
+            x = self.pool.compositions[self.known.pending]
+            own = Survey(
+                self.known.pending, self._relative(self.known.pending), x, *np.zeros((2, len(x)))
+            )
+            found = Survey.merged([own, found], len(own.indices) + len(found.indices))
+        rng = np.random.default_rng([self.seed, len(self.known.indices)])
+        return sampled_hulls(self.hull, found, self.posterior, rng)
+
+    def end(self, budget_left: int) -> End | None:
+        """Return why to stop, or None while it is worth going on."""
+        if budget_left > 0 and self._n_open and not (self.is_settled and not len(self._unchecked)):
+            return None
+        n_open = self._n_open
+        return end_of(self.outlook, self.evidence, n_open, budget_left, self.tolerance)
+
+    @worked_out_once
+    def is_settled(self) -> bool:
+        """Whether nothing is likely to be missing, but for what no model foresees."""
+        if self.worth > self.tolerance:
+            return False  # what one calculation may bring is missing already
+        return is_settled(self.outlook, self.evidence, self.tolerance, len(self._unchecked))
+
+    @property
+    def _n_open(self) -> int:
+        return len(self._found.indices) + len(self.known.pending)
+
+    @worked_out_once
+    def _unchecked(self) -> Indices:
+        """The lowest candidate of each composition next to an end member where nothing is known.
+
+        Dilute alloys are the far end of what the other energies say, and the end members' own
+        calculations are often of another kind than those of large cells.
+        """
+        x = self.pool.compositions
+        tried = np.concatenate([self.known.indices, self.known.pending, self.known.closed])
+        lowest = []
+        for corner in self.corners:
+            distances = np.linalg.norm(x - corner, axis=1).round(9)
+            nearest = distances[distances > 0.0].min(initial=np.inf)
+            there = np.flatnonzero(distances == nearest)
+            unique, inverse = np.unique(x[there].round(9), axis=0, return_inverse=True)
+            for k in range(len(unique)):
+                members = there[inverse.reshape(-1) == k]
+                if not np.isin(members, tried).any():
+                    lowest.append(int(members[self.predict(members).mean.round(9).argmin()]))
+        return np.array(list(dict.fromkeys(lowest)), dtype=np.intp)
+
+    @worked_out_once
+    def _x(self) -> Floats:
+        return self.pool.compositions[self.known.indices]
+
+    @worked_out_once
+    def _reference(self) -> Reference:
+        """Features of the end members."""
+        ends = np.asarray(self.known.indices)[self.ends]
+        return Reference(self.corners, self.pool.rows(ends))
+
+    def _relative(self, indices: Indices) -> Floats:
+        rows = self.pool.rows(indices)
+        return self._reference.rows(self.pool.compositions[indices], rows)
+
+    @worked_out_once
+    def _known_rows(self) -> Floats:
+        rows = self._relative(np.asarray(self.known.indices))
+        rows[self.ends] = self._reference.end_rows()
+        return rows
+
+    @worked_out_once
+    def _mean_squares(self) -> Floats:
+        """Mean squares of the features of all candidates relative to the end members, (r,)."""
+        total, number = np.zeros(self._reference.values.shape[1]), 0
+        for indices, rows in self.pool.blocks():
+            relative = self._reference.relative(self.pool.compositions[indices], rows)
+            total += (relative**2).sum(axis=0)
+            number += len(rows)
+        totals = self.comm.allgather((total, number))
+        squares: Floats = np.sum([t for t, _ in totals], axis=0)
+        return squares / max(1, sum(n for _, n in totals))
+
+    @worked_out_once
+    def _supposed(self) -> Posterior:
+        pending = self.known.pending
+        return self.posterior.supposing(self._relative(pending)) if len(pending) else self.posterior
+
+    @worked_out_once
+    def _supposed_hull(self) -> Hull:
+        pending = self.known.pending
+        if not len(pending):
+            return self.hull
+        x = np.concatenate([self._x, self.pool.compositions[pending]])
+        energies = np.concatenate([self.formation_energies, self.predict(pending).mean])
+        return Hull(x, energies, end_members=self.corners)
+
+    def _worth(self, prediction: Prediction, level: Floats, indices: Indices) -> Floats:
+        worths = self.acquisition(prediction, level)
+        return worths if self.costs is None else worths / self.costs[indices]
+
+    @worked_out_once
+    @one_thread()
+    def _found(self) -> Survey:
+        """The candidates worth most, of all ranks."""
+        is_taken = np.zeros(len(self.pool.compositions), dtype=bool)
+        for indices in (self.known.indices, self.known.pending, self.known.closed):
+            is_taken[np.asarray(indices, dtype=np.intp)] = True
+        own = survey(
+            self.pool, self._supposed, self._supposed_hull, self._reference, is_taken, self._worth
+        )
+        return Survey.merged(self.comm.allgather(own))
