@@ -92,6 +92,22 @@ class StreamProgress:
             self._stream.flush()
 
     def _text(self, done: int, seconds: float) -> str:
-        rate = done / seconds if seconds > 0 else 0.0
-        left = f"{(self._total - done) / rate:.0f} s left" if rate > 0 else "time unknown"
-        return f"{self._task}: {done} of {self._total}, {rate:.1f} per second, {left}"
+        pace = done / seconds if seconds > 0 else 0.0
+        left = f"{duration((self._total - done) / pace)} left" if pace > 0 else "time unknown"
+        return f"{self._task}: {done} of {self._total}, {rate(pace)}, {left}"
+
+
+def rate(per_second: float) -> str:
+    """Return a rate in words, per second, minute or hour, so that the number is none below one."""
+    for factor, unit in ((1.0, "second"), (60.0, "minute"), (3600.0, "hour")):
+        if per_second * factor >= 1.0 or unit == "hour":
+            return f"{per_second * factor:.1f} per {unit}"
+    raise AssertionError
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, as exact as anybody wants it."""
+    if seconds < 100.0:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60.0
+    return f"{minutes:.0f} min" if minutes < 100.0 else f"{minutes / 60.0:.1f} h"

@@ -12,7 +12,18 @@ import traceback
 from typing import TYPE_CHECKING
 
 from latticesearch import __version__
-from latticesearch.cli import bench, inspect, prepare, run, search, threads, train
+from latticesearch.cli import (
+    bench,
+    export,
+    hull,
+    predict,
+    prepare,
+    run,
+    search,
+    status,
+    threads,
+    train,
+)
 from latticesearch.cli import enumerate as enumeration
 from latticesearch.errors import InputError, Stopped
 from latticesearch.parallel import world
@@ -101,6 +112,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"latticesearch {__version__}")
     parser.add_argument("--verbose", action="store_true", help="more log lines, tracebacks")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for module in (run, prepare, enumeration, train, search, inspect, bench):
+    for module in (run, prepare, status, hull, export, predict, search, train, enumeration, bench):
         module.add_verbs(verbs)
     return parser
