@@ -180,7 +180,9 @@ def _candidates(
     return candidates
 
 
-def _uncertainty(run: RunDirectory, features: Floats, x: Floats, training: Floats) -> Floats:
+def _uncertainty(
+    run: RunDirectory, features: Floats, x: Floats, training: npt.NDArray[np.intp]
+) -> Floats:
     """Return the error to expect of each prediction, (n,) eV/atom; NaN where nothing was fitted."""
     fits = [event for event in run.events() if event["event"] == "fit"]
     left_out = fits[-1]["figures"].get("left_out") if fits else None

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 
+POTENTIAL = "potential"
+TRAINED = "trained"
+"""Names of files, without ending: the potential of a run, and one that was trained beside it."""
+
 OPTIONS = (
     ("--level", int, "L", "level of a moment tensor potential (default as in the campaign)"),
     ("--cutoff", float, "ANGSTROM", "its cutoff (default as in the campaign)"),
@@ -34,7 +38,7 @@ OPTIONS = (
     ("--seed", int, "N", "of starts and folds (default as in the campaign)"),
     ("--near-hull", float, "EV", "weight energies by exp(-height above the hull / EV)"),
     ("--initial", Path, "FILE", "potential to start from and to stay near to"),
-    ("--output", Path, "FILE", "the potential (default potential.mtp in RUN or here)"),
+    ("--output", Path, "FILE", "the potential (default trained.mtp in RUN, potential.mtp here)"),
 )
 
 
@@ -55,6 +59,9 @@ def add_verbs(verbs: Any) -> None:
     add_overrides(parser)
     for flag, kind, metavar, meaning in OPTIONS:
         parser.add_argument(flag, type=kind, metavar=metavar, help=meaning)
+    parser.add_argument(
+        "--replace", action="store_true", help="make it the run's own potential: potential.mtp"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -138,12 +145,14 @@ def _run_directory(options: argparse.Namespace) -> RunDirectory | None:
     from latticesearch.storage import RunDirectory
 
     path = Path(options.source)
+    if options.replace and (options.output or not path.is_dir()):
+        raise InputError("--replace is for the potential of a run: give RUN, and no --output")
     if not path.is_dir():
         return None
     if options.overrides:
         raise InputError("--set changes a campaign file; a run keeps its settings")
-    # Only what is written into the run needs its lock.
-    return RunDirectory.read(path) if options.output else RunDirectory.open(path)
+    # Only what changes the run needs its lock.
+    return RunDirectory.open(path) if options.replace else RunDirectory.read(path)
 
 
 def _settings(options: argparse.Namespace, run: RunDirectory | None) -> Settings:
@@ -199,7 +208,8 @@ def _write(options: argparse.Namespace, settings: Settings, potential: Any) -> P
     from latticesearch.storage import write_text_atomic
 
     source, suffix = Path(options.source), potential_kind(settings).suffix
-    path = Path(options.output or (source if source.is_dir() else Path()) / f"potential.{suffix}")
+    name = TRAINED if source.is_dir() and not options.replace else POTENTIAL
+    path = options.output or (source if source.is_dir() else Path()) / f"{name}.{suffix}"
     if path.is_dir():
         raise InputError(f"{path} is a folder; give --output the name of a file")
     if not hasattr(potential, "text"):
@@ -207,6 +217,8 @@ def _write(options: argparse.Namespace, settings: Settings, potential: Any) -> P
             f"potentials of the kind {settings.potential.kind} have no text(): there is nothing "
             "to write"
         )
+    if path.exists() and not options.output and not options.replace and not source.is_dir():
+        raise InputError(f"{path} exists already: name another file with --output")
     try:
         write_text_atomic(path, potential.text())
     except OSError as error:

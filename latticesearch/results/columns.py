@@ -36,9 +36,6 @@ class Column:
 FRACTIONS: Final = "x_El"
 PER_ATOM: Final = "eV/atom"
 
-_TYPES: Final = {"text": "str", "number": "float64", "integer": "Int64", "flag": "bool"}
-"""What pandas calls the kinds; lists stay objects."""
-
 _WHAT = (
     Column("key", "text", "", "canonical key; the name of a competing phase"),
     Column("formula", "text", "", "reduced formula in the order of the species, no vacancies"),
@@ -159,4 +156,6 @@ def _column(table: pd.DataFrame, name: str, kind: str) -> pd.Series:
         return given.astype("object").where(given.notna(), "").astype("str")
     if kind == "integer":
         return pd.to_numeric(given).astype("Int64")
-    return given if kind == "list" else given.astype(_TYPES[kind])
+    if kind == "number":
+        return given.astype("float64")
+    return given.astype("bool") if kind == "flag" else given

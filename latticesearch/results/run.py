@@ -128,7 +128,7 @@ class Run:
     def _volumes(self, table: pd.DataFrame) -> list[float]:
         """Return Å³/atom of each structure: relaxed where it was computed, else on the lattice."""
         cell = abs(float(np.linalg.det(self.parent.cell))) / self.parent.n_basis
-        atoms = table["n_atoms"].astype("float64").to_numpy()
+        atoms = table["n_atoms"].tolist()
         ideal = [cell * len(labels) for labels in table["labels"]]
         volumes: dict[str, float] = {
             key: abs(float(np.linalg.det(stored.result.atoms.cell.array)))
@@ -137,7 +137,8 @@ class Run:
             if stored.status == "done" and stored.result.atoms is not None
         }
         given = zip(table["key"], ideal, atoms, strict=True)
-        return [volumes.get(key, volume / n if n else np.nan) for key, volume, n in given]
+        nothing = float("nan")
+        return [volumes.get(key, volume / n if n else nothing) for key, volume, n in given]
 
     @cached_property
     def hull(self) -> pd.DataFrame:

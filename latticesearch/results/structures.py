@@ -51,8 +51,9 @@ class Structures(Mapping[str, "Atoms"]):
         if candidates is not None:
             self._rows = {key: i for i, key in enumerate(candidates["key"])}
         pairs = () if phases is None else zip(phases.keys, phases.phases, strict=True)
-        self._phases = {key: phase for key, phase in pairs if phase.atoms is not None}
-        self._formulas = set() if phases is None else {*phases.keys} - {*self._phases}
+        known = dict(pairs)
+        self._phases = {k: (p, p.atoms) for k, p in known.items() if p.atoms is not None}
+        self._formulas = {*known} - {*self._phases}
 
     def __repr__(self) -> str:
         """Return how many there are."""
@@ -91,7 +92,7 @@ class Structures(Mapping[str, "Atoms"]):
             The key is malformed or of another lattice, or nobody knows this phase's structure.
         """
         if key in self._phases:
-            return self._phases[key].atoms.copy()
+            return self._phases[key][1].copy()
         if key in self._formulas:
             raise InputError(f"of {key!r} only formula and energy are known, no structure")
         return Configuration.from_key(self._parent, key).to_atoms()
@@ -134,9 +135,8 @@ class Structures(Mapping[str, "Atoms"]):
         return Entry(key, name, atoms, energy, source, answer.forces, answer.stress, above)
 
     def _of_phase(self, key: str) -> Entry:
-        phase = self._phases[key]
-        energy = phase.energy * len(phase.atoms)
-        return Entry(key, phase.name, phase.atoms.copy(), energy, COMPETING)
+        phase, atoms = self._phases[key]
+        return Entry(key, phase.name, atoms.copy(), phase.energy * len(atoms), COMPETING)
 
     def _known(self, key: str, n_atoms: int) -> tuple[float | None, float | None, str]:
         """Return height, eV/atom, energy, eV per primitive cell, and where it comes from."""
