@@ -27,6 +27,7 @@ from latticesearch.cli import (
 from latticesearch.cli import enumerate as enumeration
 from latticesearch.errors import InputError, Stopped
 from latticesearch.parallel import world
+from latticesearch.progress import is_watched
 from latticesearch.stopping import EXIT_STOPPED
 
 if TYPE_CHECKING:
@@ -94,7 +95,9 @@ def _complain(error: Exception, code: int) -> int:
 def _start_logging(comm: Communicator, *, verbose: bool) -> None:
     """Send the package's log to stderr: rank 0 tells the story, the others only warn."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    # Who looks at a log later wants to know when; who watches a terminal knows.
+    times = "" if is_watched(sys.stderr) else "%(asctime)s "
+    handler.setFormatter(logging.Formatter(f"{times}%(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     package = logging.getLogger("latticesearch")
     package.handlers = [handler]
     package.propagate = False
