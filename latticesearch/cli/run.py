@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latticesearch.campaign.settings import read_settings
 from latticesearch.progress import NoProgress, StreamProgress
 from latticesearch.stopping import StopRequest, seconds_until, stopping_in_order
 
@@ -73,6 +72,8 @@ def add_campaign(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Run a campaign, in order to its end or to a signal; print the stable structures."""
+    from latticesearch.campaign.settings import read_settings
+
     seconds = None if options.until is None else seconds_until(options.until)
     settings = read_settings(Path(options.config), options.overrides, reuse=options.reuse)
     if comm.rank == 0 and "latticesearch.campaign.run" not in sys.modules:

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latticesearch.campaign.settings import read_settings
 from latticesearch.cli.export import FORMATS
 from latticesearch.cli.run import add_overrides
 from latticesearch.errors import InputError
@@ -168,6 +167,7 @@ def _given(
     """Return the lattice, the potential and the campaign's defaults."""
     from latticesearch.campaign import factories
     from latticesearch.campaign.known import potential_of_run, settings_of_run
+    from latticesearch.campaign.settings import read_settings
     from latticesearch.potential.registry import KINDS
     from latticesearch.storage import RunDirectory, is_run_directory
 

@@ -9,9 +9,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from latticesearch.campaign.settings import MTP, read_settings
 from latticesearch.cli.run import add_overrides
 from latticesearch.errors import InputError
 
@@ -69,6 +66,7 @@ def train(options: argparse.Namespace, comm: Communicator) -> int:
     """Train, write the potential, print how well it fits."""
     from latticesearch.campaign import factories
     from latticesearch.campaign.known import training_set
+    from latticesearch.campaign.settings import MTP
     from latticesearch.parallel import kept_on_root, on_root
 
     run = kept_on_root(comm, _run_directory, options)
@@ -95,6 +93,8 @@ def train(options: argparse.Namespace, comm: Communicator) -> int:
 
 def _weighted(training: TrainingSet, width: float | None) -> TrainingSet:
     """Return the training set with weights that fall off above its hull, within `width`, eV."""
+    import numpy as np
+
     from latticesearch.potential import TrainingSet, near_hull_weights
 
     if width is None:
@@ -158,6 +158,7 @@ def _run_directory(options: argparse.Namespace) -> RunDirectory | None:
 def _settings(options: argparse.Namespace, run: RunDirectory | None) -> Settings:
     """Return the settings of the run or of the campaign file, with what the options change."""
     from latticesearch.campaign.known import settings_of_run
+    from latticesearch.campaign.settings import MTP, read_settings
 
     source = Path(options.source)
     settings = settings_of_run(run) if run else read_settings(source, options.overrides)

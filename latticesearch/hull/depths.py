@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.optimize import linprog
 
 from latticesearch.hull.facets import ENERGY_TOLERANCE, with_one
 from latticesearch.hull.points import COMPOSITION_TOLERANCE, lowest_per_composition
@@ -191,6 +190,8 @@ class _Mixtures:
 
 def _by_programme(corners: Floats, energies: Floats, vertex: int) -> float:
     """Return the energy of the best mixture of all points but one at its composition, eV/atom."""
+    from scipy.optimize import linprog
+
     others = np.delete(np.arange(len(energies)), vertex)
     answer = linprog(energies[others], A_eq=corners[others].T, b_eq=corners[vertex], method="highs")
     return float("inf") if answer.fun is None else float(answer.fun)

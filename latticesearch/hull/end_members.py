@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import nnls
 from scipy.spatial import ConvexHull
 
 from latticesearch.errors import InputError
@@ -107,6 +106,8 @@ def _extreme_points(x: Floats) -> Integers:
         return np.array([0], dtype=np.int64)
     if dimension == 1:
         return np.array([int(x.argmin()), int(x.argmax())], dtype=np.int64)
+    from scipy.optimize import nnls
+
     corners = ConvexHull(x).vertices.astype(np.int64)
     # By rounding, Qhull keeps some points in the middle of a face.
     for corner in corners.tolist():
