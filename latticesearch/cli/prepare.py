@@ -25,6 +25,15 @@ SAME_ENERGY = 0.002
 
 TEMPLATE = Path(__file__).parent / "template.toml"
 
+RECIPES: dict[str, tuple[str, ...]] = {
+    "emt": (),
+    "recorded": (),
+    "oxide": ("oxide.poscar",),
+    "hcp": (),
+    "layer": ("layer.poscar",),
+}
+"""Campaigns to begin with, and the files that go with each."""
+
 log = logging.getLogger(__name__)
 
 
@@ -33,6 +42,11 @@ def add_verbs(verbs: Any) -> None:
     parser = verbs.add_parser("init", help="write a commented campaign file")
     parser.set_defaults(function=init)
     parser.add_argument("config", metavar="CONFIG", nargs="?", default="campaign.toml")
+    parser.add_argument(
+        "--recipe",
+        choices=RECIPES,
+        help="a short file for one kind of campaign; default all settings with their meaning",
+    )
     for name, function, text in (
         ("check", check, "validate a campaign file, count candidates, estimate the cost"),
         ("count", count, "count the symmetry-distinct structures, size by size"),
@@ -49,13 +63,40 @@ def add_verbs(verbs: Any) -> None:
 
 def init(options: argparse.Namespace, comm: Communicator) -> int:
     """Write a campaign file with every section and what it means."""
+    from latticesearch.parallel import on_root
+
     path = Path(options.config)
-    if path.exists():
-        raise InputError(f"{path} exists already; choose another name: latticesearch init NAME")
+    on_root(comm, _write_files, _files(path, options.recipe))
     if comm.rank == 0:
-        path.write_text(TEMPLATE.read_text(encoding="utf-8"), encoding="utf-8")
         sys.stdout.write(f"wrote {path}; edit it, then: latticesearch check {path}\n")
     return 0
+
+
+def _files(path: Path, recipe: str | None) -> dict[Path, Path]:
+    """Return the files to write, each with the one that it is a copy of."""
+    folder = TEMPLATE.parent / "recipes"
+    # The file with all settings is one with effective medium theory.
+    main = TEMPLATE if recipe in {None, "emt"} else folder / f"{recipe}.toml"
+    others = RECIPES[recipe] if recipe else ()
+    return {path: main, **{path.parent / name: folder / name for name in others}}
+
+
+def _write_files(files: dict[Path, Path]) -> None:
+    """Copy files to names that are not taken.
+
+    Raises
+    ------
+    InputError
+        One is, or cannot be written.
+    """
+    for path in files:
+        if path.exists():
+            raise InputError(f"{path} exists already; choose another name: latticesearch init NAME")
+    for path, source in files.items():
+        try:
+            path.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def check(options: argparse.Namespace, comm: Communicator) -> int:
