@@ -142,10 +142,10 @@ def _write_structures(
 
     found = {c.key: c.configuration for c in pool.candidates}
     entries = []
-    for row in table.itertuples():
-        atoms = found[row.key].canonical().to_atoms()
-        energy, above = row.energy * len(atoms), row.energy_above_hull
-        entries.append(Entry(row.key, row.formula, atoms, energy, above=above))
+    for row in table.to_dict("records"):
+        key, atoms = row["key"], found[row["key"]].canonical().to_atoms()
+        energy, above = row["energy"] * len(atoms), row["energy_above_hull"]
+        entries.append(Entry(key, row["formula"], atoms, energy, above=above))
     elements = [symbol for symbol in pool.parent.species if symbol != VACANCY]
     files = write_entries(entries, options.write, options.format, elements)
     log.info("wrote %d structures to %s (%d files)", len(entries), options.write, len(files))
@@ -213,7 +213,7 @@ def known_hull(run: RunDirectory, settings: Settings, parent: ParentLattice) -> 
     if table is None:
         return None
     known = table[table["oracle_energy"].notna()]
-    x = known[[name for name in known if name.startswith("x_")]].to_numpy()
+    x = known[[name for name in known.columns if name.startswith("x_")]].to_numpy()
     energies = known["oracle_energy"].to_numpy()
     return hull_with_phases(x, energies, factories.phases(settings, parent))
 

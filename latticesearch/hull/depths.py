@@ -147,7 +147,7 @@ class _Mixtures:
     def _exchange(self, active: Integers, *, by_index: bool) -> Integers:
         """Exchange one point in each mixture; return the mixtures that are not yet the best."""
         own, basis = self.own[active], self.basis[active]
-        inverse = np.linalg.inv(self.corners[basis])
+        inverse: Floats = np.linalg.inv(self.corners[basis])
         planes = (inverse @ self.energies[basis][..., None])[..., 0]
         at = self.corners[own]
         weights = (at[:, None] @ inverse)[:, 0]
@@ -159,9 +159,9 @@ class _Mixtures:
         self.values[active[settled]] = (planes * at).sum(axis=1)[settled]
         leaving = is_over.argmax(axis=1) if by_index else excess.argmax(axis=1)
         rows = np.arange(len(active))
-        direction = inverse[rows, :, leaving]
         sign = np.where(is_own[rows, leaving], 1.0, -1.0)
-        entering = self._entering(own, basis, planes, direction * sign[:, None], by_index=by_index)
+        direction: Floats = inverse[rows, :, leaving] * sign[:, None]
+        entering = self._entering(own, basis, planes, direction, by_index=by_index)
         self.values[active[~settled & (entering < 0)]] = np.inf
         going_on = ~settled & (entering >= 0)
         self.basis[active[going_on], leaving[going_on]] = entering[going_on]

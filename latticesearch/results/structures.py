@@ -123,10 +123,8 @@ class Structures(Mapping[str, "Atoms"]):
         above, energy, source = self._known(key, len(ideal))
         name = Configuration.from_key(self._parent, key).formula
         stored = self._results.get(key)
-        if stored is None or stored.status != "done" or stored.result.atoms is None:
-            return Entry(key, name, ideal, energy, source, above=above)
-        answer = stored.result
-        if not relaxed:
+        answer = None if stored is None or stored.status != "done" else stored.result
+        if not relaxed or answer is None or answer.atoms is None:
             return Entry(key, name, ideal, energy, source, above=above)
         # What left the lattice has its own energy, which the candidate of this key has not.
         energy, atoms = answer.energy, answer.atoms.copy()

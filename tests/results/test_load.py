@@ -224,6 +224,24 @@ def test_predictions_say_how_far_to_trust_them(run, folder, tmp_path):
     assert "Fe" in alone.stderr
 
 
+def test_a_search_measures_from_the_hull_of_the_run(run, folder, tmp_path):
+    words = ("search", folder / "run", "--max-sites", "4", "--window", "0.02")
+    done = in_process(*words, "--json", "--write", tmp_path / "found", "--format", "cif")
+    assert done.returncode == 0, done.stderr
+    rows = pd.DataFrame(json.loads(done.stdout)["structures"])
+    assert rows.energy_above_hull.is_monotonic_increasing
+    known = run.candidates.set_index("key")
+    hull = run.lower_hull
+    for row in rows.itertuples():
+        x = known.loc[row.key, ["x_Cu", "x_Pd"]].to_numpy(dtype=float)
+        assert row.energy == pytest.approx(known.predicted_energy[row.key])
+        assert row.energy_above_hull == pytest.approx(hull.energy_above_hull(x, row.energy))
+    assert len(list((tmp_path / "found").iterdir())) == len(rows)
+    shown = in_process(*words).stdout
+    assert "meV/atom" in shown
+    assert all(key in shown for key in rows.key)
+
+
 def test_a_run_that_was_killed_is_stale_and_one_that_goes_on_is_not(folder, tmp_path):
     path = copy_of(folder, tmp_path / "killed", {"end"})
     assert "stale" in in_process("status", path).stdout
