@@ -147,7 +147,7 @@ class _Mixtures:
     def _exchange(self, active: Integers, *, by_index: bool) -> Integers:
         """Exchange one point in each mixture; return the mixtures that are not yet the best."""
         own, basis = self.own[active], self.basis[active]
-        inverse: Floats = np.linalg.inv(self.corners[basis])
+        inverse = np.linalg.inv(self.corners[basis]).astype(np.float64, copy=False)
         planes = (inverse @ self.energies[basis][..., None])[..., 0]
         at = self.corners[own]
         weights = (at[:, None] @ inverse)[:, 0]
