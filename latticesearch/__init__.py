@@ -64,6 +64,7 @@ _PUBLIC = {
     "count_labelings": "latticesearch.enumeration",
     "enumerate_labelings": "latticesearch.enumeration",
     "fit": "latticesearch.potential",
+    "load": "latticesearch.results",
     "map_to_lattice": "latticesearch.lattice",
     "match_to_lattice": "latticesearch.lattice",
     "match_to_start": "latticesearch.lattice",
@@ -87,3 +88,8 @@ def __getattr__(name: str) -> object:
     import importlib
 
     return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Return the names that the Tab key offers, imported or not."""
+    return sorted([*globals(), *_PUBLIC])

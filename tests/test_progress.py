@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import sys
 
-from latticesearch.progress import StreamProgress
+import pytest
+
+from latticesearch.progress import StreamProgress, duration, is_watched, rate
 
 
 class Terminal(io.StringIO):
@@ -36,3 +40,29 @@ def test_a_file_gets_few_lines(caplog):
     assert [r.getMessage() for r in caplog.records] == [
         "oracle: 50 of 100, 2.0 per second, 25 s left"
     ]
+
+
+@pytest.mark.parametrize(
+    ("per_second", "words"),
+    [(20.0, "20.0 per second"), (0.05, "3.0 per minute"), (0.001, "3.6 per hour")],
+)
+def test_slow_rates_are_per_minute_or_hour(per_second, words):
+    assert rate(per_second) == words
+
+
+def test_long_times_are_in_minutes_and_hours():
+    assert [duration(s) for s in (12.3, 600.0, 30000.0)] == ["12 s", "10 min", "8.3 h"]
+
+
+@pytest.mark.parametrize(("target", "seen"), [("/dev/pts/3", True), ("/home/me/log", False)])
+def test_what_mpirun_passes_on_to_a_terminal_is_watched(tmp_path, monkeypatch, target, seen):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    for number, parent, name in ((os.getpid(), 7, "python"), (7, 5, "proxy"), (5, 1, "mpirun")):
+        (tmp_path / str(number) / "fd").mkdir(parents=True)
+        (tmp_path / str(number) / "stat").write_text(f"{number} ({name}) S {parent} 0 0")
+        (tmp_path / str(number) / "fd" / "2").symlink_to(target)
+    assert is_watched(sys.stderr, tmp_path) is seen
+
+
+def test_a_pipe_of_nobody_is_not_watched(tmp_path):
+    assert not is_watched(io.StringIO(), tmp_path)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from latticesearch.campaign.sources import COMPETING
 from latticesearch.errors import InputError
 from latticesearch.frames import Reading, Refusal, Refusals, is_ase_database, read_all
 from latticesearch.hull import FormationZero, Hull, corners
@@ -112,6 +113,17 @@ class CompetingPhases:
         """Atomic fractions of the elements, (n, n_elements)."""
         rows = [phase.composition for phase in self.phases]
         return np.array(rows, dtype=np.float64).reshape(-1, len(self.elements))
+
+    @property
+    def keys(self) -> list[str]:
+        """What stands for the canonical keys of phases, which have none: their names."""
+        seen: Counter[str] = Counter()
+        keys = []
+        for phase in self.phases:
+            seen[phase.name] += 1
+            number = f" ({seen[phase.name]})" if seen[phase.name] > 1 else ""
+            keys.append(f"{COMPETING}: {phase.name}{number}")
+        return keys
 
     @property
     def energies(self) -> Floats:

@@ -203,7 +203,7 @@ class Campaign:
         for line in self.settings.without_effect():
             log.warning("%s", line)
         if not is_compiled:
-            log.info("compiling, as the first run on a machine has to")
+            log.info("compiling, once per machine: half a minute or more")
 
     def _open(
         self, parent: ParentLattice, n_ranks: int, options: OpeningOptions, progress: Progress

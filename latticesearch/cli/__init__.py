@@ -12,10 +12,22 @@ import traceback
 from typing import TYPE_CHECKING
 
 from latticesearch import __version__
-from latticesearch.cli import bench, inspect, prepare, run, search, threads, train
+from latticesearch.cli import (
+    bench,
+    export,
+    hull,
+    predict,
+    prepare,
+    run,
+    search,
+    status,
+    threads,
+    train,
+)
 from latticesearch.cli import enumerate as enumeration
 from latticesearch.errors import InputError, Stopped
 from latticesearch.parallel import world
+from latticesearch.progress import is_watched
 from latticesearch.stopping import EXIT_STOPPED
 
 if TYPE_CHECKING:
@@ -83,7 +95,9 @@ def _complain(error: Exception, code: int) -> int:
 def _start_logging(comm: Communicator, *, verbose: bool) -> None:
     """Send the package's log to stderr: rank 0 tells the story, the others only warn."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    # Who looks at a log later wants to know when; who watches a terminal knows.
+    times = "" if is_watched(sys.stderr) else "%(asctime)s "
+    handler.setFormatter(logging.Formatter(f"{times}%(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     package = logging.getLogger("latticesearch")
     package.handlers = [handler]
     package.propagate = False
@@ -101,6 +115,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"latticesearch {__version__}")
     parser.add_argument("--verbose", action="store_true", help="more log lines, tracebacks")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for module in (run, prepare, enumeration, train, search, inspect, bench):
+    for module in (run, prepare, status, hull, export, predict, search, train, enumeration, bench):
         module.add_verbs(verbs)
     return parser

@@ -27,6 +27,9 @@ TEMPLATE = Path(__file__).parent / "template.toml"
 RECIPES = Path(__file__).parent / "recipes"
 """Campaign files for one source of energies, or one kind of problem, each."""
 
+STRUCTURES: dict[str, tuple[str, ...]] = {"oxide": ("oxide.poscar",), "layer": ("layer.poscar",)}
+"""The structure files that go with recipes."""
+
 log = logging.getLogger(__name__)
 
 
@@ -37,8 +40,8 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument("config", metavar="CONFIG", nargs="?", default="campaign.toml")
     parser.add_argument(
         "--recipe",
-        choices=sorted(path.stem for path in RECIPES.glob("*.toml")),
-        help="a short file for this source of energies; default all sections",
+        choices=sorted(["emt", *(path.stem for path in RECIPES.glob("*.toml"))]),
+        help="a short file for one source of energies, or kind of campaign",
     )
     for name, function, text in (
         ("check", check, "validate a campaign file, count candidates, estimate the cost"),
@@ -56,14 +59,39 @@ def add_verbs(verbs: Any) -> None:
 
 def init(options: argparse.Namespace, comm: Communicator) -> int:
     """Write a campaign file with every section and what it means, or a short one."""
+    from latticesearch.parallel import on_root
+
     path = Path(options.config)
-    if path.exists():
-        raise InputError(f"{path} exists already; choose another name: latticesearch init NAME")
-    source = TEMPLATE if options.recipe is None else RECIPES / f"{options.recipe}.toml"
+    on_root(comm, _write_files, _files(path, options.recipe))
     if comm.rank == 0:
-        path.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
         sys.stdout.write(f"wrote {path}; edit it, then: latticesearch check {path}\n")
     return 0
+
+
+def _files(path: Path, recipe: str | None) -> dict[Path, Path]:
+    """Return the files to write, each with the one that it is a copy of."""
+    # The file with all settings is one with effective medium theory.
+    main = TEMPLATE if recipe in {None, "emt"} else RECIPES / f"{recipe}.toml"
+    others = STRUCTURES.get(recipe or "", ())
+    return {path: main, **{path.parent / name: RECIPES / name for name in others}}
+
+
+def _write_files(files: dict[Path, Path]) -> None:
+    """Copy files to names that are not taken.
+
+    Raises
+    ------
+    InputError
+        One is, or cannot be written.
+    """
+    for path in files:
+        if path.exists():
+            raise InputError(f"{path} exists already; choose another name: latticesearch init NAME")
+    for path, source in files.items():
+        try:
+            path.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def check(options: argparse.Namespace, comm: Communicator) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latticesearch.campaign.settings import read_settings
 from latticesearch.progress import NoProgress, StreamProgress
 from latticesearch.stopping import StopRequest, seconds_until, stopping_in_order
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from latticesearch.campaign import CampaignResult
     from latticesearch.parallel import Communicator
+
+log = logging.getLogger(__name__)
 
 
 def add_verbs(verbs: Any) -> None:
@@ -70,8 +72,13 @@ def add_campaign(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Run a campaign, in order to its end or to a signal; print the stable structures."""
+    from latticesearch.campaign.settings import read_settings
+
     seconds = None if options.until is None else seconds_until(options.until)
     settings = read_settings(Path(options.config), options.overrides, reuse=options.reuse)
+    if comm.rank == 0 and "latticesearch.campaign.run" not in sys.modules:
+        ranks = f"{comm.size} rank{'s' * (comm.size > 1)}"
+        log.info("%s on %s: loading libraries", settings.campaign.name, ranks)
     # The science is imported only once the file is known to be good.
     from latticesearch.campaign import Campaign
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latticesearch.campaign.settings import read_settings
+from latticesearch.cli.export import FORMATS
 from latticesearch.cli.run import add_overrides
 from latticesearch.errors import InputError
 from latticesearch.progress import NoProgress, StreamProgress
@@ -16,12 +16,17 @@ from latticesearch.progress import NoProgress, StreamProgress
 if TYPE_CHECKING:
     import argparse
 
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
+    from latticesearch.campaign.settings import Settings
+    from latticesearch.hull import Hull
     from latticesearch.lattice import ParentLattice
     from latticesearch.parallel import Communicator
     from latticesearch.potential import Potential
     from latticesearch.search import CandidatePool
+    from latticesearch.storage import RunDirectory
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +65,12 @@ def add_verbs(verbs: Any) -> None:
     for flag, kind, metavar, meaning in NUMBERS:
         parser.add_argument(flag, type=kind, metavar=metavar, help=meaning)
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the table as CSV")
+    parser.add_argument(
+        "--write", type=Path, metavar="DIR", help="write the structures of the table to files"
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, default="poscar", help="of these files, default %(default)s"
+    )
     parser.add_argument("--json", action="store_true", help="answer as JSON")
 
 
@@ -78,7 +89,7 @@ def _matrix(text: str) -> list[Any]:
 
 def run_search(options: argparse.Namespace, comm: Communicator) -> int:
     """Search; print the structures near the hull of what was found."""
-    from latticesearch.parallel import collective_errors
+    from latticesearch.parallel import collective_errors, on_root
     from latticesearch.search import search
 
     with collective_errors(comm):
@@ -107,12 +118,37 @@ def run_search(options: argparse.Namespace, comm: Communicator) -> int:
         comm=comm,
         **arguments,
     )
-    if comm.rank == 0:
-        table = candidate_table(pool, options.window or settings["window"])
-        if options.certify is None:
-            table = table.drop(columns="proven_gap")
-        _answer(options, pool, table)
+    on_root(comm, _finish, options, pool, settings)
     return 0
+
+
+def _finish(options: argparse.Namespace, pool: CandidatePool, settings: dict[str, Any]) -> None:
+    """Print the table, and write it and its structures where that is asked for."""
+    window = settings["window"] if options.window is None else options.window
+    table = candidate_table(pool, window, settings["hull"])
+    if options.certify is None:
+        table = table.drop(columns="proven_gap")
+    if options.write is not None:
+        _write_structures(options, pool, table)
+    _answer(options, pool, table)
+
+
+def _write_structures(
+    options: argparse.Namespace, pool: CandidatePool, table: pd.DataFrame
+) -> None:
+    """Write the structures of the table, on the parent lattice, to files."""
+    from latticesearch.lattice import VACANCY
+    from latticesearch.results import Entry, write_entries
+
+    found = {c.key: c.configuration for c in pool.candidates}
+    entries = []
+    for row in table.to_dict("records"):
+        key, atoms = row["key"], found[row["key"]].canonical().to_atoms()
+        energy, above = row["energy"] * len(atoms), row["energy_above_hull"]
+        entries.append(Entry(key, row["formula"], atoms, energy, above=above))
+    elements = [symbol for symbol in pool.parent.species if symbol != VACANCY]
+    files = write_entries(entries, options.write, options.format, elements)
+    log.info("wrote %d structures to %s (%d files)", len(entries), options.write, len(files))
 
 
 def _method_called(mode: str) -> str:
@@ -131,6 +167,7 @@ def _given(
     """Return the lattice, the potential and the campaign's defaults."""
     from latticesearch.campaign import factories
     from latticesearch.campaign.known import potential_of_run, settings_of_run
+    from latticesearch.campaign.settings import read_settings
     from latticesearch.potential.registry import KINDS
     from latticesearch.storage import RunDirectory, is_run_directory
 
@@ -162,12 +199,27 @@ def _given(
             "composition": candidates.composition or None,
             "keep": settings.search.keep,
             "window": candidates.near_hull,
+            "hull": None if run is None else known_hull(run, settings, parent),
         },
     )
 
 
-def candidate_table(pool: CandidatePool, window: float) -> pd.DataFrame:
-    """Return the candidates near the hull of a pool, lowest first in each composition.
+def known_hull(run: RunDirectory, settings: Settings, parent: ParentLattice) -> Hull | None:
+    """Return the hull of the true energies of a run, None where it has none yet."""
+    from latticesearch.campaign import factories
+    from latticesearch.campaign.competing import hull_with_phases
+
+    table = run.read_candidates()
+    if table is None:
+        return None
+    known = table[table["oracle_energy"].notna()]
+    x = known[[name for name in known.columns if name.startswith("x_")]].to_numpy()
+    energies = known["oracle_energy"].to_numpy()
+    return hull_with_phases(x, energies, factories.phases(settings, parent))
+
+
+def candidate_table(pool: CandidatePool, window: float, hull: Hull | None = None) -> pd.DataFrame:
+    """Return the candidates near a hull, the lowest above it first.
 
     Parameters
     ----------
@@ -175,13 +227,15 @@ def candidate_table(pool: CandidatePool, window: float) -> pd.DataFrame:
         Result of a search.
     window
         Greatest height above the hull, eV per atom.
+    hull
+        Of true energies, such as those of a run; default that of the pool itself.
 
     Returns
     -------
     DataFrame
-        formula, n_atoms, energy, energy_above_hull and proven_gap (eV/atom; the last but one NaN
-        where the end members are not in the pool, the last where nothing is proven), source,
-        found_in, evaluations, key.
+        formula, n_atoms, energy, energy_above_hull and proven_gap (eV/atom; the last but one
+        negative where a prediction lies below true energies, NaN where the end members are not in
+        the pool, the last where nothing is proven), source, found_in, evaluations, key.
     """
     import pandas as pd
 
@@ -189,7 +243,7 @@ def candidate_table(pool: CandidatePool, window: float) -> pd.DataFrame:
         "formula": [c.configuration.formula for c in pool.candidates],
         "n_atoms": [c.configuration.n_atoms for c in pool.candidates],
         "energy": pool.energies,
-        "energy_above_hull": pool.heights,
+        "energy_above_hull": pool.heights if hull is None else _heights(pool, hull),
         "proven_gap": pool.proven_gaps,
         "source": [c.source for c in pool.candidates],
         "found_in": [json.dumps(c.found_in.tolist()) for c in pool.candidates],
@@ -197,7 +251,20 @@ def candidate_table(pool: CandidatePool, window: float) -> pd.DataFrame:
         "key": [c.key for c in pool.candidates],
     }
     table = pd.DataFrame(columns)
-    return table[(table.n_atoms > 0) & ~(table.energy_above_hull > window)].reset_index(drop=True)
+    near = table[(table.n_atoms > 0) & ~(table.energy_above_hull > window)]
+    return near.sort_values("energy_above_hull", kind="stable").reset_index(drop=True)
+
+
+def _heights(pool: CandidatePool, hull: Hull) -> npt.NDArray[np.float64]:
+    """Return the heights of a pool above the hull of a run, (n,) eV/atom; NaN without atoms."""
+    import numpy as np
+
+    x = np.array([c.configuration.atomic_fractions for c in pool.candidates])
+    heights = np.full(len(x), np.nan)
+    inside = np.isfinite(x).all(axis=1)
+    inside[inside] = hull.covers(x[inside])
+    heights[inside] = hull.energy_above_hull(x[inside], pool.energies[inside])
+    return heights
 
 
 def _answer(options: argparse.Namespace, pool: CandidatePool, table: pd.DataFrame) -> None:
@@ -211,11 +278,31 @@ def _answer(options: argparse.Namespace, pool: CandidatePool, table: pd.DataFram
         answer = {"evaluations": pool.evaluations, "candidates": len(pool), "structures": rows}
         sys.stdout.write(json.dumps(answer) + "\n")
         return
-    shown = table.drop(columns=["found_in", "key"])
-    sys.stdout.write(shown.to_string(index=False, float_format=lambda x: f"{x:.4f}") + "\n")
+    sys.stdout.write(_text(table) + "\n")
     if options.certify is not None:
         sys.stdout.write(_proven(pool, options.certify) + "\n")
     sys.stdout.write(f"{len(pool)} candidates from {pool.evaluations} energy evaluations\n")
+
+
+def _text(table: pd.DataFrame) -> str:
+    """Return the table for people, units in the heads."""
+    import pandas as pd
+
+    def mev(values: pd.Series[float]) -> pd.Series[str]:
+        # Adding zero takes the sign off what is rounded to nothing.
+        return ((1000 * values).round(1) + 0.0).map("{:.1f}".format).replace("nan", "-")
+
+    shown = {
+        ("formula", ""): table["formula"],
+        ("atoms", ""): table["n_atoms"],
+        ("energy", "eV/atom"): table["energy"].map("{:.4f}".format),
+        ("above hull", "meV/atom"): mev(table["energy_above_hull"]),
+        **({("proven gap", "meV/atom"): mev(table["proven_gap"])} if "proven_gap" in table else {}),
+        ("source", ""): table["source"],
+        ("evaluations", ""): table["evaluations"],
+        ("key", ""): table["key"],
+    }
+    return pd.DataFrame(shown).to_string(index=False)
 
 
 def _proven(pool: CandidatePool, max_sites: int) -> str:

@@ -9,9 +9,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from latticesearch.campaign.settings import MTP, read_settings
 from latticesearch.cli.run import add_overrides
 from latticesearch.errors import InputError
 
@@ -27,6 +24,10 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 
+POTENTIAL = "potential"
+TRAINED = "trained"
+"""Names of files, without ending: the potential of a run, and one that was trained beside it."""
+
 OPTIONS = (
     ("--level", int, "L", "level of a moment tensor potential (default as in the campaign)"),
     ("--cutoff", float, "ANGSTROM", "its cutoff (default as in the campaign)"),
@@ -34,7 +35,7 @@ OPTIONS = (
     ("--seed", int, "N", "of starts and folds (default as in the campaign)"),
     ("--near-hull", float, "EV", "weight energies by exp(-height above the hull / EV)"),
     ("--initial", Path, "FILE", "potential to start from and to stay near to"),
-    ("--output", Path, "FILE", "the potential (default potential.mtp in RUN or here)"),
+    ("--output", Path, "FILE", "the potential (default trained.mtp in RUN, potential.mtp here)"),
 )
 
 
@@ -55,6 +56,9 @@ def add_verbs(verbs: Any) -> None:
     add_overrides(parser)
     for flag, kind, metavar, meaning in OPTIONS:
         parser.add_argument(flag, type=kind, metavar=metavar, help=meaning)
+    parser.add_argument(
+        "--replace", action="store_true", help="make it the run's own potential: potential.mtp"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -62,6 +66,7 @@ def train(options: argparse.Namespace, comm: Communicator) -> int:
     """Train, write the potential, print how well it fits."""
     from latticesearch.campaign import factories
     from latticesearch.campaign.known import training_set
+    from latticesearch.campaign.settings import MTP
     from latticesearch.parallel import kept_on_root, on_root
 
     run = kept_on_root(comm, _run_directory, options)
@@ -88,6 +93,8 @@ def train(options: argparse.Namespace, comm: Communicator) -> int:
 
 def _weighted(training: TrainingSet, width: float | None) -> TrainingSet:
     """Return the training set with weights that fall off above its hull, within `width`, eV."""
+    import numpy as np
+
     from latticesearch.potential import TrainingSet, near_hull_weights
 
     if width is None:
@@ -138,17 +145,20 @@ def _run_directory(options: argparse.Namespace) -> RunDirectory | None:
     from latticesearch.storage import RunDirectory
 
     path = Path(options.source)
+    if options.replace and (options.output or not path.is_dir()):
+        raise InputError("--replace is for the potential of a run: give RUN, and no --output")
     if not path.is_dir():
         return None
     if options.overrides:
         raise InputError("--set changes a campaign file; a run keeps its settings")
-    # Only what is written into the run needs its lock.
-    return RunDirectory.read(path) if options.output else RunDirectory.open(path)
+    # Only what changes the run needs its lock.
+    return RunDirectory.open(path) if options.replace else RunDirectory.read(path)
 
 
 def _settings(options: argparse.Namespace, run: RunDirectory | None) -> Settings:
     """Return the settings of the run or of the campaign file, with what the options change."""
     from latticesearch.campaign.known import settings_of_run
+    from latticesearch.campaign.settings import MTP, read_settings
 
     source = Path(options.source)
     settings = settings_of_run(run) if run else read_settings(source, options.overrides)
@@ -199,7 +209,8 @@ def _write(options: argparse.Namespace, settings: Settings, potential: Any) -> P
     from latticesearch.storage import write_text_atomic
 
     source, suffix = Path(options.source), potential_kind(settings).suffix
-    path = Path(options.output or (source if source.is_dir() else Path()) / f"potential.{suffix}")
+    name = TRAINED if source.is_dir() and not options.replace else POTENTIAL
+    path = options.output or (source if source.is_dir() else Path()) / f"{name}.{suffix}"
     if path.is_dir():
         raise InputError(f"{path} is a folder; give --output the name of a file")
     if not hasattr(potential, "text"):
@@ -207,6 +218,8 @@ def _write(options: argparse.Namespace, settings: Settings, potential: Any) -> P
             f"potentials of the kind {settings.potential.kind} have no text(): there is nothing "
             "to write"
         )
+    if path.exists() and not options.output and not options.replace and not source.is_dir():
+        raise InputError(f"{path} exists already: name another file with --output")
     try:
         write_text_atomic(path, potential.text())
     except OSError as error:

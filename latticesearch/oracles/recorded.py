@@ -118,7 +118,7 @@ class RecordedOracle:
     @property
     def energies(self) -> dict[str, float]:
         """The recorded energies by key, eV/atom."""
-        return {key: _energy_per_atom(frame) for key, frame in self._table.items()}
+        return {key: frame.energy_per_atom for key, frame in self._table.items()}
 
     def check_species(self, symbols: Iterable[str]) -> None:
         """Raise if an element occurs nowhere in the table; vacancies are ignored.

@@ -65,6 +65,7 @@ def in_process(*words):
 
     Starting a process costs more than most of what a test asks the command line for.
     """
+    import latticesearch.campaign.run  # noqa: F401 - a process that has to load it says so
     from latticesearch.cli import main
 
     package = logging.getLogger("latticesearch")

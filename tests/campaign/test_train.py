@@ -80,15 +80,19 @@ def test_train_on_a_run_with_any_number_of_ranks(tmp_path):
     run = tmp_path / "run"
     done = in_process("run", config, "--output", run)
     assert done.returncode == 0, done.stderr
-    texts = []
+    texts, own = [], (run / "potential.mtp").read_bytes()
     words = ("train", run, "--folds", "2")
     for train in (in_process, partial(latticesearch, ranks=2)):
         trained = train(*words)
         assert trained.returncode == 0, trained.stderr
         assert "meV above the hull" in trained.stdout
-        assert f"wrote {run / 'potential.mtp'}" in trained.stdout
-        texts.append((run / "potential.mtp").read_bytes())
+        assert f"wrote {run / 'trained.mtp'}" in trained.stdout
+        texts.append((run / "trained.mtp").read_bytes())
     assert texts[0] == texts[1]
+    assert (run / "potential.mtp").read_bytes() == own
+    done = in_process("train", run, "--folds", "0", "--level", "4", "--replace")
+    assert done.returncode == 0, done.stderr
+    assert (run / "potential.mtp").read_bytes() != own
     assert in_process("predict", run, *sorted(run.glob("stable/*.cif"))).returncode == 0
 
 

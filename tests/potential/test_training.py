@@ -304,9 +304,16 @@ def test_a_datum_that_fits_to_nothing_is_named(cell):
     wrong[17] -= 0.04
     basis = MtpBasis(6, ("Mo", "Ta"), cutoff=4.0, radial_size=3)
     _, report = fit(basis, TrainingSet((LabelledBatch(part.batch, wrong),)))
-    lines = [line for line in report.warnings if "what the others say" in line]
+    lines = [line for line in report.warnings if "fitted to all others" in line]
     assert part.batch[17].key in lines[0]
-    assert "below" in lines[0]
+    assert "higher" in lines[0]
+
+
+def test_exact_data_are_not_called_wrong(cell):
+    part = labelled(cell, 60, 2)
+    basis = MtpBasis(6, ("Mo", "Ta"), cutoff=4.0, radial_size=3)
+    _, report = fit(basis, TrainingSet((part,)))
+    assert not any("fitted to all others" in line for line in report.warnings)
 
 
 def test_what_the_data_do_not_tell_is_reported(cell):

@@ -199,7 +199,7 @@ def weaknesses(outcome: Outcome, known: Energies) -> Iterator[str]:
             "energies: are they per site?"
         )
     yield from _deep_energies(known)
-    yield from _outliers(known, 1e3 * outcome.left_out_errors)
+    yield from _outliers(known, 1e3 * outcome.energy_errors, 1e3 * outcome.left_out_errors)
 
 
 def unfinished(outcome: Outcome, max_iterations: int) -> Iterator[str]:
@@ -237,13 +237,19 @@ def _deep_energies(known: Energies) -> Iterator[str]:
         )
 
 
-def _outliers(known: Energies, left_out: Floats) -> Iterator[str]:
-    """Yield a line for the data whose left-out errors, (n,), meV per site, are the largest."""
-    sizes = np.abs(left_out)
+def _outliers(known: Energies, fitted: Floats, left_out: Floats) -> Iterator[str]:
+    """Yield a line for the data that lie farthest from all others; errors (n,), meV per site.
+
+    What is alone in its place, such as an end member, is badly predicted by the others however
+    right it is. The geometric mean of both errors allows for that: it is the residual in units of
+    the spread that a residual has there (studentised).
+    """
+    sizes = np.sqrt(np.abs(fitted * left_out))
     limit = max(OUTLIER * float(np.median(sizes)) / 0.6745, SMALLEST_OUTLIER)
     for k in np.argsort(-sizes)[:MOST_OUTLIERS]:
         if sizes[k] > limit:
             yield (
-                f"the energy of {known.name(int(k))} is {abs(left_out[k]):.1f} meV per site "
-                f"{'below' if left_out[k] > 0 else 'above'} what the others say: check it"
+                f"a potential fitted to all others puts {known.name(int(k))} "
+                f"{abs(left_out[k]):.1f} meV per site {'higher' if left_out[k] > 0 else 'lower'}: "
+                "more than this form of potential describes, or another kind of energy"
             )

@@ -1,0 +1,128 @@
+"""The verb `status`: whether a run is alive, how far it is, and what failed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+    from latticesearch.parallel import Communicator
+
+WATCH = 5.0
+"""Seconds between two looks."""
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser("status", help="how far a run is, whether it lives, what failed")
+    parser.set_defaults(function=status)
+    parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
+    parser.add_argument("--failed", action="store_true", help="only what failed, and why")
+    parser.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        nargs="?",
+        type=float,
+        const=WATCH,
+        help=f"look again every SECONDS (default {WATCH:g}) as long as the run runs",
+    )
+    parser.add_argument("--json", action="store_true", help="answer as JSON")
+
+
+def status(options: argparse.Namespace, comm: Communicator) -> int:
+    """Print how far a run is."""
+    from latticesearch.parallel import on_root
+
+    on_root(comm, _show, options)
+    return 0
+
+
+def _show(options: argparse.Namespace) -> None:
+    """Print the status, again and again where that is asked for."""
+    from latticesearch.results.status import RUNNING, run_status
+    from latticesearch.storage import RunDirectory
+
+    directory = RunDirectory.read(options.run)
+    while True:
+        answer = run_status(directory)
+        state = answer["state"]
+        if options.failed:
+            answer = {name: answer[name] for name in ("path", "failures", "set_aside")}
+        text = json.dumps(answer) if options.json else _text(answer, options.failed)
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+        if options.watch is None or state != RUNNING:
+            return
+        time.sleep(options.watch)
+
+
+def _text(answer: dict[str, Any], only_failed: bool) -> str:
+    """Return the status, or what failed alone, as lines for a person."""
+    lines = [] if only_failed else _progress_lines(answer)
+    lines += [
+        f"  {f['status']} {f['key']} (attempt {f['attempts']}): {f['error']}"
+        for f in answer["failures"]
+    ]
+    lines += [f"  off the lattice {key}" for key in answer["set_aside"]]
+    if answer["set_aside"]:
+        file = f"{answer['path']}/off_lattice.extxyz"
+        lines.append(f'  (as competing phases: --set competing.files=["{file}"])')
+    if answer["failures"]:
+        lines.append(f"to try them again: latticesearch run {answer['path']} --retry-failed")
+    elif only_failed:
+        lines.append("nothing has failed")
+    return "\n".join(lines)
+
+
+def _progress_lines(answer: dict[str, Any]) -> list[str]:
+    """Return how far the run is."""
+    budget = "" if answer["budget"] is None else f" of {answer['budget']}"
+    left = "" if answer["budget_left"] is None else f", {answer['budget_left']} left"
+    spent = f"{answer['oracle_seconds']} s"
+    lines = [
+        f"{answer['path']}: {_state(answer)} after {answer['rounds']} rounds",
+        f"oracle calculations: {answer['oracle_calls']}{budget}{left}; {spent} of calculation",
+        "  "
+        + ", ".join(f"{answer[s]} {s}" for s in ("done", "failed", "quarantined"))
+        + f", {answer['off_lattice']} off the lattice",
+    ]
+    if answer["stable"] is not None:
+        so_far = "" if answer["finished"] else " so far"
+        lines.append(f"stable{so_far}: {answer['stable']}{_error(answer)}")
+    if answer["seconds_left"] is not None:
+        lines.append(_time_left(answer))
+    lines += [f"  {line}" for line in answer["surprising"]]
+    if answer["state"] in {"stale", "stopped in order"}:
+        lines.append(f"to go on: latticesearch run {answer['path']}")
+    return lines
+
+
+def _state(answer: dict[str, Any]) -> str:
+    """Return what the run does, or why it does nothing."""
+    more = {
+        "running": f"{answer['writer']}; last sign of life {answer['last_event']}",
+        "finished": answer["stop"],
+        "stopped in order": answer["stopped"],
+        "stale": f"nobody is writing to it; last sign of life {answer['last_event'] or 'unknown'}",
+    }
+    return f"{answer['state']} ({more[answer['state']]})"
+
+
+def _error(answer: dict[str, Any]) -> str:
+    error = answer["near_hull_error"]
+    return "" if error is None else f", near-hull error {1000 * error:.2f} meV/atom"
+
+
+def _time_left(answer: dict[str, Any]) -> str:
+    from latticesearch.progress import duration, rate
+
+    seconds = answer["seconds_per_call"]
+    return (
+        f"time left if the whole budget is needed: {duration(answer['seconds_left'])} "
+        f"({rate(1.0 / seconds if seconds > 0 else 0.0)})"
+    )
