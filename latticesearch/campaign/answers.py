@@ -18,7 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from latticesearch.campaign.sources import COMPUTED, REFERENCE
 from latticesearch.energies import cell_to_atom
-from latticesearch.errors import InputError, Stopped
+from latticesearch.errors import InputError, OracleUnavailable, Stopped
 from latticesearch.learning.loop import Answer
 from latticesearch.oracles import OracleJob, OracleResult, still_on_lattice
 from latticesearch.oracles.scratch import forget_done
@@ -166,7 +166,7 @@ class Answers:
         ------
         Stopped
             The run has to end before all is computed.
-        RuntimeError
+        OracleUnavailable
             The oracle cannot compute anything, whatever the structure.
         """
         references = self._references()
@@ -336,13 +336,12 @@ def _require_different(failed: Sequence[OracleResult], jobs: Sequence[OracleJob]
 
     Raises
     ------
-    RuntimeError
+    OracleUnavailable
         Nothing was stored: once the oracle works, the same command goes on.
     """
     reasons = {re.sub(r"[\d.]+", "", one.error or "") for one in failed}
     if len(jobs) > 1 and len(failed) == len(jobs) and len(reasons) == 1:
-        raise RuntimeError(
+        raise OracleUnavailable(
             f"the oracle failed on all {len(jobs)} end members in the same way: {failed[0].error}; "
-            "none counts as tried. Mend it (latticesearch check CAMPAIGN --try tests one), then "
-            "give the same command again"
+            "none counts as tried"
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from latticesearch.campaign.own_data import own_data
 from latticesearch.campaign.reuse import reused_results
 from latticesearch.campaign.sources import OWN_DATA, REUSED
-from latticesearch.errors import InputError
+from latticesearch.errors import DamagedError, InputError
 from latticesearch.oracles import OracleResult
 from latticesearch.storage import StoredResult
 
@@ -27,11 +27,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LEAVE_OUT = (
+    ", and nothing that was taken from it is kept here (known.db); bring it back, or leave it out "
+    "of the settings"
+)
+"""How an error about a source that is gone ends."""
+
 
 def known_results(
     settings: Settings,
     parent: ParentLattice,
     method: Method,
+    said: list[str],
     directory: RunDirectory | None = None,
 ) -> list[StoredResult]:
     """Return all energies that come from elsewhere, one for each key, in the order of the keys.
@@ -40,6 +47,8 @@ def known_results(
     ----------
     settings, parent, method
         Those of the run.
+    said
+        Gets what there is to say of it, line by line; the log says it, too.
     directory
         The run, where there is one already: it keeps what it took in before.
 
@@ -48,34 +57,57 @@ def known_results(
     InputError
         A source is missing and was never taken in, or cannot be used.
     """
-    kept = [] if directory is None else directory.known.results()
+    kept = _kept(directory)
     found: dict[str, StoredResult] = {}
     for path in settings.data.reuse:
-        for one in _of_run(path, parent, method, kept):
+        if directory is not None and path.resolve() == directory.path.resolve():
+            raise InputError(
+                f"data.reuse: {path} is this run itself, which knows its own energies; leave it "
+                "out, or begin a new run with --output"
+            )
+        for one in _of_run(path, parent, method, kept, said):
             found.setdefault(one.key, one)
-    for one in _own(settings.data, parent, kept):
+    for one in _own(settings.data, parent, kept, said):
         found.setdefault(one.key, one)
+    for line in said:
+        log.info("%s", line)
     return [found[key] for key in sorted(found)]
 
 
+def _kept(directory: RunDirectory | None) -> list[StoredResult]:
+    """Return what the run took in before; nothing where its file is damaged, which is said."""
+    if directory is None:
+        return []
+    try:
+        return directory.known.results()
+    except DamagedError as error:
+        log.warning("%s: the sources are read again", error)
+        directory.forget_known()
+        return []
+
+
 def _of_run(
-    path: Path, parent: ParentLattice, method: Method, kept: list[StoredResult]
+    path: Path,
+    parent: ParentLattice,
+    method: Method,
+    kept: list[StoredResult],
+    said: list[str],
 ) -> list[StoredResult]:
     """Return the energies of another run, or those kept of it where it is gone."""
     source = f"{REUSED}: {path}"
     if path.exists():
         reused = reused_results(path, parent, method, source)
-        log.info("%s", reused.summary(path))
+        said.append(reused.summary(path))
         return list(reused.results)
     before = [one for one in kept if one.source == source]
     if not before:
-        raise InputError(f"data.reuse: there is no run directory {path}")
-    log.info("%s is gone; the %d energies taken from it are kept", path, len(before))
+        raise InputError(f"data.reuse: there is no run directory {path}{LEAVE_OUT}")
+    said.append(f"{path} is gone; the {len(before)} energies taken from it are kept")
     return before
 
 
 def _own(
-    chosen: DataSettings, parent: ParentLattice, kept: list[StoredResult]
+    chosen: DataSettings, parent: ParentLattice, kept: list[StoredResult], said: list[str]
 ) -> list[StoredResult]:
     """Return the energies of the files that are named, or those kept of a folder that is gone."""
     if not chosen.files:
@@ -84,16 +116,15 @@ def _own(
     found: list[StoredResult] = []
     for path in chosen.files:
         if path not in there:
-            found += _kept_of(path, kept)
+            found += _kept_of(path, kept, said)
     if there:
         data = own_data(there, parent, energy_key=chosen.energy_key, select=chosen.select)
-        for line in data.summary_lines():
-            log.info("%s", line)
+        said += data.summary_lines()
         found += [_stored(entry) for entry in data.entries.values()]
     return found
 
 
-def _kept_of(path: Path, kept: list[StoredResult]) -> list[StoredResult]:
+def _kept_of(path: Path, kept: list[StoredResult], said: list[str]) -> list[StoredResult]:
     """Return what was taken in from a file or folder before.
 
     Raises
@@ -104,8 +135,8 @@ def _kept_of(path: Path, kept: list[StoredResult]) -> list[StoredResult]:
     source = f"{OWN_DATA}: {path}"
     before = [one for one in kept if one.source.startswith(source)]
     if not before:
-        raise InputError(f"data.files: there is no file or folder {path}")
-    log.info("%s is gone; the %d energies taken from it are kept", path, len(before))
+        raise InputError(f"data.files: there is no file or folder {path}{LEAVE_OUT}")
+    said.append(f"{path} is gone; the {len(before)} energies taken from it are kept")
     return before
 
 

@@ -202,6 +202,8 @@ def elements_of(runs: Iterable[LatticeRun]) -> tuple[str, ...]:
 def _require_one_method(runs: Sequence[LatticeRun]) -> None:
     """Refuse runs whose energies cannot be compared."""
     first = runs[0]
+    if len({run.path.resolve() for run in runs}) < len(runs):
+        raise InputError("a run is named twice; name each once")
     for other in runs[1:]:
         if found := first.method.differences(other.method):
             raise InputError(
@@ -381,7 +383,7 @@ def _zero_note(hull: Hull, elements: Sequence[str]) -> str:
 
 def _unfinished(runs: Iterable[LatticeRun]) -> list[str]:
     return [
-        f"provisional: {run.path} is not finished; go on with latticesearch run"
+        f"provisional: {run.path} is not finished; latticesearch run {run.path} goes on"
         for run in runs
         if not run.is_finished
     ]

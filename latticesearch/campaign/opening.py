@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from latticesearch.campaign.imports import known_results
 from latticesearch.campaign.method import method_of
 from latticesearch.campaign.settings import parse_settings, with_input_files
+from latticesearch.campaign.space import end_members
 from latticesearch.campaign.stages import Stage, changes, next_round, require_same_method
 from latticesearch.errors import DamagedError, InputError
 from latticesearch.storage import RunDirectory, is_run_directory
@@ -100,11 +101,14 @@ def open_run(
     if not is_run_directory(path):
         if options.resume:
             raise InputError(f"{path} holds no run to resume; start it without --resume")
-        known = known_results(settings, parent, method)
+        said: list[str] = []
+        known = known_results(settings, parent, method, said)
+        _require_budget(settings, parent, {one.key for one in known})
         directory = RunDirectory.create(path)
         stage = Stage(known_digest=_digest(known))
         _write(directory, settings, stage, environment, known)
         directory.log_event("start", **environment)
+        _log_known(directory, said)
         return Opened(directory, method, stage)
     directory = RunDirectory.open(path)
     try:
@@ -124,16 +128,17 @@ def _go_on(
     options: OpeningOptions,
 ) -> Stage:
     """Compare what is there with what is wanted; begin a new stage where they differ."""
-    events = directory.events()
-    rows, lost = _results(directory, events, options)
-    old = directory.read_settings()
+    events, old = directory.events(), _old_settings(directory)
+    rows, damage = _read(directory)
     for row_method in _methods(rows, old, directory, parent):
         require_same_method(row_method, method, str(directory.path))
-    known = known_results(settings, parent, method, directory)
+    rows, lost = _complete(directory, rows, damage, expected_rows(events), options)
+    said: list[str] = []
+    known = known_results(settings, parent, method, said, directory)
     before = Stage.of(old)
     stage = before or Stage()
     record = _record(settings, directory, stage, environment)
-    found = changes(old, record)
+    found = changes(old, record) if old else ["settings.toml was lost"]
     if lost:
         found.append(f"{lost} results lost")
     if options.retry_failed:
@@ -146,6 +151,7 @@ def _go_on(
             stage = replace(stage, forgiven_rows=len(rows))
     _write(directory, settings, stage, environment, known)
     directory.log_event("resume", **environment, stage=stage.number, changes=found)
+    _log_known(directory, said)
     log.info("%s: going on, %d calculations done", directory.path, len(rows))
     for line in found:
         log.info("changed: %s", line)
@@ -181,27 +187,81 @@ def _record(
     return {**resolved, "environment": dict(environment), "stage": stage.record()}
 
 
-def _results(
-    directory: RunDirectory, events: Sequence[Mapping[str, Any]], options: OpeningOptions
-) -> tuple[list[StoredResult], int]:
-    """Return the rows of oracle.db, and how many are lost if that was to be accepted.
+def _require_budget(settings: Settings, parent: ParentLattice, known: set[str]) -> None:
+    """Refuse a budget without any formation energy before there is anything on disk.
 
     Raises
     ------
     InputError
+        It is smaller than the number of end members to compute.
+    """
+    given = settings.oracle.references
+    ends = [
+        one
+        for one in end_members(parent).canonical()
+        if one.n_atoms
+        and one.key not in known
+        and not (len(one.symbols) == 1 and one.symbols[0] in given)
+    ]
+    # Only corners of the region of compositions are needed; where sites may be vacant there are
+    # several end members of one composition, of which one will do.
+    distinct = {tuple(one.atomic_fractions.round(9).tolist()) for one in ends}
+    n = len(distinct) if all(len(one.symbols) == 1 for one in ends) else 1
+    if settings.learning.budget < n:
+        raise InputError(
+            f"learning.budget = {settings.learning.budget} calculations; {n} end members have to "
+            f"be computed first; set it to at least {n}"
+        )
+
+
+def _log_known(directory: RunDirectory, said: Sequence[str]) -> None:
+    """Keep what was said of energies from elsewhere, refusals included."""
+    if said:
+        directory.log_event("known", lines=list(said))
+
+
+def _old_settings(directory: RunDirectory) -> dict[str, Any]:
+    """Return the settings of the run so far; nothing where the file is lost or damaged.
+
+    What defines an energy stands in every row of the database, so a run can do without.
+    """
+    try:
+        return directory.read_settings()
+    except DamagedError as error:
+        log.warning("%s", error)
+        return {}
+
+
+def _read(directory: RunDirectory) -> tuple[list[StoredResult], str]:
+    """Return the rows of oracle.db, and what is wrong with it: nothing, if all is well."""
+    try:
+        directory.store.check()
+        return directory.store.results(), ""
+    except DamagedError as error:
+        return [], str(error)
+
+
+def _complete(
+    directory: RunDirectory,
+    rows: list[StoredResult],
+    damage: str,
+    expected: int,
+    options: OpeningOptions,
+) -> tuple[list[StoredResult], int]:
+    """Return the rows, and how many are lost if that was to be accepted.
+
+    Raises
+    ------
+    DamagedError
         The database is damaged, or holds less than the log knows of.
     """
-    expected = _expected(events)
-    try:
-        rows = directory.store.results()
-        what = f"{directory.path}/oracle.db holds {len(rows)} of {expected} results"
-    except DamagedError as error:
-        rows, what = [], f"{error}; the log knows of {expected} results"
-        is_damaged = True
-    else:
-        is_damaged = False
-    if not is_damaged and len(rows) >= expected:
+    if not damage and len(rows) >= expected:
         return rows, 0
+    what = (
+        f"{damage}; the log knows of {expected} results"
+        if damage
+        else f"{directory.path}/oracle.db holds {len(rows)} of {expected} results"
+    )
     if not options.accept_loss:
         raise DamagedError(
             f"{what}: put a good copy in its place, or go on with what can be read of it: "
@@ -226,7 +286,7 @@ def _salvage(directory: RunDirectory, expected: int) -> list[StoredResult]:
     return directory.store.results()
 
 
-def _expected(events: Sequence[Mapping[str, Any]]) -> int:
+def expected_rows(events: Sequence[Mapping[str, Any]]) -> int:
     """Return how many rows there must be, from what the log says since the last loss."""
     n = 0
     for event in events:
@@ -250,7 +310,7 @@ def _methods(
     for row in rows:
         if row.method is not None:
             found.setdefault(row.method.fingerprint, row.method)
-    if any(row.method is None for row in rows):
+    if old and any(row.method is None for row in rows):
         method = _method_of_record(old, directory, parent)
         found.setdefault(method.fingerprint, method)
     return list(found.values())

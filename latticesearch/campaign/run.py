@@ -30,7 +30,7 @@ from latticesearch.campaign.space import (
     require_searchable,
 )
 from latticesearch.campaign.steps import CampaignSteps, warm_up
-from latticesearch.errors import Stopped
+from latticesearch.errors import OracleUnavailable, Stopped
 from latticesearch.parallel import SerialComm, first_on_root, kept_on_root, on_root, one_thread
 from latticesearch.progress import NoProgress
 from latticesearch.stopping import StopRequest
@@ -179,11 +179,19 @@ class Campaign:
             steps.run()
             tables, summary = steps.finish(time.monotonic() - began)
             return CampaignResult(self.path, tables.hull, summary)
+        except OracleUnavailable as error:
+            raise OracleUnavailable(on_root(comm, self._failed, keeper, error)) from error
         except Stopped as stopped:
             raise Stopped(on_root(comm, self._last_words, keeper, stop, stopped)) from stopped
         finally:
             if keeper is not None:
                 keeper.close()
+
+    def _failed(self, keeper: Keeper | None, error: OracleUnavailable) -> str:
+        """Log why the oracle failed, on root; return the line that says how to go on."""
+        assert keeper is not None
+        keeper.directory.log_event("stopped", reason=str(error))
+        return f"{error}; once it works, to go on: latticesearch run {self.path}"
 
     def _last_words(self, keeper: Keeper | None, stop: StopRequest, stopped: Stopped) -> str:
         """Log that the run was stopped, on root; return the line that says how to go on."""

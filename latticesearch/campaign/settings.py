@@ -259,7 +259,7 @@ class OracleSettings(_Section):
         "sevenn",
         "mtp",
     ]
-    references: dict[Symbol, float] = Field(
+    references: dict[Symbol, Annotated[float, Field(allow_inf_nan=False)]] = Field(
         default_factory=dict,
         description="known energies of the pure elements on this lattice, eV/atom",
     )
@@ -465,7 +465,12 @@ def read_settings(
     InputError
         The file is missing, is not TOML, or holds something unknown or contradictory.
     """
-    if path.is_dir() and (path / SETTINGS_FILE).exists():
+    if path.is_dir():
+        if not (path / SETTINGS_FILE).exists():
+            raise InputError(
+                f"{path} is a folder without {SETTINGS_FILE}; give a campaign file (with "
+                f"--output {path} it goes on with a run there)"
+            )
         path /= SETTINGS_FILE
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))

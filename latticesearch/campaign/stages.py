@@ -78,12 +78,14 @@ def require_same_method(old: Method, new: Method, place: str) -> None:
     InputError
         The methods differ; the message names the first difference and a way out.
     """
-    if found := old.differences(new):
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise InputError(
-            f"{place} holds energies of another method: {found[0]}{more}; choose another "
-            "directory with --output, or take over what fits: run CAMPAIGN --output NEW --reuse OLD"
-        )
+    if not (found := old.differences(new)):
+        return
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    way = "choose another directory with --output"
+    if all(one.startswith(("lattice.species", "lattice.allowed")) for one in found):
+        # The same sites and the same calculator: the new campaign can know the old energies.
+        way += f", and take over what fits with --reuse {place}"
+    raise InputError(f"{place} holds energies of another method: {found[0]}{more}; {way}")
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ import pandas as pd
 import tomli_w
 from ase.io import write as ase_write
 
-from latticesearch.errors import InputError
+from latticesearch.errors import DamagedError, InputError
 from latticesearch.storage.atomic import (
     clean_up,
     replace_directory,
@@ -155,8 +155,22 @@ class RunDirectory:
         write_text_atomic(self.path / SETTINGS, tomli_w.dumps(settings))
 
     def read_settings(self) -> dict[str, Any]:
-        """Return what ``settings.toml`` holds."""
-        return tomllib.loads((self.path / SETTINGS).read_text(encoding="utf-8"))
+        """Return what ``settings.toml`` holds.
+
+        Raises
+        ------
+        DamagedError
+            It is missing or cannot be read.
+        """
+        path = self.path / SETTINGS
+        try:
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            what = getattr(error, "strerror", None) or error
+            raise DamagedError(
+                f"{path} cannot be read ({what}); to go on with the settings of a campaign file: "
+                f"latticesearch run CAMPAIGN --output {self.path}"
+            ) from error
 
     def log_event(self, event: str, **fields: Any) -> None:
         """Append one event to ``log.jsonl``; see `EventLog.append`."""
@@ -195,6 +209,12 @@ class RunDirectory:
         OracleStore(temporary).append_known(results)
         temporary.replace(path)
         sync_directory(self.path)
+        self.known = OracleStore(path)
+
+    def forget_known(self) -> None:
+        """Set a damaged ``known.db`` aside; what it held can be read from its sources again."""
+        path = self.path / KNOWN
+        path.rename(path.with_name(f"{KNOWN}.damaged"))
         self.known = OracleStore(path)
 
     def set_damaged_aside(self) -> Path | None:

@@ -148,6 +148,21 @@ class OracleStore:
                 known[stored.key] = stored
         return known
 
+    def check(self) -> None:
+        """Look whether the database is whole: a damaged page may lie where no query has looked yet.
+
+        Raises
+        ------
+        DamagedError
+            It is not.
+        """
+        if not self._path.exists() or not self._path.stat().st_size:
+            return
+        with self._connected() as database:
+            (answer,) = database.connection.execute("PRAGMA quick_check(1)").fetchone()
+        if answer != "ok":
+            raise DamagedError(f"{self._path}: {answer}")
+
     def readable_results(self, n_rows: int) -> list[StoredResult]:
         """Return what can still be read of a damaged database that had `n_rows` rows."""
         found = []
