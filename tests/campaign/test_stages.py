@@ -278,7 +278,7 @@ def test_references_refuse_to_be_the_energy_of_another_phase(tmp_path, counted):
     config = config_of(tmp_path, learning={"budget": 4})
     run(config, "--output", tmp_path / "run")
     pure = {r.key: r for r in RunDirectory.read(tmp_path / "run").store.results()}[
-        "s1-1.0.1.0.0.1-A"
+        "s1-1.0.0.1.0.1-A"
     ]
     done = in_process("run", tmp_path / "run", "--set", "oracle.references={Cu=-0.2}")
     assert done.returncode == 2
