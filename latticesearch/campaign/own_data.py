@@ -324,15 +324,6 @@ def _is_next_step(frame: Frame, previous: Frame | None) -> bool:
         previous is not None
         and frame.file == previous.file
         and frame.atoms.get_chemical_symbols() == previous.atoms.get_chemical_symbols()
-        # A step moves something; the same structure with another energy is a contradiction.
-        and not _same_place(frame.atoms, previous.atoms)
-    )
-
-
-def _same_place(one: Atoms, other: Atoms) -> bool:
-    """Tell whether two structures are the same to the digits that files have."""
-    return np.allclose(one.positions, other.positions, atol=1e-5) and np.allclose(
-        one.cell.array, other.cell.array, atol=1e-5
     )
 
 

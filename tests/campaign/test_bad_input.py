@@ -82,7 +82,7 @@ def test_an_output_directory_with_energies_of_another_method(tmp_path):
         )
         assert other.returncode == 2
         assert "holds energies of another method: lattice.cell" in other.stderr
-        assert "--reuse" in other.stderr
+        assert "--output" in other.stderr
     after = sorted((p, p.stat().st_mtime_ns) for p in (tmp_path / "run").rglob("*"))
     locks = {tmp_path / "run" / ".lock"}
     assert [x for x in after if x[0] not in locks] == [x for x in before if x[0] not in locks]
