@@ -102,11 +102,18 @@ def test_a_model_that_fails_on_one_rank_ends_all_of_them(method, cells):
     def run(comm):
         fails_at = 20 if comm.rank else None
         model = PythonModel(toy_model(FCC), fails_at, ModelError("no licence"))
-        with pytest.raises(ModelError, match="no licence"):
+        try:
             search(model, FCC, **cells, method=method, budget=4000, comm=comm)
-        return "ended"
+        except ModelError:
+            return "ended"
+        return "was not asked so often"
 
-    assert run_ranks(2, run) == ["ended", "ended"]
+    # On a busy machine the other rank may do all the work before this one has begun.
+    outcomes = [run_ranks(2, run)]
+    while outcomes[-1] != ["ended", "ended"] and len(outcomes) < 10:
+        outcomes.append(run_ranks(2, run))
+    assert all(len(set(one)) == 1 for one in outcomes)
+    assert outcomes[-1] == ["ended", "ended"]
 
 
 @pytest.mark.parametrize("method", METHODS)
