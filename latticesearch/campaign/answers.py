@@ -19,6 +19,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from latticesearch.campaign.sources import COMPUTED, REFERENCE
 from latticesearch.energies import cell_to_atom
 from latticesearch.errors import InputError, OracleUnavailable, Stopped
+from latticesearch.lattice import Configuration
 from latticesearch.learning.loop import Answer
 from latticesearch.oracles import OracleJob, OracleResult, still_on_lattice
 from latticesearch.oracles.scratch import forget_done
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from latticesearch.campaign.opening import Opened
-    from latticesearch.lattice import Configuration
     from latticesearch.learning import CandidateSet
     from latticesearch.oracles import Oracle
     from latticesearch.progress import Progress
@@ -283,11 +283,10 @@ class Answers:
         for key, answer in self.answers.items():
             if answer.status == "done" and answer.on_lattice:
                 continue
-            yield {
-                "key": key,
-                "attempts": self.attempts[key],
-                "error": answer.error or "relaxed away from the parent lattice",
-            }
+            formula = Configuration.from_key(self._candidates.parent, key).formula
+            reason = answer.error or "relaxed away from the parent lattice"
+            attempts = self.attempts[key]
+            yield {"key": key, "formula": formula, "error": reason, "attempts": attempts}
 
     def off_lattice(self) -> list[Atoms]:
         """Return the structures that left the lattice, with energy (eV per cell) and key."""

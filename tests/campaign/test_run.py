@@ -233,6 +233,8 @@ def test_failures_are_data(tmp_path):
     hull = pd.read_csv(tmp_path / "run" / "hull.csv")
     assert not set(hull.key) & {f["key"] for f in status["failures"]}
     assert "broken on purpose" in (tmp_path / "run" / "report.html").read_text()
+    of_failures = (tmp_path / "run" / "report.html").read_text().partition("without an energy (")[2]
+    assert "<td>CuPd</td>" in of_failures  # which of the two elements is broken in pairs
     again = in_process("run", config, "--output", tmp_path / "run")
     assert again.returncode == 0
     assert (
