@@ -19,7 +19,8 @@ from latticesearch.campaign import factories
 from latticesearch.campaign.competing import CompetingPhases, Phase
 from latticesearch.campaign.known import energies_of_run, settings_of_run
 from latticesearch.campaign.reuse import method_of_run
-from latticesearch.campaign.tables import NEAR_STABLE, cif_names, space_group
+from latticesearch.campaign.sources import COMPETING
+from latticesearch.campaign.tables import COARSE, NEAR_STABLE, cif_names, space_group
 from latticesearch.errors import InputError
 from latticesearch.hull import Hull, corners
 from latticesearch.lattice import Configuration
@@ -41,14 +42,8 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-COMPETING: Final = "competing"
-"""In the column of lattices: a phase from a file."""
-
 LEFT: Final = "left {}"
 """In the column of lattices: a structure that relaxed away from that one."""
-
-COARSE: Final = 0.01
-"""Å: relaxed structures have their symmetry to about this."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,7 +184,7 @@ def _phase_rows(
     own = phases.phases
     return pd.DataFrame(
         {
-            "key": _phase_keys(phases),
+            "key": phases.keys,
             "formula": [phase.formula for phase in own],
             **{f"x_{s}": x[:, i] for i, s in enumerate(phases.elements)},
             "n_atoms": [_n_atoms(phase) for phase in own],
@@ -203,18 +202,7 @@ def _phase_rows(
 def phase_structures(phases: CompetingPhases) -> dict[str, Atoms | None]:
     """Return the structures of phases by what stands for their keys."""
     structures = [phase.atoms for phase in phases.phases]
-    return dict(zip(_phase_keys(phases), structures, strict=True))
-
-
-def _phase_keys(phases: CompetingPhases) -> list[str]:
-    """Return what stands for the canonical keys of phases, which have none: their names."""
-    seen: Counter[str] = Counter()
-    keys = []
-    for phase in phases.phases:
-        seen[phase.name] += 1
-        number = f" ({seen[phase.name]})" if seen[phase.name] > 1 else ""
-        keys.append(f"{COMPETING}: {phase.name}{number}")
-    return keys
+    return dict(zip(phases.keys, structures, strict=True))
 
 
 def _n_atoms(phase: Phase) -> int:

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from latticesearch.oracles import Oracle, Trial
     from latticesearch.parallel import Communicator
 
-SAME_ENERGY = 0.002
-"""eV/atom; two calculations of one structure by one code differ by less."""
-
 TEMPLATE = Path(__file__).parent / "template.toml"
 RECIPES = Path(__file__).parent / "recipes"
 """Campaign files for one source of energies, or one kind of problem, each."""
@@ -163,6 +160,8 @@ def _trial_warnings(
     trial: Trial, energy: float, symbols: Sequence[str], settings: Settings
 ) -> list[str]:
     """Return what a trial says against the settings."""
+    from latticesearch.campaign.answers import SAME_ENERGY
+
     found = []
     chosen = settings.oracle
     if chosen.kind not in {"recorded", "elk"} and chosen.relax_cell and not trial.has_stress:
