@@ -26,7 +26,7 @@ import numpy as np
 from latticesearch.campaign.sources import COMPETING
 from latticesearch.errors import InputError
 from latticesearch.frames import Reading, Refusal, Refusals, is_ase_database, read_all
-from latticesearch.hull import FormationZero, Hull, corners
+from latticesearch.hull import FormationZero, hull_with, joined
 from latticesearch.lattice.labelings import reduced_formula
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from latticesearch.frames import Frame
+    from latticesearch.hull import Hull
 
     Floats = npt.NDArray[np.float64]
 
@@ -130,6 +131,11 @@ class CompetingPhases:
         """(n,) eV/atom."""
         return np.array([phase.energy for phase in self.phases], dtype=np.float64)
 
+    @property
+    def points(self) -> tuple[Floats, Floats] | None:
+        """Compositions, (n, n_elements), and energies, (n,) eV/atom; None without phases."""
+        return (self.compositions, self.energies) if self.phases else None
+
     def summary_lines(self) -> list[str]:
         """Return what was found and what was refused as sentences for a person."""
         count = f"{len(self)} phase" if len(self) == 1 else f"{len(self)} phases"
@@ -213,11 +219,7 @@ def hull_with_phases(
         Of the structures and, behind them, the phases: point ``n + i`` is phase i. Its own
         formation energies refer to the lowest points at the corners; `formation_zero` gives others.
     """
-    if not phases:
-        return Hull(compositions, energies)
-    x = np.concatenate([np.asarray(compositions, dtype=np.float64), phases.compositions])
-    e = np.concatenate([np.asarray(energies, dtype=np.float64), phases.energies])
-    return Hull(x, e, end_members=corners(x))
+    return hull_with(compositions, energies, phases.points if phases else None)
 
 
 def formation_zero(
@@ -251,9 +253,7 @@ def formation_zero(
     """
     if kind == "end members":
         return FormationZero.of_end_members(compositions, energies)
-    x, e = np.asarray(compositions, dtype=np.float64), np.asarray(energies, dtype=np.float64)
-    if phases:
-        x, e = np.concatenate([x, phases.compositions]), np.concatenate([e, phases.energies])
+    x, e = joined(compositions, energies, phases.points if phases else None)
     return FormationZero.of_elements(x, e, elements)
 
 

@@ -99,7 +99,7 @@ class CampaignSteps:
             frozenset(map(index, before.closed)),
             before.calculations,
             self.keeper.stage.first_round,
-            (phases.compositions, phases.energies) if (phases := self.keeper.phases) else None,
+            self.keeper.phases.points,
         )
 
     @property

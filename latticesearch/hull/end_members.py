@@ -63,7 +63,7 @@ def end_member_points(
     elif frame.dimension == n_components - 1:
         wanted = np.eye(n_components)
     else:
-        return np.sort(lowest[extreme_points(frame.coordinates(compositions[lowest]))])
+        return np.sort(lowest[_extreme_points(frame.coordinates(compositions[lowest]))])
     points = [_point_at(row, compositions, lowest, species) for row in wanted]
     return np.sort(np.array(points, dtype=np.int64))
 
@@ -94,12 +94,12 @@ def corners(compositions: npt.ArrayLike) -> Floats:
         raise InputError("no compositions, so there is nothing that they span")
     _, first = np.unique(np.rint(x / COMPOSITION_TOLERANCE), axis=0, return_index=True)
     distinct = x[np.sort(first)]
-    extreme = extreme_points(Frame.of(distinct).coordinates(distinct))
+    extreme = _extreme_points(Frame.of(distinct).coordinates(distinct))
     result: Floats = distinct[np.sort(extreme)]
     return result
 
 
-def extreme_points(x: Floats) -> Integers:
+def _extreme_points(x: Floats) -> Integers:
     """Return the (m,) indices of the corners of the convex hull of distinct points (n, d)."""
     dimension = x.shape[1]
     if dimension == 0:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.hull import Hull, corners
+from latticesearch.hull import Hull, hull_with
 from latticesearch.learning.selection import ActiveSet, effective_rows
 from latticesearch.learning.spreads import spread_out
 
@@ -149,13 +149,7 @@ class State:
     def _hull(self, energies: npt.NDArray[np.float64]) -> tuple[Hull, npt.NDArray[np.intp]]:
         """Return the hull of finite energies with the competing phases, and its vertices."""
         usable = np.flatnonzero(np.isfinite(energies))
-        x, e = self.compositions[usable], energies[usable]
-        corner = None
-        if self.competing is not None:
-            x, e = np.concatenate([x, self.competing[0]]), np.concatenate([e, self.competing[1]])
-            # Phases may lie outside the region of the candidates, or below an end member.
-            corner = corners(x)
-        hull = Hull(x, e, end_members=corner)
+        hull = hull_with(self.compositions[usable], energies[usable], self.competing)
         return hull, usable[hull.vertices[hull.vertices < len(usable)]]
 
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.hull import Hull
+from latticesearch.hull import Hull, corners
 from latticesearch.learning.ending import End, Evidence, end_of, is_settled
 from latticesearch.learning.improvement import Acquisition, ExpectedImprovement
 from latticesearch.learning.posterior import Posterior, Prediction, Prior
-from latticesearch.learning.reference import Reference, corners
+from latticesearch.learning.reference import Reference
 from latticesearch.learning.sampled_hulls import Outlook, sampled_hulls
 from latticesearch.learning.survey import Survey, greedy, survey
 from latticesearch.parallel import SerialComm, one_thread, worked_out_once

@@ -11,20 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.hull.end_members import extreme_points
-from latticesearch.hull.region import Frame
-
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
-
-
-def corners(compositions: Floats) -> Floats:
-    """Return the extreme points, (m, k), of compositions (n, k)."""
-    unique = np.unique(compositions.round(12), axis=0)
-    coordinates = Frame.of(unique).coordinates(unique)
-    return unique[np.sort(extreme_points(coordinates))]
 
 
 @dataclass(frozen=True, eq=False)

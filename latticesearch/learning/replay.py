@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.hull import Hull
+from latticesearch.hull import Hull, corners
 from latticesearch.lattice import Configuration, Labelings
 from latticesearch.learning.adviser import Adviser, Known
 from latticesearch.learning.pool import RowPool, cluster_rows
 from latticesearch.learning.priors import cluster_priors, default_features
-from latticesearch.learning.reference import Reference, corners
+from latticesearch.learning.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
