@@ -8,16 +8,15 @@ computes, so that a campaign that was killed and started again pays for nothing 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import socket
-import time
 from typing import TYPE_CHECKING, Any
+
+from latticesearch.locks import holders_note, leave_note, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -156,29 +155,13 @@ def locked(structure: Path, grace: float) -> Iterator[None]:
     """
     descriptor = os.open(structure / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        if _take(descriptor):
-            owner = {"pid": os.getpid(), "host": socket.gethostname(), "grace": grace}
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+        with contextlib.suppress(OSError):
+            if take(descriptor, _LOCK_PATIENCE):
+                owner = {"pid": os.getpid(), "host": socket.gethostname(), "grace": grace}
+                leave_note(descriptor, json.dumps(owner))
         yield
     finally:
         os.close(descriptor)
-
-
-def _take(descriptor: int) -> bool:
-    deadline = time.monotonic() + _LOCK_PATIENCE
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
-                return False
-            if time.monotonic() > deadline:
-                return False
-            # Somebody may just be looking whether it is taken.
-            time.sleep(0.01)
-        else:
-            return True
 
 
 def waiting_time(structure: Path) -> float | None:
@@ -186,23 +169,9 @@ def waiting_time(structure: Path) -> float | None:
 
     Workers of a campaign that was killed end what they do within its grace.
     """
-    try:
-        descriptor = os.open(structure / LOCK, os.O_RDWR)
-    except OSError:
+    note = holders_note(structure / LOCK)
+    if note is None:
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
-            return None
-        return _grace_in(os.pread(descriptor, 1000, 0))
-    else:
-        return None
-    finally:
-        os.close(descriptor)
-
-
-def _grace_in(note: bytes) -> float:
     try:
         return float(json.loads(note)["grace"])
     except (ValueError, KeyError, TypeError):
