@@ -127,10 +127,10 @@ class Answers:
         """Where an energy comes from that this run has not computed, by key."""
         self.rounds: dict[str, int] = {}
         """In which round this run's oracle answered last, by key."""
-        for stored in opened.directory.known.results():
+        for stored in opened.known:
             self.answers[stored.key] = stored.result
             self.sources[stored.key] = stored.source
-        for stored in opened.directory.store.results():
+        for stored in opened.rows:
             self._remember(stored.result, stored.row, stored.round_number)
         # A kill may fall between storing a result and removing its folder.
         forget_done(opened.directory.scratch, self._done())

@@ -73,9 +73,9 @@ class Keeper:
 
     def known_keys(self) -> list[tuple[str, str]]:
         """Return the keys that are known from the start, each with its source, in key order."""
-        rows = [r for r in self.directory.store.results() if r.row <= self.stage.known_rows]
+        rows = [row for row in self.opened.rows if row.row <= self.stage.known_rows]
         found = {row.key: EARLIER for row in rows}
-        for one in self.directory.known.results():
+        for one in self.opened.known:
             found.setdefault(one.key, one.source.partition(":")[0])
         return sorted(found.items())
 

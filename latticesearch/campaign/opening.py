@@ -11,12 +11,17 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from latticesearch.campaign.imports import known_results
 from latticesearch.campaign.method import method_of
-from latticesearch.campaign.settings import parse_settings, with_input_files
+from latticesearch.campaign.settings import RECORDED, parse_settings, with_input_files
 from latticesearch.campaign.space import end_members
 from latticesearch.campaign.stages import Stage, changes, next_round, require_same_method
 from latticesearch.errors import DamagedError, InputError
+from latticesearch.hull import corners
+from latticesearch.lattice import VACANCY
+from latticesearch.learning.loop import require_budget
 from latticesearch.storage import RunDirectory, is_run_directory
 
 if TYPE_CHECKING:
@@ -62,11 +67,17 @@ class Opened:
         How energies are computed.
     stage
         What is known from the start.
+    rows
+        All rows of oracle.db.
+    known
+        Energies that come from elsewhere, as in known.db.
     """
 
     directory: RunDirectory
     method: Method
     stage: Stage
+    rows: Sequence[StoredResult]
+    known: Sequence[StoredResult]
 
 
 def open_run(
@@ -101,22 +112,35 @@ def open_run(
     if not is_run_directory(path):
         if options.resume:
             raise InputError(f"{path} holds no run to resume; start it without --resume")
-        said: list[str] = []
-        known = known_results(settings, parent, method, said)
-        _require_budget(settings, parent, {one.key for one in known})
-        directory = RunDirectory.create(path)
-        stage = Stage(known_digest=_digest(known))
-        _write(directory, settings, stage, environment, known)
-        directory.log_event("start", **environment)
-        _log_known(directory, said)
-        return Opened(directory, method, stage)
+        return _begin(path, settings, parent, method, environment)
     directory = RunDirectory.open(path)
     try:
-        stage = _go_on(directory, settings, parent, method, environment, options)
+        return _go_on(directory, settings, parent, method, environment, options)
     except BaseException:
         directory.close()
         raise
-    return Opened(directory, method, stage)
+
+
+def _begin(
+    path: Path,
+    settings: Settings,
+    parent: ParentLattice,
+    method: Method,
+    environment: Mapping[str, Any],
+) -> Opened:
+    """Create a run directory, once nothing can be refused any more."""
+    said: list[str] = []
+    known = known_results(settings, parent, method, said)
+    _require_budget(settings, parent, {one.key for one in known})
+    directory = RunDirectory.create(path)
+    stage = Stage(known_digest=_digest(known))
+    if known:
+        directory.replace_known(known)
+    # What vouches for all that a stage begins with comes last.
+    directory.write_settings(_record(settings, directory, stage, environment))
+    directory.log_event("start", **environment)
+    _log_known(directory, said)
+    return Opened(directory, method, stage, (), known)
 
 
 def _go_on(
@@ -126,49 +150,40 @@ def _go_on(
     method: Method,
     environment: Mapping[str, Any],
     options: OpeningOptions,
-) -> Stage:
+) -> Opened:
     """Compare what is there with what is wanted; begin a new stage where they differ."""
     events, old = directory.events(), _old_settings(directory)
     rows, damage = _read(directory)
-    for row_method in _methods(rows, old, directory, parent):
-        require_same_method(row_method, method, str(directory.path))
+    _require_method(rows, old, directory, parent, method)
     rows, lost = _complete(directory, rows, damage, expected_rows(events), options)
+    if lost:
+        # Only now the rows of a damaged database can be read.
+        _require_method(rows, old, directory, parent, method)
     said: list[str] = []
     known = known_results(settings, parent, method, said, directory)
     before = Stage.of(old)
-    stage = before or Stage()
+    stage, digest = before or Stage(), _digest(known)
     record = _record(settings, directory, stage, environment)
     found = changes(old, record) if old else ["settings.toml was lost"]
     if lost:
         found.append(f"{lost} results lost")
     if options.retry_failed:
         found.append("failed structures are tried again")
-    if before is not None and stage.known_digest != _digest(known):
+    if before is not None and before.known_digest != digest:
         found.append("energies computed elsewhere")
     if found or (before is None and rows):
-        stage = stage.following(len(rows), next_round(events), _digest(known))
+        stage = stage.following(len(rows), next_round(events), digest)
         if options.retry_failed:
             stage = replace(stage, forgiven_rows=len(rows))
-    _write(directory, settings, stage, environment, known)
+    if known or directory.has_known:
+        directory.replace_known(known)
+    directory.write_settings({**record, "stage": stage.record()})
     directory.log_event("resume", **environment, stage=stage.number, changes=found)
     _log_known(directory, said)
     log.info("%s: going on, %d calculations done", directory.path, len(rows))
     for line in found:
         log.info("changed: %s", line)
-    return stage
-
-
-def _write(
-    directory: RunDirectory,
-    settings: Settings,
-    stage: Stage,
-    environment: Mapping[str, Any],
-    known: Sequence[StoredResult],
-) -> None:
-    """Write what a stage begins with; settings.toml, which vouches for all of it, comes last."""
-    if known or directory.known.results():
-        directory.replace_known(known)
-    directory.write_settings(_record(settings, directory, stage, environment))
+    return Opened(directory, method, stage, rows, known)
 
 
 def _record(
@@ -196,22 +211,15 @@ def _require_budget(settings: Settings, parent: ParentLattice, known: set[str]) 
         It is smaller than the number of end members to compute.
     """
     given = settings.oracle.references
-    ends = [
-        one
-        for one in end_members(parent).canonical()
-        if one.n_atoms
-        and one.key not in known
-        and not (len(one.symbols) == 1 and one.symbols[0] in given)
+    ends = [one for one in end_members(parent).canonical() if one.n_atoms]
+    x = np.array([one.atomic_fractions for one in ends])
+    settled = [
+        one.key in known or (len(one.symbols) == 1 and one.symbols[0] in given) for one in ends
     ]
-    # Only corners of the region of compositions are needed; where sites may be vacant there are
-    # several end members of one composition, of which one will do.
-    distinct = {tuple(one.atomic_fractions.round(9).tolist()) for one in ends}
-    n = len(distinct) if all(len(one.symbols) == 1 for one in ends) else 1
-    if settings.learning.budget < n:
-        raise InputError(
-            f"learning.budget = {settings.learning.budget} calculations; {n} end members have to "
-            f"be computed first; set it to at least {n}"
-        )
+    # Of several end members of one composition, whose other sites are vacant, one will do.
+    have = x[settled]
+    wanted = [c for c in corners(x) if not np.isclose(have, c).all(axis=1).any()]
+    require_budget(settings.learning.budget, 0, len(wanted))
 
 
 def _log_known(directory: RunDirectory, said: Sequence[str]) -> None:
@@ -299,21 +307,26 @@ def expected_rows(events: Sequence[Mapping[str, Any]]) -> int:
     return n
 
 
-def _methods(
+def _require_method(
     rows: Sequence[StoredResult],
     old: Mapping[str, Any],
     directory: RunDirectory,
     parent: ParentLattice,
-) -> list[Method]:
-    """Return the methods of all rows, each once; those of version 0.1 follow from the settings."""
-    found: dict[str, Method] = {}
-    for row in rows:
-        if row.method is not None:
-            found.setdefault(row.method.fingerprint, row.method)
+    method: Method,
+) -> None:
+    """Refuse rows of another method; that of rows of version 0.1 follows from the settings.
+
+    Raises
+    ------
+    InputError
+        Names the first difference.
+    """
+    found = {row.method.fingerprint: row.method for row in rows if row.method is not None}
     if old and any(row.method is None for row in rows):
-        method = _method_of_record(old, directory, parent)
-        found.setdefault(method.fingerprint, method)
-    return list(found.values())
+        first = _method_of_record(old, directory, parent)
+        found[first.fingerprint] = first
+    for one in found.values():
+        require_same_method(one, method, str(directory.path))
 
 
 def _method_of_record(
@@ -326,7 +339,7 @@ def _method_of_record(
     """
     from latticesearch.campaign import factories
 
-    record = {k: v for k, v in old.items() if k not in {"environment", "stage"}}
+    record = {k: v for k, v in old.items() if k not in RECORDED}
     lattice = dict(record["lattice"])
     file = lattice.get("file")
     if file is not None and not (directory.path / file).exists():
@@ -338,7 +351,7 @@ def _method_of_record(
 
 def _any_lattice(parent: ParentLattice) -> dict[str, Any]:
     """Return a lattice that settings accept, where the real one is given otherwise."""
-    return {"prototype": "sc", "a": 1.0, "species": [s for s in parent.species if s != "X"]}
+    return {"prototype": "sc", "a": 1.0, "species": [s for s in parent.species if s != VACANCY]}
 
 
 def _digest(known: Sequence[StoredResult]) -> str:

@@ -328,7 +328,7 @@ def _first_round(
     x, sites, closed = candidates.compositions, candidates.n_sites, progress.closed
     choices = on_root(comm, initial_choice, rows, x, sites, wanted, is_known, closed)
     ends = [c for c in choices if c.reason == END_MEMBER]
-    _require_budget(progress, len(ends), options)
+    require_budget(options.budget, progress.calculations, len(ends))
     progress.label(steps, number, ends)
     _require_end_members(progress)
     # Attempts at end members that failed have used up some of the budget.
@@ -337,19 +337,26 @@ def _first_round(
     return _without_predictions(progress, number, [*ends, *others])
 
 
-def _require_budget(progress: _Progress, n_ends: int, options: LearningOptions) -> None:
+def require_budget(budget: int, spent: int, n_ends: int) -> None:
     """Refuse, before anything is paid for, a budget without any formation energy.
+
+    Parameters
+    ----------
+    budget, spent
+        Oracle calculations in all, and those that have been made.
+    n_ends
+        End members to compute.
 
     Raises
     ------
     InputError
-        It is smaller than the number of end members to compute.
+        What is left is less.
     """
-    if n_ends > progress.left:
-        spent = f", {progress.calculations} of them spent" if progress.calculations else ""
+    if n_ends > max(0, budget - spent):
+        before = f", {spent} of them spent" if spent else ""
         raise InputError(
-            f"learning.budget = {options.budget} calculations{spent}; {n_ends} end members have to "
-            f"be computed first; set it to at least {progress.calculations + n_ends}"
+            f"learning.budget = {budget} calculations{before}; {n_ends} end members have to "
+            f"be computed first; set it to at least {spent + n_ends}"
         )
 
 

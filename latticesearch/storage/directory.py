@@ -211,6 +211,11 @@ class RunDirectory:
         sync_directory(self.path)
         self.known = OracleStore(path)
 
+    @property
+    def has_known(self) -> bool:
+        """Whether energies from elsewhere were taken in."""
+        return (self.path / KNOWN).exists()
+
     def forget_known(self) -> None:
         """Set a damaged ``known.db`` aside; what it held can be read from its sources again."""
         path = self.path / KNOWN
