@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticesearch.campaign import volume
-from latticesearch.campaign.settings import MTP, MTP_KEYS, PRESETS, VOCABULARY
+from latticesearch.campaign.settings import AUTO, MTP, MTP_KEYS, PRESETS, VOCABULARY
 from latticesearch.errors import InputError
 from latticesearch.lattice import ParentLattice
 
@@ -69,13 +69,13 @@ def potential_kind(settings: Settings) -> Kind:
     """Return the kind of potential: how it is made, and read from a text."""
     from latticesearch.potential import kind_of
 
-    return kind_of(settings.potential.kind)
+    return kind_of(settings.potential.model)
 
 
 def start_potential(settings: Settings, parent: ParentLattice) -> Potential:
     """Return the potential before the first fit: that of the settings' file, or a fresh one."""
     kind, chosen = potential_kind(settings), settings.potential
-    if chosen.file is not None and chosen.kind != MTP:
+    if chosen.file is not None and chosen.model != MTP:
         return kind.read(chosen.file, parent)
     return kind.make(parent, potential_parameters(settings), settings.campaign.seed)
 
@@ -83,7 +83,7 @@ def start_potential(settings: Settings, parent: ParentLattice) -> Potential:
 def potential_parameters(settings: Settings) -> dict[str, Any]:
     """Return what the potential is made with."""
     chosen = settings.potential
-    if chosen.kind != MTP:
+    if chosen.model != MTP:
         return chosen.parameters
     return chosen.model_dump(include={*MTP_KEYS, "file"}, exclude_none=True)
 
@@ -201,7 +201,15 @@ def learning_options(settings: Settings) -> LearningOptions:
     """Return the limits and tolerances of active learning."""
     from latticesearch.learning import LearningOptions
 
-    return LearningOptions(**settings.learning.model_dump())
+    chosen = settings.learning
+    return LearningOptions(
+        budget=chosen.budget,
+        per_round=chosen.per_round,
+        tolerance=chosen.tolerance,
+        max_rounds=chosen.max_rounds,
+        chooses_model=settings.potential.kind == AUTO,
+        seed=settings.campaign.seed,
+    )
 
 
 def search_matrix(settings: Settings, parent: ParentLattice) -> list[list[int]] | None:

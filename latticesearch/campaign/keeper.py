@@ -115,7 +115,7 @@ class Keeper:
             What this process wrote one round earlier.
         """
         answers = self.answers(candidates)
-        predicting = next((r for r in reversed(rounds) if len(r.predicted)), rounds[-1])
+        predicting = next((r for r in reversed(rounds) if r.forecast is not None), rounds[-1])
         known, sources = answers.energies(), answers.energy_sources()
         true = TrueEnergies(known, sources, answers.rounds, answers.answers)
         tables = make_tables(candidates, true, predicting, self.phases, self.zero, before)

@@ -16,8 +16,8 @@ from latticesearch.campaign.known import potential_of_run, settings_of_run
 from latticesearch.errors import InputError
 from latticesearch.lattice import Configuration, MappingFailure, match_to_lattice
 from latticesearch.learning import CandidateSet
-from latticesearch.learning.acquisition import training_grades
 from latticesearch.learning.posterior import expected_errors
+from latticesearch.learning.selection import training_grades
 
 if TYPE_CHECKING:
     import os

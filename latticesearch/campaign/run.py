@@ -24,7 +24,6 @@ from latticesearch.campaign.opening import OpeningOptions, open_run
 from latticesearch.campaign.settings import Settings, read_settings
 from latticesearch.campaign.space import (
     add_known,
-    add_sample,
     candidate_set,
     candidate_space,
     require_searchable,
@@ -172,7 +171,6 @@ class Campaign:
             first_on_root(comm, lambda: warm_up(start, space))
             candidates = candidate_set(space, comm, progress)
             add_known(candidates, on_root(comm, lambda: keeper.known_keys() if keeper else []))
-            add_sample(candidates, space, self.settings)
             if comm.rank == 0:
                 log.info("%s", _overview(candidates, space))
             steps = CampaignSteps(self.settings, candidates, space, keeper, comm, start, stop)

@@ -162,6 +162,8 @@ class SearchSettings(_Section):
 
 
 MTP = "mtp"
+AUTO = "auto"
+"""A moment tensor potential, by which the search goes where its left-out error is the smaller."""
 MTP_KEYS = ("level", "cutoff", "min_dist", "radial_size")
 """Keys of the section on the potential that describe a moment tensor potential."""
 
@@ -169,7 +171,9 @@ MTP_KEYS = ("level", "cutoff", "min_dist", "radial_size")
 class PotentialSettings(_Section):
     """The potential: a moment tensor potential, a cluster expansion, or one of other people's."""
 
-    kind: str = Field(MTP, description='"mtp", "clusters", or "module:factory" of your own')
+    kind: str = Field(
+        AUTO, description='"auto", "mtp", "clusters", or "module:factory" of your own'
+    )
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="of any kind but mtp: what it is made with"
     )
@@ -181,13 +185,18 @@ class PotentialSettings(_Section):
         None, description="potential to start from, its types in the order of the species"
     )
 
+    @property
+    def model(self) -> str:
+        """The kind of potential that is trained."""
+        return MTP if self.kind == AUTO else self.kind
+
     @model_validator(mode="after")
     def _one_kind(self) -> PotentialSettings:
-        if self.kind == MTP and self.parameters:
+        if self.model == MTP and self.parameters:
             message = f"parameters belong to other kinds; {MTP} has {', '.join(MTP_KEYS)}"
             raise ValueError(message)
         foreign = [key for key in MTP_KEYS if key in self.model_fields_set]
-        if self.kind != MTP and foreign:
+        if self.model != MTP and foreign:
             message = (
                 f'{foreign[0]} belongs to kind = "{MTP}"; what "{self.kind}" is made with '
                 "stands in [potential.parameters]"
@@ -331,13 +340,13 @@ class LearningSettings(_Section):
     """How many oracle calculations, and which."""
 
     budget: Count = Field(150, description="oracle calculations, all attempts counted")
-    initial: Count = Field(30, description="structures of the first training set")
-    per_round: Count = Field(10, description="structures computed between two fits")
-    near_hull: Positive = Field(0.010, description="window of candidates to check, eV/atom")
-    grade_threshold: Positive = Field(2.0, description="extrapolation above this is checked")
-    tolerance: Positive = Field(0.002, description="accepted near-hull error, eV/atom")
-    patience: Count = Field(2, description="rounds without a new stable structure before the end")
-    max_rounds: Count = 50
+    per_round: Count = Field(4, description="structures computed at once, between two looks")
+    tolerance: Positive = Field(0.001, description="distance of hulls that matters, eV/atom")
+    max_rounds: Count | None = Field(None, description="default as many as the budget takes")
+    initial: Count = Field(30, description="without effect")
+    near_hull: Positive = Field(0.010, description="without effect")
+    grade_threshold: Positive = Field(2.0, description="without effect")
+    patience: Count = Field(2, description="without effect")
 
 
 class DataSettings(_Section):
@@ -395,22 +404,27 @@ class Settings(_Section):
         dumped: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
         for section, key in WITHOUT_EFFECT:
             del dumped[section][key]
-        for key in MTP_KEYS if self.potential.kind != MTP else ("parameters",):
+        for key in MTP_KEYS if self.potential.model != MTP else ("parameters",):
             dumped["potential"].pop(key, None)
         return dumped
 
     def without_effect(self) -> list[str]:
         """Return a line for every key that is set but decides nothing any more."""
         return [
-            f"{section}.{key} has no effect: the search itself decides how it goes about its work; "
-            "leave it out"
-            for section, key in WITHOUT_EFFECT
+            f"{section}.{key} has no effect: {reason}; leave it out"
+            for (section, key), reason in WITHOUT_EFFECT.items()
             if key in getattr(self, section).model_fields_set
         ]
 
 
-WITHOUT_EFFECT = (("search", "beam_width"),)
-"""Keys of earlier versions, whose part the search took over."""
+WITHOUT_EFFECT = {
+    ("search", "beam_width"): "the search itself decides how it goes about its work",
+    ("learning", "initial"): "the first calculations are chosen like all others",
+    ("learning", "near_hull"): "what a calculation is worth decides, wherever it lies",
+    ("learning", "grade_threshold"): "what a calculation is worth decides, not its grade",
+    ("learning", "patience"): "a run ends where nothing that matters is likely to be missing",
+}
+"""Keys of earlier versions, and what took over their part."""
 
 NEUTRAL = (
     *WITHOUT_EFFECT,

@@ -25,6 +25,8 @@ from latticesearch.parallel import SerialComm, gather_blocks
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import numpy.typing as npt
+
     from latticesearch.campaign.settings import CandidateSettings, Settings
     from latticesearch.hull import Hull
     from latticesearch.lattice import ParentLattice
@@ -35,13 +37,8 @@ if TYPE_CHECKING:
     from latticesearch.search import CandidatePool
 
 ENUMERATED = "enumeration"
-SAMPLED = "sample"
 EXPLORED = "greedy"
 """What candidates.parquet calls the source of what an exploration found, whatever its method."""
-
-
-SAMPLE_SHARE = 10
-"""Sampled structures for each one of the first training set: enough to spread it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,30 +277,24 @@ def add_known(candidates: CandidateSet, known: Sequence[tuple[str, str]]) -> Non
         candidates.add_configurations(there, source)
 
 
-def add_sample(candidates: CandidateSet, space: CandidateSpace, settings: Settings) -> None:
-    """Add a random sample of the cells left to the search, where there is too little to learn from.
+def sample(space: CandidateSpace, number: int, seed: int) -> list[Labelings]:
+    """Return random structures of the cells left to the search, some `number`, by supercell."""
+    from latticesearch.learning import CandidateSet
 
-    The search needs a potential, which needs energies to learn from. A sample to choose these
-    from is all that can be looked at before.
-    """
-    if space.n_held >= settings.learning.initial:
-        return
-    wanted = SAMPLE_SHARE * settings.learning.initial
     sizes = {n: count for n, count in space.explored.items() if count}
+    drawn = CandidateSet(space.parent)
     for n, count in sizes.items():
-        share = min(count, -(-wanted // len(sizes)))
-        if share <= 0:
-            continue
-        sample = sample_labelings(
+        found = sample_labelings(
             space.parent,
-            share,
+            min(count, -(-number // len(sizes))),
             n if space.supercell is None else None,
             space.wanted.composition,
             supercell=space.supercell,
-            seed=settings.campaign.seed,
+            seed=seed,
             **space.wanted.rules,
         )
-        candidates.add_configurations(sample, SAMPLED)
+        drawn.add_configurations(found, EXPLORED)
+    return [members.batch for members in drawn.cells]
 
 
 def _batch_order(batch: Labelings) -> tuple[int, list[int], list[int]]:
@@ -330,7 +321,7 @@ def end_members(parent: ParentLattice) -> Labelings:
 def explore(
     model: Potential,
     space: CandidateSpace,
-    near: tuple[Hull, float],
+    hull: Hull,
     window: float,
     comm: Communicator,
     **limits: Any,
@@ -343,15 +334,14 @@ def explore(
         Gives the energies.
     space
         Says which cells those are.
-    near
-        The hull of what is known, eV/atom, and how far above it all structures are wanted, not
-        only the best of each composition.
+    hull
+        Of what is known, eV/atom.
     window
         How far above the hull the best of each composition are wanted, eV/atom.
     comm
         The ranks that call this together.
     limits
-        max_per_composition, shapes, budget and seed, as `search` takes them.
+        max_per_composition, near, shapes, budget and seed, as `search` takes them.
 
     Returns
     -------
@@ -362,15 +352,28 @@ def explore(
     """
     from latticesearch.search import search
 
-    arguments = {
-        **_cells(space),
-        "near": near,
-        "composition": space.wanted.composition,
-        "comm": comm,
-        **limits,
-    }
+    arguments = {**_cells(space), "composition": space.wanted.composition, "comm": comm, **limits}
     pool = search(model, space.parent, **arguments)
-    return near_hull(pool, near[0], max(window, near[1])), pool.evaluations
+    return near_hull(pool, hull, window), pool.evaluations
+
+
+def imagine(
+    draw: Potential, space: CandidateSpace, comm: Communicator, **limits: Any
+) -> tuple[list[Configuration], int]:
+    """Return what would be stable in the cells not held if a draw of the energies were true.
+
+    Parameters are those of `explore`, and so are the results.
+    """
+    from latticesearch.hull import Hull, corners
+    from latticesearch.search import search
+
+    arguments = {**_cells(space), "composition": space.wanted.composition, "comm": comm, **limits}
+    pool = search(draw, space.parent, **arguments)
+    x, rows = _compositions(pool)
+    if not len(rows):
+        return [], pool.evaluations
+    hull = Hull(x, pool.energies[rows], end_members=corners(x))
+    return [pool.candidate(i).configuration for i in rows[hull.vertices].tolist()], pool.evaluations
 
 
 def _cells(space: CandidateSpace) -> dict[str, Any]:
@@ -394,11 +397,18 @@ def _layers(space: CandidateSpace, sizes: Sequence[int]) -> list[Supercell]:
 
 def near_hull(pool: CandidatePool, hull: Hull, window: float) -> list[Configuration]:
     """Return the candidates of a search up to `window`, eV/atom, above a hull."""
+    x, rows = _compositions(pool)
+    if not len(rows):
+        return []
+    near = rows[hull.energy_above_hull(x, pool.energies[rows]) < window]
+    return [pool.candidate(i).configuration for i in near.tolist()]
+
+
+def _compositions(
+    pool: CandidatePool,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+    """Return the atomic fractions, (m, n_elements), of the candidates with atoms, and which."""
     is_element = [symbol != VACANCY for symbol in pool.parent.species]
     x = pool.compositions[:, is_element]
     rows = np.flatnonzero(x.sum(axis=1) > 0.0)
-    if not len(rows):
-        return []
-    x = x[rows] / x[rows].sum(axis=1, keepdims=True)
-    near = rows[hull.energy_above_hull(x, pool.energies[rows]) < window]
-    return [pool.candidate(i).configuration for i in near.tolist()]
+    return x[rows] / x[rows].sum(axis=1, keepdims=True), rows

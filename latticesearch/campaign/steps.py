@@ -7,18 +7,20 @@ import json
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from latticesearch.campaign import factories
-from latticesearch.campaign.space import EXPLORED, explore
+from latticesearch.campaign.space import EXPLORED, explore, imagine, sample
 from latticesearch.campaign.tables import describe_round, round_row, summarise
 from latticesearch.enumeration import enumerate_labelings
+from latticesearch.errors import InputError
 from latticesearch.lattice import Supercell
-from latticesearch.learning import Fitted, Known, learn
-from latticesearch.learning.acquisition import END_MEMBER
-from latticesearch.learning.loop import BUDGET_USED_UP
+from latticesearch.learning import Beginning, Fitted, learn
+from latticesearch.learning.choices import END_MEMBER
+from latticesearch.learning.cluster_energies import ClusterEnergies, compiled
 from latticesearch.parallel import on_root
 from latticesearch.potential import fit_potential, learning_rows
 from latticesearch.search import search
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
     from latticesearch.campaign.settings import Settings
     from latticesearch.campaign.space import CandidateSpace
     from latticesearch.campaign.tables import Tables
+    from latticesearch.hull import Hull
+    from latticesearch.lattice import Labelings
     from latticesearch.learning import CandidateSet, Choice, Round
-    from latticesearch.learning.acquisition import State
     from latticesearch.learning.loop import Answer
     from latticesearch.parallel import Communicator
     from latticesearch.potential import Potential
@@ -42,10 +45,17 @@ log = logging.getLogger(__name__)
 MEV = 1000.0
 """meV per eV: reports of fits count in meV, everything else here in eV."""
 
+SAMPLED = 600
+"""Structures that a compiled expansion learns from: several times its coefficients."""
+
+FEW = 10
+"""Energies per species from which on a potential that cannot be fitted is an error: fewer may be
+all that is known, and fits of so many make sense."""
+
 
 @dataclass(eq=False)
 class CampaignSteps:
-    """The three steps the learning loop asks for, and what is written after each round.
+    """The steps the learning loop asks for, and what is written after each round.
 
     Parameters
     ----------
@@ -72,7 +82,7 @@ class CampaignSteps:
     comm: Communicator
     start: Potential
     stop: StopRequest
-    fit_rows: list[dict[str, Any]] = field(default_factory=list)
+    fit_rows: dict[int, dict[str, Any]] = field(default_factory=dict)
     rounds: list[Round] = field(default_factory=list)
     tables: Tables | None = None
     warned: set[str] = field(default_factory=set)
@@ -83,18 +93,18 @@ class CampaignSteps:
             log.info("%s potential: it has no fit, its energies are taken as they are", self.kind)
         options = factories.learning_options(self.settings)
         known = on_root(self.comm, self._known)
-        for outcome in learn(self.candidates, self, self.start, options, self.comm, known):
+        for outcome in learn(self.candidates, self, options, self.comm, known):
             self.rounds.append(outcome)
             on_root(self.comm, self._report_round, outcome)
 
-    def _known(self) -> Known:
+    def _known(self) -> Beginning:
         """Return what the run knows already, on root."""
         assert self.keeper is not None
         before = self.keeper.answers(self.candidates).knowledge()
         index = self.candidates.index
         if before.energies:
             log.info("%d energies are known from the start", len(before.energies))
-        return Known(
+        return Beginning(
             {index(key): energy for key, energy in before.energies.items()},
             frozenset(map(index, before.closed)),
             before.calculations,
@@ -105,17 +115,31 @@ class CampaignSteps:
     @property
     def kind(self) -> str:
         """The kind of potential, as in the campaign file."""
-        return self.settings.potential.kind
+        return self.settings.potential.model
+
+    @property
+    def explores(self) -> bool:
+        """Whether there are structures that only a search can find."""
+        return bool(self.space.n_explored)
 
     def finish(self, seconds: float) -> tuple[Tables, dict[str, Any]]:
         """Write the report; return the last tables and the counts, `seconds` of wall time too."""
         return on_root(self.comm, self._finish, seconds)
 
-    def train(self, number: int, indices: Sequence[int], energies: Sequence[float]) -> Fitted:
+    def train(
+        self, number: int, indices: Sequence[int], energies: Sequence[float]
+    ) -> Fitted | None:
         """Fit the potential of a round, or read it where an interrupted run left it."""
         on_root(self.comm, self.stop.check)
-        model, text, row = on_root(self.comm, self._train, number, indices, energies)
-        self.fit_rows.append(row)
+        try:
+            model, text, row = on_root(self.comm, self._train, number, indices, energies)
+        except InputError as error:
+            # So few energies may be all there are, and the posterior needs no more.
+            if len(indices) > FEW * len(self.candidates.parent.species):
+                raise
+            log.debug("no potential yet: %s", error)
+            return None
+        self.fit_rows[number] = row
         if text is not None:
             # Every rank, and every later resumption, sees the numbers that stand in the file.
             kind = factories.potential_kind(self.settings)
@@ -173,28 +197,36 @@ class CampaignSteps:
         content = json.dumps([data, potential, self.settings.campaign.seed])
         return hashlib.sha256(content.encode()).hexdigest()
 
-    def explore(self, number: int, model: Potential, state: State) -> None:
-        """Add what a search of the larger cells finds near the hull of what is known."""
-        if not self.space.n_explored:
-            return
+    def explore(
+        self, number: int, model: Potential | None, draw: ClusterEnergies, hull: Hull
+    ) -> None:
+        """Add what searches of the larger cells find near the hull of what is known."""
         on_root(self.comm, self.stop.check)
-        options = self.settings.search
-        hull, _ = state.mixed_hull()
-        found, evaluations = explore(
-            model,
-            self.space,
+        options, tolerance = self.settings.search, self.settings.learning.tolerance
+        limits: dict[str, Any] = {
+            "shapes": options.supercells,
+            "max_per_composition": options.keep,
+            "budget": options.budget,
+            "seed": self.settings.campaign.seed + number,
+        }
+        found, n = imagine(compiled(draw, self._sample), self.space, self.comm, **limits)
+        if isinstance(model, ClusterEnergies):
+            model = compiled(model, self._sample)
+        elif model is not None:
             # What is closer to the hull than the accepted error cannot be told from it.
-            (hull, self.settings.learning.tolerance),
-            self.settings.candidates.near_hull,
-            self.comm,
-            shapes=options.supercells,
-            max_per_composition=options.keep,
-            budget=options.budget,
-            seed=self.settings.campaign.seed + number,
-        )
+            limits["near"] = (hull, tolerance)
+        if model is not None:
+            window = max(self.settings.candidates.near_hull, tolerance)
+            near, m = explore(model, self.space, hull, window, self.comm, **limits)
+            found, n = [*near, *found], n + m
         new = self.candidates.add_configurations(found, EXPLORED, number)
         if self.comm.rank == 0:
-            log.info("search: %d energies, %d new structures near the hull", evaluations, new)
+            log.info("search: %d energies, %d new structures near the hull", n, new)
+
+    @cached_property
+    def _sample(self) -> list[Labelings]:
+        """Structures in the larger cells, for compiled expansions to learn from."""
+        return sample(self.space, SAMPLED, self.settings.campaign.seed)
 
     def label(self, number: int, choices: Sequence[Choice], limit: int) -> Answer:
         """Ask the oracle, on root."""
@@ -210,7 +242,7 @@ class CampaignSteps:
     def _report_round(self, outcome: Round) -> None:
         """Write what a user may want to look at while the campaign goes on."""
         assert self.keeper is not None
-        row = round_row(outcome, self._fit_error(len(self.rounds) - 1))
+        row = round_row(outcome, self._fit_error(outcome))
         keys = [self.candidates.keys[c.index] for c in outcome.choices]
         stage = self.keeper.stage.number
         self.keeper.directory.log_event("round", **row, keys=keys, stage=stage)
@@ -222,21 +254,34 @@ class CampaignSteps:
                 self.keeper.directory.log_event("surprising", what=line)
                 self.warned.add(line)
 
-    def _fit_error(self, i: int) -> float | None:
-        """Return the fit error of the i-th round, eV per site; the first one has no fit."""
-        return self.fit_rows[i - 1]["rmse"] if 0 < i <= len(self.fit_rows) else None
+    def _fit_error(self, outcome: Round) -> float | None:
+        """Return the fit error of a round, eV per site; the first ones have no fit."""
+        row = self.fit_rows.get(outcome.number)
+        return None if row is None else row["rmse"]
+
+    def _ending(self) -> dict[str, Any]:
+        """Return how the campaign ended, and what would come next."""
+        last = self.rounds[-1]
+        assert last.end is not None
+        keys, formulas = self.candidates.keys, self.candidates.formulas
+        following = [
+            {"key": keys[c.index], "formula": formulas[c.index], "worth": c.worth}
+            for c in last.following
+        ]
+        return {"end": last.end.kind, "missing": last.end.missing, "next": following}
 
     def _finish(self, seconds: float) -> tuple[Tables, dict[str, Any]]:
         """Do the work of `finish` on root."""
         assert self.keeper is not None
         assert self.tables is not None
         rows = self.keeper.earlier_rounds()
-        rows += [round_row(r, self._fit_error(i)) for i, r in enumerate(self.rounds)]
+        rows += [round_row(r, self._fit_error(r)) for r in self.rounds]
         name, n_possible = self.settings.campaign.name, self.space.n_possible
         summary = summarise(self.tables, rows, name, n_possible, seconds)
+        summary |= self._ending()
         summary["surprising"] = self.tables.surprising(self.settings.oracle.max_formation_energy)
         self.keeper.finish(self.candidates, self.tables, summary, rows, self.settings)
-        if summary["stop"] == BUDGET_USED_UP:
+        if summary["end"] in ("budget", "model"):
             path, budget = self.keeper.directory.path, 2 * self.settings.learning.budget
             log.info("to go on: latticesearch run %s --set learning.budget=%d", path, budget)
         return self.tables, summary

@@ -14,7 +14,7 @@ import spglib
 from latticesearch.campaign.competing import formation_zero, hull_with_phases
 from latticesearch.campaign.sources import COMPETING, OWN_DATA, PREDICTED, REUSED
 from latticesearch.campaign.ties import levelled
-from latticesearch.learning.acquisition import GRADE, NEAR_HULL, VERTEX
+from latticesearch.learning.choices import DILUTE, IMPROVEMENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -128,7 +128,7 @@ def make_tables(
     true
         What is known of some of them.
     last
-        The last round that predicted energies and grades.
+        The last round that made a forecast.
     phases
         Compete with the candidates.
     zero
@@ -149,6 +149,8 @@ def make_tables(
     depths[hull.vertices] = hull.depths
     table["depth"] = np.nan
     table.loc[known, "depth"] = depths[: len(known)]
+    # What was computed since is known not to be stable.
+    table.loc[table.oracle_energy.notna() & table.depth.isna(), "p_stable"] = 0.0
     table.loc[table["depth"].notna(), "energy_above_hull"] = 0.0
     others = _phase_rows(phases, hull, start, depths[len(known) :])
     near = pd.concat([table.iloc[known], others] if len(others) else [table.iloc[known]])
@@ -195,6 +197,7 @@ def _phase_rows(
             "energy_source": COMPETING,
             "origin": [phase.origin for phase in own],
             "depth": depths,
+            "p_stable": np.nan,
         }
     )
 
@@ -220,9 +223,13 @@ def _candidates_table(
     last: Round,
 ) -> pd.DataFrame:
     """Return one row per candidate."""
-    n = len(candidates)
-    predicted = _padded(last.predicted, n)
-    best = np.where(np.isfinite(true), true, predicted)
+    n, forecast = len(candidates), last.forecast
+    nothing = np.full(n, np.nan)
+    best = nothing if forecast is None else _padded(forecast.best, n)
+    best = np.where(np.isfinite(true), true, best)
+    following = nothing.copy()
+    for place, choice in enumerate(last.following, start=1):
+        following[choice.index] = place
     x = candidates.compositions
     table = {
         "key": candidates.keys,
@@ -234,9 +241,13 @@ def _candidates_table(
         "energy": best,
         "formation_energy": zero.formation_energies(x, best),
         "energy_above_hull": hull.energy_above_hull(x, best),
-        "predicted_energy": predicted,
+        "predicted_energy": nothing if forecast is None else _padded(forecast.predicted, n),
+        "expected_energy": nothing if forecast is None else _padded(forecast.expected, n),
+        "uncertainty": nothing if forecast is None else _padded(forecast.spreads, n),
         "oracle_energy": true,
-        "grade": _padded(last.grades, n),
+        "p_stable": nothing if forecast is None else _padded(forecast.stable, n),
+        "next": following,
+        "grade": nothing if forecast is None else _padded(forecast.grades, n),
         "round": candidates.rounds,
         "source": candidates.sources,
     }
@@ -313,6 +324,7 @@ def _hull_table(
             ],
             "depth": ordered.depth.replace(np.inf, np.nan),
             "stable": ordered.is_stable,
+            "p_stable": ordered.p_stable,
             "source": ordered.energy_source,
         }
     ).reset_index(drop=True)
@@ -351,13 +363,13 @@ def round_row(outcome: Round, training_rmse: float | None = None) -> dict[str, A
         "round": outcome.number,
         "asked": len(outcome.choices),
         "oracle_calls": outcome.calculations,
-        "vertex": reasons.count(VERTEX),
-        "near_hull": reasons.count(NEAR_HULL),
-        "grade": reasons.count(GRADE),
+        "improvement": reasons.count(IMPROVEMENT),
+        "dilute": reasons.count(DILUTE),
         "n_vertices": len(outcome.vertices),
         "hull_change": _number(outcome.hull_change),
         "near_hull_error": _number(outcome.near_hull_error),
-        "max_grade": _number(outcome.max_grade),
+        "missing": _number(outcome.missing),
+        "distance": _number(outcome.distance),
         "rmse": training_rmse,
         "stop": outcome.stop,
     }
@@ -369,10 +381,12 @@ def describe_round(row: Mapping[str, Any]) -> str:
     if row["rmse"] is not None:
         text += f", fit error {1000 * row['rmse']:.2f} meV/atom"
     if row["near_hull_error"] is not None:
-        text += f", near-hull error {1000 * row['near_hull_error']:.2f} meV/atom"
+        text += f", checked error {1000 * row['near_hull_error']:.2f} meV/atom"
     text += f", {row['n_vertices']} stable"
     if row["hull_change"]:
         text += f", hull moved by {1000 * row['hull_change']:.2f} meV/atom"
+    if row["missing"] is not None:
+        text += f", before it {100 * row['missing']:.0f} % likely to miss something"
     return text + (f"; {row['stop']}" if row["stop"] else "")
 
 

@@ -115,7 +115,7 @@ def check(options: argparse.Namespace, comm: Communicator) -> int:
         "symmetry_operations": parent.n_ops,
         "enumerated": space.n_held,
         "left_to_greedy_search": space.n_explored,
-        "potential": settings.potential.kind,
+        "potential": settings.potential.model,
         **({} if n_parameters is None else {"potential_parameters": n_parameters}),
         "oracle": settings.oracle.kind,
         "oracle_calculations_at_most": settings.learning.budget,

@@ -101,7 +101,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
         )
     if comm.rank == 0:
         _print(result, as_json=options.json)
-    return 0
+    return int(result.summary["end"] == "model")
 
 
 def _print(result: CampaignResult, *, as_json: bool) -> None:

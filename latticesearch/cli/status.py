@@ -93,7 +93,11 @@ def _progress_lines(answer: dict[str, Any]) -> list[str]:
     ]
     if answer["stable"] is not None:
         so_far = "" if answer["finished"] else " so far"
-        lines.append(f"stable{so_far}: {answer['stable']}{_error(answer)}")
+        lines.append(f"stable{so_far}: {answer['stable']}{_error(answer)}{_missing(answer)}")
+    if answer["next"]:
+        from latticesearch.report.tables import next_line
+
+        lines.append(next_line(answer["next"]))
     if answer["seconds_left"] is not None:
         lines.append(_time_left(answer))
     lines += [f"  {line}" for line in answer["surprising"]]
@@ -116,6 +120,11 @@ def _state(answer: dict[str, Any]) -> str:
 def _error(answer: dict[str, Any]) -> str:
     error = answer["near_hull_error"]
     return "" if error is None else f", near-hull error {1000 * error:.2f} meV/atom"
+
+
+def _missing(answer: dict[str, Any]) -> str:
+    missing = answer["missing"]
+    return "" if missing is None else f"; {100 * missing:.0f} % likely to miss something"
 
 
 def _time_left(answer: dict[str, Any]) -> str:

@@ -83,7 +83,7 @@ def train(options: argparse.Namespace, comm: Communicator) -> int:
             run.close()
     if comm.rank == 0:
         chosen = settings.potential
-        form = {"level": chosen.level} if chosen.kind == MTP else {"kind": chosen.kind}
+        form = {"level": chosen.level} if chosen.model == MTP else {"kind": chosen.model}
         answer = {"potential": str(path), **form, "n_skipped": known.n_skipped}
         figures = {"n_data": len(training), **asdict(report)}
         text = json.dumps({**answer, **figures}) if options.json else _text({**answer, **figures})
@@ -164,7 +164,7 @@ def _settings(options: argparse.Namespace, run: RunDirectory | None) -> Settings
     settings = settings_of_run(run) if run else read_settings(source, options.overrides)
     given = {"level": options.level, "cutoff": options.cutoff, "file": options.initial}
     given = {name: value for name, value in given.items() if value is not None}
-    if settings.potential.kind != MTP and given:
+    if settings.potential.model != MTP and given:
         raise InputError(
             f"--{'initial' if 'file' in given else next(iter(given))} is for moment tensor "
             f"potentials; this campaign's are of the kind {settings.potential.kind}"

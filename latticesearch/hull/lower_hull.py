@@ -10,6 +10,7 @@ import numpy as np
 from latticesearch.errors import InputError
 from latticesearch.hull.depths import depths_below_others, depths_below_vertices
 from latticesearch.hull.end_members import end_member_points
+from latticesearch.hull.facets import lower_facets
 from latticesearch.hull.points import (
     as_compositions,
     energies_like,
@@ -137,6 +138,34 @@ class Hull:
         members.
         """
         return depths_below_vertices(self._surface, self.vertices)
+
+    def vertices_with(
+        self, compositions: Floats, energies: Floats
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Return what would be stable if there were further points, all below this hull.
+
+        Much faster than a new hull of all points, for whoever asks hundreds of times.
+
+        Parameters
+        ----------
+        compositions, energies
+            The points, (n, k) within the region and (n,) eV/atom.
+
+        Returns
+        -------
+        stays
+            Which of `vertices` would stay, (n_vertices,).
+        new
+            Which of the points would be vertices, (n,).
+        """
+        own = len(self.vertices)
+        further = self._region.frame.coordinates(compositions)
+        x = np.concatenate([self._surface.coordinates[self.vertices], further])
+        e = np.concatenate([self.energies[self.vertices], energies])
+        lowest = lowest_per_composition(x, e)
+        stable = np.zeros(len(x), dtype=np.bool_)
+        stable[lowest[lower_facets(x[lowest], e[lowest])]] = True
+        return stable[:own], stable[own:]
 
     def covers(self, compositions: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Return which compositions, (n, k), are mixtures of the end members, (n,)."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from latticesearch.learning.acquisition import Choice, choose, initial_choice
 from latticesearch.learning.candidates import CandidateSet
-from latticesearch.learning.loop import Fitted, Known, LearningOptions, Round, learn
+from latticesearch.learning.choices import Choice
+from latticesearch.learning.ending import End
+from latticesearch.learning.loop import Beginning, Fitted, LearningOptions, Round, learn
 from latticesearch.learning.selection import ActiveSet, effective_rows
 
 __all__ = [
     "ActiveSet",
+    "Beginning",
     "CandidateSet",
     "Choice",
+    "End",
     "Fitted",
-    "Known",
     "LearningOptions",
     "Round",
-    "choose",
     "effective_rows",
-    "initial_choice",
     "learn",
 ]

@@ -48,3 +48,28 @@ def count_patterns(
                 pattern = pattern * n_species + labels[n, sites[c, v]]
             counts[n, places[c] + pattern] += 1.0
     return counts
+
+
+@njit("float64[::1](int8[:, ::1], int32[:, ::1], int32[::1], int64, float64[::1])", cache=True)
+def sum_patterns(
+    labels: npt.NDArray[np.int8],
+    sites: npt.NDArray[np.int32],
+    places: npt.NDArray[np.int32],
+    n_species: int,
+    values: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """Return the sums, (n,), of one value per cluster, found by its pattern of species.
+
+    Parameters are those of `count_patterns`, but for
+
+    values
+        Of each pattern, (n_patterns,).
+    """
+    sums = np.zeros(labels.shape[0])
+    for n in range(labels.shape[0]):
+        for c in range(sites.shape[0]):
+            pattern = 0
+            for v in range(sites.shape[1]):
+                pattern = pattern * n_species + labels[n, sites[c, v]]
+            sums[n] += values[places[c] + pattern]
+    return sums

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.hull import Hull, corners
-from latticesearch.learning.ending import End, Evidence, end_of, is_settled
+from latticesearch.hull import Hull, corners, joined
+from latticesearch.learning.choices import DILUTE, SAME_COMPOSITION, Choice
+from latticesearch.learning.ending import BUDGET, End, Evidence, end_of, is_settled
 from latticesearch.learning.improvement import Acquisition, ExpectedImprovement
 from latticesearch.learning.posterior import Posterior, Prediction, Prior
 from latticesearch.learning.reference import Reference
 from latticesearch.learning.sampled_hulls import Outlook, sampled_hulls
 from latticesearch.learning.survey import Survey, greedy, survey
-from latticesearch.parallel import SerialComm, one_thread, worked_out_once
+from latticesearch.parallel import SerialComm, gather_blocks, one_thread, worked_out_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,31 +32,6 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
-
-
-SAME_COMPOSITION = 1e-9
-"""Fractions of atoms that agree so well are equal."""
-
-
-IMPROVEMENT = "improvement"
-DILUTE = "dilute end"
-
-
-@dataclass(frozen=True)
-class Advice:
-    """A candidate to compute, and what that is worth.
-
-    Attributes
-    ----------
-    index : int
-    worth : float
-        Expected lowering of the hull, eV/atom (per cost where costs are given), before those that
-        stand in front of it are known.
-    """
-
-    index: int
-    worth: float
-    reason: str = IMPROVEMENT
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +48,21 @@ class Known:
         Candidates that are being computed.
     closed : (c,) int
         Candidates that will never have an energy.
+    competing : (p, k) and (p,) float, or None
+        Compositions and energies, eV/atom, of phases that are no candidates: part of the hull.
     """
 
     indices: Indices
     energies: Floats
     pending: Indices = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
     closed: Indices = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    competing: tuple[Floats, Floats] | None = None
+
+    def __post_init__(self) -> None:
+        """Make arrays of lists."""
+        for name in ("indices", "pending", "closed"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.intp))
+        object.__setattr__(self, "energies", np.asarray(self.energies, dtype=np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,9 +120,7 @@ class Adviser:
     @worked_out_once
     def formation_energies(self) -> Floats:
         """Energies of what is known relative to the end members, (m,), eV/atom."""
-        energies = np.asarray(self.known.energies, dtype=np.float64)
-        zero = Reference(self.corners, energies[self.ends][:, None])
-        return zero.relative(self._x, energies[:, None])[:, 0]
+        return self._formation(self._x, self.known.energies)
 
     @worked_out_once
     def is_end(self) -> npt.NDArray[np.bool_]:
@@ -156,8 +139,11 @@ class Adviser:
 
     @worked_out_once
     def hull(self) -> Hull:
-        """The hull of what is known, energies relative to the end members."""
-        return Hull(self._x, self.formation_energies, end_members=self.corners)
+        """The hull of what is known, energies relative to the end members.
+
+        Its points are what is known, in that order, then the competing phases.
+        """
+        return self._hull_of(self._x, self.formation_energies)
 
     @worked_out_once
     def evidence(self) -> Evidence:
@@ -171,21 +157,25 @@ class Adviser:
 
     def total(self, indices: Indices, formation: Floats) -> Floats:
         """Return energies, (m,), eV/atom, of formation energies of candidates."""
-        ends = np.asarray(self.known.energies, dtype=np.float64)[self.ends]
-        shares = Reference(self.corners, ends[:, None]).shares(self.pool.compositions[indices])
-        return formation + shares @ ends
+        shares = self.reference.shares(self.pool.compositions[indices])
+        return formation + shares @ self.end_energies
+
+    @property
+    def end_energies(self) -> Floats:
+        """Energies of the end members, (m,), eV/atom."""
+        return self.known.energies[self.ends]
 
     @one_thread()
-    def next_calculations(self, number: int) -> list[Advice]:
+    def next_calculations(self, number: int) -> list[Choice]:
         """Return up to `number` candidates, the most worth while first.
 
         What is under way counts as if it had turned out as predicted.
         """
         if self.is_settled:
-            return [Advice(int(i), 0.0, DILUTE) for i in self._unchecked[:number]]
+            return [Choice(int(i), 0.0, DILUTE) for i in self._unchecked[:number]]
         found = self._found
         picks = greedy(found, self._supposed, self._supposed_hull, self._worth, number)
-        return [Advice(int(found.indices[i]), float(found.worths[i])) for i in picks]
+        return [Choice(int(found.indices[i]), float(found.worths[i])) for i in picks]
 
     @worked_out_once
     def worth(self) -> float:
@@ -206,12 +196,52 @@ class Adviser:
         rng = np.random.default_rng([self.seed, len(self.known.indices)])
         return sampled_hulls(self.hull, found, self.posterior, rng)
 
-    def end(self, budget_left: int) -> End | None:
-        """Return why to stop, or None while it is worth going on."""
+    @worked_out_once
+    def stable(self) -> Floats:
+        """Probability of each candidate to be a vertex of the true hull, (n,).
+
+        NaN of those that will never have an energy; 0 also of those that are least likely where
+        there are too many to sample them all.
+        """
+        stable = np.zeros(len(self.pool.compositions))
+        stable[self.known.closed] = np.nan
+        stable[self.outlook.indices] = self.outlook.stable
+        is_candidate = self.outlook.vertices < len(self.known.indices)
+        vertices = self.known.indices[self.outlook.vertices[is_candidate]]
+        stable[vertices] = self.outlook.stays[is_candidate]
+        return stable
+
+    @one_thread()
+    def predict_all(self) -> tuple[Floats, Floats]:
+        """Return energies of all candidates and their standard deviations, (n,), eV/atom.
+
+        All ranks call it, and all get the whole.
+        """
+        parts = []
+        for indices, rows in self.pool.blocks():
+            relative = self.reference.rows(self.pool.compositions[indices], rows)
+            one = self.posterior.predict(relative)
+            parts.append((indices, one.mean, one.spread))
+        n = len(self.pool.compositions)
+        formation, spreads = np.full(n, np.nan), np.full(n, np.nan)
+        for indices, mean, spread in gather_blocks(parts, self.comm):
+            formation[indices], spreads[indices] = mean, spread
+        return self.total(np.arange(n), formation), spreads
+
+    def end(self, budget_left: int, limit: str = BUDGET) -> End | None:
+        """Return why to stop, or None while it is worth going on.
+
+        Parameters
+        ----------
+        budget_left
+            Calculations that may still be made.
+        limit
+            What is used up where there are none.
+        """
         if budget_left > 0 and self._n_open and not (self.is_settled and not len(self._unchecked)):
             return None
         n_open = self._n_open
-        return end_of(self.outlook, self.evidence, n_open, budget_left, self.tolerance)
+        return end_of(self.outlook, self.evidence, n_open, budget_left, self.tolerance, limit)
 
     @worked_out_once
     def is_settled(self) -> bool:
@@ -250,27 +280,26 @@ class Adviser:
         return self.pool.compositions[self.known.indices]
 
     @worked_out_once
-    def _reference(self) -> Reference:
-        """Features of the end members."""
-        ends = np.asarray(self.known.indices)[self.ends]
-        return Reference(self.corners, self.pool.rows(ends))
+    def reference(self) -> Reference:
+        """The end members with their features."""
+        return Reference(self.corners, self.pool.rows(self.known.indices[self.ends]))
 
     def _relative(self, indices: Indices) -> Floats:
         rows = self.pool.rows(indices)
-        return self._reference.rows(self.pool.compositions[indices], rows)
+        return self.reference.rows(self.pool.compositions[indices], rows)
 
     @worked_out_once
     def _known_rows(self) -> Floats:
-        rows = self._relative(np.asarray(self.known.indices))
-        rows[self.ends] = self._reference.end_rows()
+        rows = self._relative(self.known.indices)
+        rows[self.ends] = self.reference.end_rows()
         return rows
 
     @worked_out_once
     def _mean_squares(self) -> Floats:
         """Mean squares of the features of all candidates relative to the end members, (r,)."""
-        total, number = np.zeros(self._reference.values.shape[1]), 0
+        total, number = np.zeros(self.reference.values.shape[1]), 0
         for indices, rows in self.pool.blocks():
-            relative = self._reference.relative(self.pool.compositions[indices], rows)
+            relative = self.reference.relative(self.pool.compositions[indices], rows)
             total += (relative**2).sum(axis=0)
             number += len(rows)
         totals = self.comm.allgather((total, number))
@@ -289,7 +318,20 @@ class Adviser:
             return self.hull
         x = np.concatenate([self._x, self.pool.compositions[pending]])
         energies = np.concatenate([self.formation_energies, self.predict(pending).mean])
-        return Hull(x, energies, end_members=self.corners)
+        return self._hull_of(x, energies)
+
+    def _formation(self, x: Floats, energies: Floats) -> Floats:
+        """Return energies, (n,), at compositions, (n, k), less those of mixed end members."""
+        zero = Reference(self.corners, self.end_energies[:, None])
+        return zero.relative(x, energies[:, None])[:, 0]
+
+    def _hull_of(self, x: Floats, formation: Floats) -> Hull:
+        """Return the hull of points, (n, k) and (n,), and the competing phases."""
+        if self.known.competing is None:
+            return Hull(x, formation, end_members=self.corners)
+        others, energies = self.known.competing
+        x, formation = joined(x, formation, (others, self._formation(others, energies)))
+        return Hull(x, formation, end_members=corners(x))
 
     def _worth(self, prediction: Prediction, level: Floats, indices: Indices) -> Floats:
         worths = self.acquisition(prediction, level)
@@ -301,8 +343,8 @@ class Adviser:
         """The candidates worth most, of all ranks."""
         is_taken = np.zeros(len(self.pool.compositions), dtype=bool)
         for indices in (self.known.indices, self.known.pending, self.known.closed):
-            is_taken[np.asarray(indices, dtype=np.intp)] = True
+            is_taken[indices] = True
         own = survey(
-            self.pool, self._supposed, self._supposed_hull, self._reference, is_taken, self._worth
+            self.pool, self._supposed, self._supposed_hull, self.reference, is_taken, self._worth
         )
         return Survey.merged(self.comm.allgather(own))

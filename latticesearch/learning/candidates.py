@@ -213,6 +213,12 @@ class CandidateSet:
         """
         return self.evaluate(lambda part: learning_rows(model, part.supercell, part.labels), comm)
 
+    def learning_rows_of(self, model: Potential, indices: npt.NDArray[np.intp]) -> Floats:
+        """Return the same of some candidates, (m, n_features), on this rank alone."""
+        parts = self.subset(indices.tolist())
+        rows = [(learning_rows(model, b.supercell, b.labels), where) for b, where in parts]
+        return _in_order(rows, len(indices), 0)
+
     def subset(self, indices: Sequence[int]) -> list[Members]:
         """Return some candidates by supercell, with their positions in `indices`."""
         wanted = np.array([self._rows[i] for i in indices], dtype=np.intp).reshape(-1, 2)

@@ -17,7 +17,7 @@ import numpy as np
 
 from latticesearch.lattice.neighbours import parent_neighbours
 from latticesearch.lattice.parent import FieldsOnlyPickle
-from latticesearch.learning._correlation_kernels import count_patterns
+from latticesearch.learning._correlation_kernels import count_patterns, sum_patterns
 from latticesearch.potential.clusters.functions import site_functions
 
 if TYPE_CHECKING:
@@ -145,6 +145,23 @@ class Correlations(FieldsOnlyPickle):
                 for k, one in enumerate(group)
             ]
         return np.concatenate(parts, axis=1) / supercell.n_sites
+
+    def sums(
+        self, coefficients: Floats, supercell: Supercell, labels: npt.NDArray[np.int8]
+    ) -> Floats:
+        """Return what coefficients, (n_functions,), make of `rows`, (n,), without any rows."""
+        n_species = self.parent.n_species
+        # Batches of an enumeration may be read-only, which the kernel's signature is not.
+        labels = np.require(labels, np.int8, ["C", "W"])
+        total, start = np.zeros(len(labels)), 0
+        for size, orbits in itertools.groupby(self.orbits, key=lambda one: one.size):
+            values = []
+            for one in orbits:
+                values.append(coefficients[start : start + len(one.tables)] @ one.tables)
+                start += len(one.tables)
+            sites, places = _sites(self, supercell, size)
+            total += sum_patterns(labels, sites, places, n_species, np.concatenate(values))
+        return total / supercell.n_sites
 
 
 @lru_cache(maxsize=KEPT_SUPERCELLS)

@@ -21,6 +21,8 @@ DOUBT = 0.05
 """Converged means: that something is missing by more than the tolerance is less likely than this,
 before the dilute ends are looked at as well."""
 
+BUDGET = "the budget of oracle calculations is"
+
 LEAST_CALCULATIONS = 8
 """Calculations beyond the end members, those at dilute ends included, without which nothing is
 called converged: a scale known from fewer is no scale."""
@@ -97,7 +99,12 @@ def is_settled(outlook: Outlook, evidence: Evidence, tolerance: float, n_checks:
 
 
 def end_of(
-    outlook: Outlook, evidence: Evidence, n_open: int, budget_left: int, tolerance: float
+    outlook: Outlook,
+    evidence: Evidence,
+    n_open: int,
+    budget_left: int,
+    tolerance: float,
+    limit: str = BUDGET,
 ) -> End | None:
     """Return the end, or None while it is worth going on.
 
@@ -113,6 +120,8 @@ def end_of(
         Calculations that may still be made.
     tolerance
         Distance of hulls that matters, eV/atom.
+    limit
+        What is used up where nothing is left of the budget.
     """
     missing = outlook.missing(tolerance)
     if n_open == 0:
@@ -133,11 +142,11 @@ def end_of(
             f"the model cannot describe these energies: it misses them by "
             f"{1000 * evidence.left_out:.1f} meV/atom where they differ by "
             f"{1000 * evidence.spread:.1f}; more calculations, another lattice or a better level "
-            "of theory may help",
+            f"of theory may help ({limit} used up)",
         )
     return End(
         "budget",
         missing,
-        f"the budget is used up; with a probability of {100 * missing:.0f} % something is missing "
+        f"{limit} used up; with a probability of {100 * missing:.0f} % something is missing "
         f"by more than {1000 * tolerance:g} meV/atom, {1000 * outlook.distance:.1f} are expected",
     )

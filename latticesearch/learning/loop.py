@@ -1,4 +1,4 @@
-"""The active-learning loop: fit, predict, choose, ask the oracle; until the hull stands still.
+"""The active-learning loop: what is known, what that says, what to ask the oracle; until an end.
 
 The loop knows neither files nor settings. It asks three functions: one trains a potential, one
 adds candidates, one answers with true energies. All ranks run it in step; what is decided is
@@ -8,28 +8,22 @@ decided on root and sent to all, so ranks never disagree.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from latticesearch.energies import sites_per_atom
 from latticesearch.errors import InputError
-from latticesearch.hull import Hull, hull_change
-from latticesearch.learning.acquisition import (
-    END_MEMBER,
-    GRADE,
-    INITIAL,
-    LIKELY_DOUBT,
-    Choice,
-    State,
-    Thresholds,
-    choose,
-    doubts,
-    end_members,
-    initial_choice,
-    training_grades,
-)
-from latticesearch.learning.posterior import expected_errors
+from latticesearch.hull import Hull, hull_change, hull_with
+from latticesearch.learning.adviser import Adviser, Known
+from latticesearch.learning.choices import DILUTE, END_MEMBER, Choice, end_members
+from latticesearch.learning.cluster_energies import ClusterEnergies
+from latticesearch.learning.ending import BUDGET
+from latticesearch.learning.pool import SharedPool, pool_of
+from latticesearch.learning.priors import cluster_priors, default_features
+from latticesearch.learning.selection import training_grades
 from latticesearch.parallel import SerialComm, on_root
 
 if TYPE_CHECKING:
@@ -38,63 +32,84 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.learning.candidates import CandidateSet
+    from latticesearch.learning.ending import End
     from latticesearch.parallel import Communicator
     from latticesearch.potential import Potential
 
+    Floats = npt.NDArray[np.float64]
+    Points = tuple[Floats, Floats]
+
 log = logging.getLogger(__name__)
 
-QUIET_SHARE = 0.25
-"""A hull that moved by less than this share of the tolerance stands still: where structures are
-nearly degenerate, vertices come and go without meaning anything."""
+NEXT = 10
+"""Calculations that an end names because they would come next."""
 
-GAIN_SHARE = 0.1
-"""Lowering the hull by less than this share of the tolerance is worth no calculation."""
-
-NOTHING_LEFT = "no candidate left to check"
-BUDGET_USED_UP = "the budget of oracle calculations is used up"
-
-LIKELY_SHARE = 0.5
-"""The search goes on while a usual error of the potential hides a structure that would lower the
-hull by more than this share of the tolerance."""
+ROUNDS = "the allowed rounds are"
 
 
 @dataclass(frozen=True)
 class LearningOptions:
-    """Limits and tolerances of the loop; energies in eV/atom.
+    """Limits and tolerances of the loop.
 
     Parameters
     ----------
     budget
         Oracle calculations, failed attempts included.
-    initial
-        Structures of the first training set.
     per_round
         Structures per round.
-    near_hull
-        Widest window above the hull in which candidates are checked.
-    grade_threshold
-        Extrapolation grades above this are checked.
     tolerance
-        Near-hull prediction error that is good enough to stop.
-    patience
-        Rounds without a new vertex before the end.
+        Distance of hulls that matters, eV/atom.
     max_rounds
-        Rounds at most.
+        Rounds at most; default as many as the budget takes.
+    chooses_model
+        The search goes by the better one of potential and posterior, by left-out errors; else by
+        the potential as soon as there is one.
+    seed
+        Of the potentials that may be the true one, which the search looks at as well.
     """
 
     budget: int = 150
-    initial: int = 30
-    per_round: int = 10
-    near_hull: float = 0.010
-    grade_threshold: float = 2.0
-    tolerance: float = 0.002
-    patience: int = 2
-    max_rounds: int = 50
+    per_round: int = 4
+    tolerance: float = 0.001
+    max_rounds: int | None = None
+    chooses_model: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """What was thought of all candidates when a round chose; arrays are (n,).
+
+    Parameters
+    ----------
+    predicted
+        Energies of the potential, eV/atom; NaN where there is none yet.
+    expected, spreads
+        Energies of the posterior and their standard deviations, eV/atom.
+    stable
+        Probability to be a vertex of the true hull; NaN of what failed.
+    grades
+        Extrapolation grades; NaN without a potential, and of what no calculation could be worth.
+    errors
+        Left-out errors of potential and posterior, eV/atom, root mean square; NaN where unknown.
+    """
+
+    predicted: Floats
+    expected: Floats
+    spreads: Floats
+    stable: Floats
+    grades: Floats
+    errors: tuple[float, float]
+
+    @property
+    def best(self) -> Floats:
+        """Energies of the better one of the two, (n,), eV/atom."""
+        return self.predicted if _is_potential_better(self.errors) else self.expected
 
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """What happened in one round; round 0 is the first training set.
+    """What happened in one round; round 0 asks for the end members.
 
     Parameters
     ----------
@@ -109,15 +124,19 @@ class Round:
     hull_change
         Largest distance between the hulls before and after this round, eV/atom.
     near_hull_error
-        Root mean square error of the predictions this round checked near the hull, eV/atom;
-        NaN where none was checked.
-    max_grade
-        Largest extrapolation grade of the candidates in the near-hull window; NaN in round 0.
-    predicted, grades
-        Energies, eV/atom, and grades of all candidates when the round chose, (n,); empty in
-        round 0.
-    stop
-        Why the loop ended with this round; empty while it goes on.
+        Root mean square error of the predictions this round checked, eV/atom; NaN where none was
+        checked.
+    missing
+        How likely it was, when the round chose, that the hull misses something by more than the
+        tolerance; NaN in round 0.
+    distance
+        Expected largest distance to the true hull at the same time, eV/atom.
+    forecast
+        What was thought of all candidates; None in round 0.
+    end
+        Why the loop ended with this round; None while it goes on.
+    following
+        What would have been asked next where it ended.
     """
 
     number: int
@@ -125,11 +144,17 @@ class Round:
     calculations: int
     vertices: tuple[str, ...]
     hull_change: float
-    near_hull_error: float
-    max_grade: float
-    predicted: npt.NDArray[np.float64]
-    grades: npt.NDArray[np.float64]
-    stop: str = ""
+    near_hull_error: float = float("nan")
+    missing: float = float("nan")
+    distance: float = float("nan")
+    forecast: Forecast | None = None
+    end: End | None = None
+    following: tuple[Choice, ...] = ()
+
+    @property
+    def stop(self) -> str:
+        """Why the loop ended with this round, for people; empty while it goes on."""
+        return "" if self.end is None else self.end.message
 
 
 @dataclass(frozen=True)
@@ -162,11 +187,11 @@ class Fitted:
     """
 
     model: Potential
-    left_out: npt.NDArray[np.float64]
+    left_out: Floats
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class Beginning:
     """What is known before the loop begins.
 
     Parameters
@@ -188,17 +213,40 @@ class Known:
     closed: frozenset[int] = frozenset()
     calculations: int = 0
     first_round: int = 0
-    competing: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
+    competing: Points | None = None
 
 
 class Steps(Protocol):
-    """What the loop needs from its caller; all ranks call all three."""
+    """What the loop needs from its caller; all ranks call all of it."""
 
-    def train(self, number: int, indices: Sequence[int], energies: Sequence[float]) -> Fitted:
-        """Return the potential of round `number`, fitted to candidates and energies, eV/atom."""
+    @property
+    def explores(self) -> bool:
+        """Whether there are structures that only a search can find."""
 
-    def explore(self, number: int, model: Potential, state: State) -> None:
-        """Add the candidates that a search with `model` finds."""
+    def train(
+        self, number: int, indices: Sequence[int], energies: Sequence[float]
+    ) -> Fitted | None:
+        """Return the potential of round `number`, fitted to candidates and energies, eV/atom.
+
+        None where that is too little to fit anything to.
+        """
+
+    def explore(
+        self, number: int, model: Potential | None, draw: ClusterEnergies, hull: Hull
+    ) -> None:
+        """Add the candidates that searches find.
+
+        Parameters
+        ----------
+        number
+            Of the round.
+        model
+            The best that is known of the energies; None where nothing but end members is known.
+        draw
+            Energies that may be the true ones as well as those expected.
+        hull
+            Of the best that is known of all candidates, eV/atom.
+        """
 
     def label(self, number: int, choices: Sequence[Choice], limit: int) -> Answer:
         """Return the true energies of the chosen candidates, with `limit` calculations at most."""
@@ -208,21 +256,20 @@ class Steps(Protocol):
 class _Progress:
     """The loop's memory; arrays grow with the candidates."""
 
-    candidates: CandidateSet
-    budget: int
-    competing: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
-    true: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    pool: SharedPool
+    options: LearningOptions
+    competing: Points | None = None
+    true: Floats = field(default_factory=lambda: np.zeros(0))
     closed: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     calculations: int = 0
-    quiet_rounds: int = 0
     near_hull_error: float = float("nan")
     vertices: tuple[str, ...] = ()
     hull: Hull | None = None
 
     @classmethod
-    def start(cls, candidates: CandidateSet, budget: int, known: Known) -> _Progress:
+    def start(cls, pool: SharedPool, options: LearningOptions, known: Beginning) -> _Progress:
         """Begin with what is known."""
-        progress = cls(candidates, budget, known.competing, calculations=known.calculations)
+        progress = cls(pool, options, known.competing, calculations=known.calculations)
         progress.grow()
         for i, energy in known.energies.items():
             progress.true[i] = energy
@@ -230,50 +277,69 @@ class _Progress:
         return progress
 
     @property
+    def candidates(self) -> CandidateSet:
+        """The structures that compete."""
+        return self.pool.candidates
+
+    @property
     def left(self) -> int:
         """Oracle calculations that may still be spent."""
-        return max(0, self.budget - self.calculations)
+        return max(0, self.options.budget - self.calculations)
 
-    def grow(self) -> None:
-        """Make room for candidates found since."""
+    def grow(self) -> bool:
+        """Make room for candidates found since; return whether there are any."""
+        self.pool.grow()
         new = len(self.candidates) - len(self.true)
         self.true = np.concatenate([self.true, np.full(new, np.nan)])
         self.closed = np.concatenate([self.closed, np.zeros(new, dtype=bool)])
+        return new > 0
 
-    def state(self, predicted: npt.NDArray[np.float64]) -> State:
-        x = self.candidates.compositions
-        return State(x, predicted, self.true, self.closed, self.competing)
+    def adviser(self) -> Adviser:
+        """Return who says what the energies so far mean."""
+        indices = self.training()
+        given_up = np.flatnonzero(self.closed & ~np.isfinite(self.true))
+        known = Known(indices, self.true[indices], closed=given_up, competing=self.competing)
+        priors = partial(cluster_priors, self.pool.functions)
+        return Adviser(self.pool, known, priors, self.options.tolerance, comm=self.pool.comm)
 
     def label(self, steps: Steps, number: int, choices: Sequence[Choice]) -> None:
         """Ask the oracle, within the budget, and take in what it says."""
-        if choices:
-            self.record(choices, steps.label(number, choices, self.left))
-
-    def record(self, choices: Sequence[Choice], answer: Answer) -> None:
+        if not choices:
+            return
+        answer = steps.label(number, choices, self.left)
         indices = [c.index for c in choices]
         self.true[indices] = answer.energies
         self.closed[indices] = True
         self.calculations += answer.calculations
 
     def training(self) -> npt.NDArray[np.intp]:
+        """Return the candidates whose energies are known, (m,)."""
         return np.flatnonzero(np.isfinite(self.true))
 
     def update_hull(self) -> float:
         """Recompute the hull of the oracle energies; return by how much it moved, eV/atom."""
-        hull, stable = self.state(self.true).true_hull()
+        usable = self.training()
+        x, energies = self.pool.compositions[usable], self.true[usable]
+        hull = hull_with(x, energies, self.competing)
         change = float("nan") if self.hull is None else hull_change(self.hull, hull)
         self.hull = hull
+        stable = usable[hull.vertices[hull.vertices < len(usable)]]
         self.vertices = tuple(sorted(self.candidates.keys[i] for i in stable.tolist()))
         return change
+
+    def expected_hull(self, predicted: Floats) -> Hull:
+        """Return the hull of true energies, and of predicted ones, (n,), where there are none."""
+        best = np.where(np.isfinite(self.true), self.true, predicted)
+        usable = np.flatnonzero(np.isfinite(best) & (np.isfinite(self.true) | ~self.closed))
+        return hull_with(self.pool.compositions[usable], best[usable], self.competing)
 
 
 def learn(
     candidates: CandidateSet,
     steps: Steps,
-    start: Potential,
     options: LearningOptions,
     comm: Communicator | None = None,
-    known: Known | None = None,
+    known: Beginning | None = None,
 ) -> Iterator[Round]:
     """Run the loop; yield every round when its oracle energies are in.
 
@@ -283,8 +349,6 @@ def learn(
         The structures that compete; the loop's exploration may add to them.
     steps
         Training, exploration and the oracle.
-    start
-        The untrained potential, whose learning rows spread the first training set.
     options
         Limits and tolerances.
     comm
@@ -297,44 +361,32 @@ def learn(
     InputError
         The budget does not reach for the end members that have to be computed.
     """
-    comm, known = comm or SerialComm(), known or Known()
-    progress = _Progress.start(candidates, options.budget, known)
-    yield _first_round(progress, steps, start, options, comm, known.first_round)
-    for number in range(1, options.max_rounds + 1):
-        is_last = number == options.max_rounds
-        outcome = _next_round(
-            progress, steps, known.first_round + number, options, comm, is_last=is_last
-        )
+    known = known or Beginning()
+    pool = pool_of(candidates, default_features(candidates.parent), comm or SerialComm())
+    progress = _Progress.start(pool, options, known)
+    yield _first_round(progress, steps, known.first_round)
+    end, n = None, 0
+    while end is None:
+        n += 1
+        is_last = options.max_rounds is not None and n > options.max_rounds
+        outcome = _next_round(progress, steps, known.first_round + n, is_last=is_last)
+        end = outcome.end
         yield outcome
-        if outcome.stop:
-            return
 
 
-def _first_round(
-    progress: _Progress,
-    steps: Steps,
-    start: Potential,
-    options: LearningOptions,
-    comm: Communicator,
-    number: int,
-) -> Round:
-    """Compute the end members, then the rest of the first training set."""
+def _first_round(progress: _Progress, steps: Steps, number: int) -> Round:
+    """Compute the end members: without them there is no formation energy."""
     candidates = progress.candidates
-    rows = candidates.learning_rows(start, comm)
+    order = np.argsort(candidates.n_sites, kind="stable")
     is_known = np.isfinite(progress.true)
-    # A fit needs more energies than species, or it fixes no more than one energy for each.
-    wanted = max(options.initial, candidates.parent.n_species + 1)
-    wanted = min(wanted, int(is_known.sum()) + progress.left)
-    x, sites, closed = candidates.compositions, candidates.n_sites, progress.closed
-    choices = on_root(comm, initial_choice, rows, x, sites, wanted, is_known, closed)
-    ends = [c for c in choices if c.reason == END_MEMBER]
-    require_budget(options.budget, progress.calculations, len(ends))
-    progress.label(steps, number, ends)
-    _require_end_members(progress)
-    # Attempts at end members that failed have used up some of the budget.
-    others = [c for c in choices if c.reason == INITIAL][: progress.left]
-    progress.label(steps, number, others)
-    return _without_predictions(progress, number, [*ends, *others])
+    rows = end_members(progress.pool.compositions[order], is_known[order])
+    wanted = [int(order[row]) for row in rows]
+    choices = [Choice(i, 0.0, END_MEMBER) for i in wanted if not progress.closed[i]]
+    require_budget(progress.options.budget, progress.calculations, len(choices))
+    progress.label(steps, number, choices)
+    _require_end_members(progress, wanted)
+    change = progress.update_hull()
+    return Round(number, tuple(choices), progress.calculations, progress.vertices, change)
 
 
 def require_budget(budget: int, spent: int, n_ends: int) -> None:
@@ -360,26 +412,7 @@ def require_budget(budget: int, spent: int, n_ends: int) -> None:
         )
 
 
-def _without_predictions(
-    progress: _Progress, number: int, choices: Sequence[Choice], stop: str = ""
-) -> Round:
-    """Return a round in which no potential was fitted."""
-    nothing = np.zeros(0)
-    return Round(
-        number,
-        tuple(choices),
-        progress.calculations,
-        hull_change=progress.update_hull(),
-        vertices=progress.vertices,
-        near_hull_error=progress.near_hull_error,
-        max_grade=float("nan"),
-        predicted=nothing,
-        grades=nothing,
-        stop=stop,
-    )
-
-
-def _require_end_members(progress: _Progress) -> None:
+def _require_end_members(progress: _Progress, wanted: Sequence[int]) -> None:
     """Without the energy of every end member there is no formation energy and no hull.
 
     Raises
@@ -387,10 +420,7 @@ def _require_end_members(progress: _Progress) -> None:
     RuntimeError
         The oracle failed on one, or left it without an energy.
     """
-    x = progress.candidates.compositions
-    known = np.isfinite(progress.true)
-    order = np.argsort(~known, kind="stable")
-    missing = [int(order[i]) for i in end_members(x[order]) if not known[order[i]]]
+    missing = [i for i in wanted if not np.isfinite(progress.true[i])]
     if missing:
         names = ", ".join(progress.candidates.configuration(i).formula for i in missing)
         message = (
@@ -401,53 +431,116 @@ def _require_end_members(progress: _Progress) -> None:
         raise RuntimeError(message)
 
 
-def _next_round(
+def _next_round(progress: _Progress, steps: Steps, number: int, *, is_last: bool) -> Round:
+    """Fit, search, choose, and label what was chosen.
+
+    The last round labels nothing: potential, predictions and tables then follow from all that was
+    paid for.
+    """
+    training = progress.training()
+    fitted = steps.train(number, training.tolist(), progress.true[training].tolist())
+    adviser = progress.adviser()
+    errors = _errors(progress, adviser, fitted, training)
+    if steps.explores:
+        _explore(progress, steps, number, adviser, fitted, errors)
+        if progress.grow():
+            adviser = progress.adviser()
+    predicted = _predicted(progress, fitted)
+    expected, spreads = adviser.predict_all()
+    # The survey of the candidates is made by all ranks; what follows, by root.
+    _ = adviser.worth
+    limits = (0, ROUNDS) if is_last else (progress.left, BUDGET)
+    decision = on_root(progress.pool.comm, _decide, progress, adviser, fitted, limits)
+    forecast = Forecast(predicted, expected, spreads, decision.stable, decision.grades, errors)
+    progress.label(steps, number, decision.choices)
+    change = _close_round(progress, decision.choices, forecast.best) if decision.choices else 0.0
+    return Round(
+        number,
+        tuple(decision.choices),
+        progress.calculations,
+        progress.vertices,
+        change,
+        progress.near_hull_error,
+        decision.missing,
+        decision.distance,
+        forecast,
+        decision.end,
+        tuple(decision.following),
+    )
+
+
+def _errors(
+    progress: _Progress, adviser: Adviser, fitted: Fitted | None, training: npt.NDArray[np.intp]
+) -> tuple[float, float]:
+    """Return the left-out errors of potential and posterior, eV/atom, on the same structures."""
+    others = ~adviser.is_end
+    if not others.any():
+        return float("nan"), float("nan")
+    own = _rms(adviser.posterior.left_out.errors)
+    if fitted is None:
+        return float("nan"), own
+    per_atom = np.empty(len(training))
+    for batch, where in progress.candidates.subset(training.tolist()):
+        per_atom[where] = fitted.left_out[where] * sites_per_atom(batch)
+    return _rms(per_atom[others]), own
+
+
+def _rms(errors: Floats) -> float:
+    return float(np.sqrt(np.mean(errors**2)))
+
+
+def _is_potential_better(errors: tuple[float, float]) -> bool:
+    """Return which left-out error is smaller; one that is not known is larger than any."""
+    potential, posterior = errors
+    return np.isfinite(potential) and not potential > posterior
+
+
+def _predicted(progress: _Progress, fitted: Fitted | None) -> Floats:
+    """Return the potential's energies of all candidates, (n,), eV/atom; NaN without one."""
+    if fitted is None:
+        return np.full(len(progress.candidates), np.nan)
+    return progress.candidates.energies(fitted.model, progress.pool.comm)
+
+
+def _explore(
     progress: _Progress,
     steps: Steps,
     number: int,
-    options: LearningOptions,
-    comm: Communicator,
-    *,
-    is_last: bool,
-) -> Round:
-    """Fit, predict, choose, and label what was chosen.
+    adviser: Adviser,
+    fitted: Fitted | None,
+    errors: tuple[float, float],
+) -> None:
+    """Let searches look for candidates where not all structures are enumerated.
 
-    The last round labels nothing where the budget is used up: the potential, the predictions and
-    the tables then follow from all that was paid for.
+    They go by the best that is known of the energies, and by one draw of what they may be: it
+    finds what would be stable if the truth were not what is expected, from the first round on.
     """
-    training = progress.training()
-    try:
-        fitted = steps.train(number, training.tolist(), progress.true[training].tolist())
-    except InputError:
-        if len(training) > progress.candidates.parent.n_species:
-            raise
-        # So few energies are all there are; what is known of them is a result nevertheless.
-        stop = NOTHING_LEFT if progress.left else BUDGET_USED_UP
-        return _without_predictions(progress, number, [], stop)
-    model = fitted.model
-    predicted = progress.candidates.energies(model, comm)
-    steps.explore(number, model, progress.state(predicted))
-    progress.grow()
-    predicted = progress.candidates.energies(model, comm)
-    rows = progress.candidates.learning_rows(model, comm)
-    state = progress.state(predicted)
-    decision = on_root(comm, _decide, state, rows, training, fitted.left_out, options)
-    stop = _reason_to_stop(progress, decision, options)
-    choices = [] if stop else decision.choices[: progress.left]
-    progress.label(steps, number, choices)
-    change = 0.0 if stop else _close_round(progress, choices, predicted, options)
-    return Round(
-        number,
-        tuple(choices),
-        progress.calculations,
-        progress.vertices,
-        hull_change=change,
-        near_hull_error=progress.near_hull_error,
-        max_grade=decision.max_grade,
-        predicted=predicted,
-        grades=decision.grades,
-        stop=stop or ("the last allowed round" if is_last else ""),
+    comm, posterior = progress.pool.comm, adviser.posterior
+    rng = np.random.default_rng([progress.options.seed, number])
+    mean, draw = on_root(comm, lambda: (posterior.coefficients, posterior.draw(rng)))
+    expected, drawn = (
+        ClusterEnergies.of(progress.pool.functions, c, adviser.reference, adviser.end_energies)
+        for c in (mean, draw)
     )
+    model: Potential | None = expected if adviser.evidence.number else None
+    if fitted is not None and _goes_by_potential(progress, errors):
+        model, energies = fitted.model, _predicted(progress, fitted)
+    else:
+        energies, _ = adviser.predict_all()
+    steps.explore(number, model, drawn, progress.expected_hull(energies))
+
+
+def _goes_by_potential(progress: _Progress, errors: tuple[float, float]) -> bool:
+    """Return whether the search goes by the potential, not by the posterior, and say so."""
+    if not progress.options.chooses_model:
+        return True
+    is_better = _is_potential_better(errors)
+    if progress.pool.comm.rank == 0:
+        log.info(
+            "search by the %s: left-out errors %.2f (potential) and %.2f (posterior) meV/atom",
+            *("potential" if is_better else "posterior", 1e3 * errors[0], 1e3 * errors[1]),
+        )
+    return is_better
 
 
 @dataclass(frozen=True, eq=False)
@@ -455,68 +548,50 @@ class _Decision:
     """What root decides in a round."""
 
     choices: list[Choice]
-    grades: npt.NDArray[np.float64]
-    max_grade: float
-    """Near the hull."""
-    depth: float
-    """How far the predictions would lower the hull of the oracle's energies, eV/atom."""
-    n_likely: int
-    """Candidates that a usual error of the potential could make stable."""
+    following: list[Choice]
+    stable: Floats
+    grades: Floats
+    missing: float
+    distance: float
+    end: End | None
 
 
 def _decide(
-    state: State,
-    rows: npt.NDArray[np.float64],
-    training: npt.NDArray[np.intp],
-    left_out: npt.NDArray[np.float64],
-    options: LearningOptions,
+    progress: _Progress, adviser: Adviser, fitted: Fitted | None, limits: tuple[int, str]
 ) -> _Decision:
-    """Judge all candidates and choose."""
-    grades = training_grades(rows, training)
-    expected = expected_errors(rows, state.compositions, training, left_out)
-    thresholds = Thresholds(
-        options.near_hull, GAIN_SHARE * options.tolerance, options.grade_threshold
-    )
-    choices = choose(state, expected, grades, rows, thresholds, options.per_round)
-    hull, _ = state.mixed_hull()
-    above = hull.energy_above_hull(state.compositions, state.predicted)
-    worth = replace(thresholds, gain=LIKELY_SHARE * options.tolerance)
-    likely = doubts(state, above, expected, worth) < LIKELY_DOUBT
+    """Judge all candidates and choose; `limits` are what is left, and of what."""
+    options, end, left = progress.options, adviser.end(*limits), limits[0]
+    number = NEXT if end is not None else min(options.per_round, left)
+    choices = adviser.next_calculations(number)
     return _Decision(
-        choices,
-        grades,
-        max_grade=float(grades[above < options.near_hull].max(initial=0.0)),
-        depth=hull_change(state.true_hull()[0], hull),
-        n_likely=int(likely.sum()),
+        choices if end is None else [],
+        [] if end is None else choices,
+        adviser.stable,
+        _grades(progress, adviser, fitted),
+        adviser.outlook.missing(options.tolerance),
+        adviser.outlook.distance,
+        end,
     )
 
 
-def _reason_to_stop(progress: _Progress, decision: _Decision, options: LearningOptions) -> str:
-    """Return why there is nothing more to ask, or an empty string."""
-    if not decision.choices:
-        return NOTHING_LEFT
-    settled = progress.quiet_rounds >= options.patience
-    accurate = progress.near_hull_error <= options.tolerance
-    agreed = decision.depth <= QUIET_SHARE * options.tolerance and decision.n_likely == 0
-    if settled and accurate and agreed:
-        return "the hull stands still"
-    return "" if progress.left else BUDGET_USED_UP
+def _grades(progress: _Progress, adviser: Adviser, fitted: Fitted | None) -> Floats:
+    """Return the extrapolation grades, (n,), of what is known or worth a thought, else NaN."""
+    grades = np.full(len(progress.candidates), np.nan)
+    if fitted is not None:
+        known = adviser.known.indices
+        indices = np.concatenate([known, np.sort(adviser.outlook.indices)])
+        rows = progress.candidates.learning_rows_of(fitted.model, indices)
+        grades[indices] = training_grades(rows, np.arange(len(known)))
+    return grades
 
 
-def _close_round(
-    progress: _Progress,
-    choices: Sequence[Choice],
-    predicted: npt.NDArray[np.float64],
-    options: LearningOptions,
-) -> float:
-    """Update the hull, the near-hull error and the count of quiet rounds; return the change."""
-    near = [c.index for c in choices if c.reason != GRADE]
-    errors = predicted[near] - progress.true[near]
+def _close_round(progress: _Progress, choices: Sequence[Choice], predicted: Floats) -> float:
+    """Update the hull and the error of what was checked; return the change."""
+    indices = [c.index for c in choices if c.reason != DILUTE]
+    errors = predicted[indices] - progress.true[indices]
     errors = errors[np.isfinite(errors)]
     if len(errors):
-        progress.near_hull_error = float(np.sqrt(np.mean(errors**2)))
+        progress.near_hull_error = _rms(errors)
     change = progress.update_hull()
-    is_quiet = change <= QUIET_SHARE * options.tolerance
-    progress.quiet_rounds = progress.quiet_rounds + 1 if is_quiet else 0
-    log.debug("hull lowered by %.2e eV/atom, %d quiet rounds", change, progress.quiet_rounds)
+    log.debug("hull lowered by %.2e eV/atom", change)
     return change

@@ -244,8 +244,8 @@ class _Part:
         common: Floats = white @ left
         return common
 
-    def samples(self, rows: Floats, number: int, rng: np.random.Generator) -> Floats:
-        """Return samples, (number, n), of the energies of rows (n, r), eV/atom.
+    def draws(self, number: int, rng: np.random.Generator) -> Floats:
+        """Return samples, (number, r), of the coefficients.
 
         A sample of the prior is corrected by what it misses of the known energies, which needs no
         factor of any covariance (Wilson et al., J. Mach. Learn. Res. 22, 1 (2021)).
@@ -254,11 +254,15 @@ class _Part:
         drawn = rng.standard_normal((number, r))
         own = rng.standard_normal((number, m)) * np.sqrt(self.noises)
         missed = cho_solve((self.lower, True), (drawn @ self.known.T + own).T)
-        coefficients = drawn - missed.T @ self.known
-        energies = coefficients @ (rows * self.prior.spreads).T
-        energies += self.prior.noise * rng.standard_normal(energies.shape)
-        result: Floats = self.means(rows) + self.scale * energies
-        return result
+        white = self.coefficients + self.scale * (drawn - missed.T @ self.known)
+        draws: Floats = white * self.prior.spreads
+        return draws
+
+    def samples(self, rows: Floats, number: int, rng: np.random.Generator) -> Floats:
+        """Return samples, (number, n), of the energies of rows (n, r), eV/atom."""
+        energies: Floats = self.draws(number, rng) @ rows.T
+        noise = self.scale * self.prior.noise
+        return energies + noise * rng.standard_normal(energies.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -366,6 +370,19 @@ class Posterior:
             if n
         ]
         return np.concatenate(drawn)
+
+    @property
+    def coefficients(self) -> Floats:
+        """Expected coefficients of the rows, (r,), eV/atom."""
+        expected = [part.coefficients * part.prior.spreads for part in self.parts]
+        coefficients: Floats = self.weights @ np.array(expected)
+        return coefficients
+
+    def draw(self, rng: np.random.Generator) -> Floats:
+        """Return coefficients, (r,), that may be the true ones: one sample."""
+        part = self.parts[int(rng.choice(len(self.parts), p=self.weights))]
+        draw: Floats = part.draws(1, rng)[0]
+        return draw
 
     @cached_property
     def left_out(self) -> LeftOut:

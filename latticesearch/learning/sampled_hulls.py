@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticesearch.hull import Hull
-
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from latticesearch.hull import Hull
     from latticesearch.learning.posterior import Posterior
     from latticesearch.learning.survey import Survey
 
@@ -80,18 +79,15 @@ def sampled_hulls(
     known = hull.vertices
     stable, stays = np.zeros(len(found.indices)), np.zeros(len(known))
     distances = np.zeros(number)
-    corners = hull.compositions[hull.end_members]
     for s in range(number):
         # What lies above the computed hull is no vertex of a lower one.
         below = np.flatnonzero(depths[s] > 0.0)
         if not len(below):
             stays += 1.0
             continue
-        points = np.concatenate([hull.compositions[known], found.compositions[below]])
-        values = np.concatenate([hull.energies[known], energies[s, below]])
-        vertices = Hull(points, values, end_members=corners).vertices
-        new = below[vertices[vertices >= len(known)] - len(known)]
-        stays[vertices[vertices < len(known)]] += 1.0
+        is_kept, is_new = hull.vertices_with(found.compositions[below], energies[s, below])
+        new = below[is_new]
+        stays[is_kept] += 1.0
         stable[new] += 1.0
         # The distance of a convex function from a lower one that is linear on a facet is largest at
         # a corner of that facet.

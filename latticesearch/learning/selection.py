@@ -156,3 +156,11 @@ def effective_rows(
     projected: npt.NDArray[np.float64] = rows @ directions[:, :rank]
     largest = np.abs(projected).max()
     return projected / largest if largest > 0 else projected
+
+
+def training_grades(
+    rows: npt.NDArray[np.float64], training: npt.NDArray[np.intp]
+) -> npt.NDArray[np.float64]:
+    """Return the grades of all `rows`, (n,), with the active set chosen from `training`."""
+    effective = effective_rows(rows)
+    return ActiveSet.select(effective[training]).grades(effective)

@@ -16,8 +16,6 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy.typing as npt
 
 NOISE = 1e-2
@@ -83,60 +81,6 @@ def _local_scale(
     squares = (weights @ ratios + ratios.mean()) / (weights.sum(axis=1) + 1.0)
     result: npt.NDArray[np.float64] = np.sqrt(squares)[inverse.ravel()]
     return result
-
-
-def spread_out(
-    rows: npt.NDArray[np.float64],
-    chosen: Sequence[int],
-    pool: npt.NDArray[np.intp],
-    number: int,
-) -> list[int]:
-    """Choose `number` of `pool`, each where the spread left by all before it is largest.
-
-    Parameters
-    ----------
-    rows
-        Learning rows of all candidates, (n, m).
-    chosen
-        Candidates already computed, or sure to be.
-    pool
-        Candidates to choose from.
-    number
-        How many.
-    """
-    features = _standardised(rows)
-    variance = np.einsum("ij,ij->i", features, features)
-    factors: list[npt.NDArray[np.float64]] = []
-    picked: list[int] = []
-    free = np.zeros(len(rows), dtype=bool)
-    free[pool] = True
-    for i in chosen:
-        _condition(features, factors, variance, i)
-    for _ in range(min(number, len(pool))):
-        # Rounded, so that equal structures tie and the first one wins on every machine.
-        best = int(np.argmax(np.where(free, variance.round(9), -1.0)))
-        picked.append(best)
-        free[best] = False
-        _condition(features, factors, variance, best)
-    return picked
-
-
-def _condition(
-    features: npt.NDArray[np.float64],
-    factors: list[npt.NDArray[np.float64]],
-    variance: npt.NDArray[np.float64],
-    i: int,
-) -> None:
-    """Take what is learned from candidate `i` out of the `variance`, in place.
-
-    One more column of the Cholesky factor of the covariance goes to `factors`.
-    """
-    covariance = features @ features[i]
-    for factor in factors:
-        covariance -= factor * factor[i]
-    column = covariance / np.sqrt(covariance[i] + NOISE)
-    factors.append(column)
-    variance -= column**2
 
 
 def _standardised(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

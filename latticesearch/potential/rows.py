@@ -36,10 +36,11 @@ def learning_rows(
     evaluator = evaluator_of(model, supercell)
     if evaluator.has_gradients:
         return evaluator.gradient_rows(labels)
-    return feature_evaluator(_cluster_basis(supercell.parent), supercell).gradient_rows(labels)
+    return feature_evaluator(expansion_basis(supercell.parent), supercell).gradient_rows(labels)
 
 
 @lru_cache(maxsize=KEPT)
-def _cluster_basis(parent: ParentLattice) -> ClusterBasis:
+def expansion_basis(parent: ParentLattice) -> ClusterBasis:
+    """Return the pairs and triplets of a lattice that describe alloys with few coefficients."""
     length = nearest_distance(parent)
     return ClusterBasis.of(parent, PAIRS * length, TRIPLETS * length)

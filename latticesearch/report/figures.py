@@ -97,7 +97,7 @@ def draw_figures(
         Columns of hull.csv.
     rounds
         One mapping per round: round, oracle_calls, n_vertices, hull_change, near_hull_error, rmse
-        (eV/atom, None where unknown), max_grade.
+        (eV/atom, None where unknown), missing (a probability).
 
     Returns
     -------
@@ -252,23 +252,23 @@ def phases_figure(system: System) -> Figure:
 
 
 def learning_figure(rounds: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw how the hull, the errors and the grades change with the oracle's calculations."""
+    """Draw how hull, errors and what may be missing change with the oracle's calculations."""
     with figure_style():
         figure = new_figure(7.0, 4.6)
         grid = figure.subplots(2, 2, sharex=True)
         calls = _values(rounds, "oracle_calls")
         fit, near = (MEV * _values(rounds, key) for key in ("rmse", "near_hull_error"))
-        grades = _values(rounds, "max_grade")
+        missing = 100.0 * _values(rounds, "missing")
         _curves(grid[0, 0], calls, {"": _values(rounds, "n_vertices")}, (BLUE,))
         _curves(grid[0, 1], calls, {"": MEV * _values(rounds, "hull_change")}, (VERMILLION,))
         errors = {"of checked predictions": near, "of the fit": fit}
         _curves(grid[1, 0], calls, errors, (ORANGE, GREY))
-        _curves(grid[1, 1], calls, {"": grades}, (GREEN,))
+        _curves(grid[1, 1], calls, {"": missing}, (GREEN,))
         grid[0, 0].set_ylabel("stable structures")
         grid[0, 0].yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         grid[0, 1].set_ylabel("hull moved by (meV/atom)")
         grid[1, 0].set_ylabel("r.m.s. error (meV/atom)")
-        grid[1, 1].set_ylabel("largest extrapolation grade")
+        grid[1, 1].set_ylabel("chance to miss something (%)")
         for axes in grid[1]:
             axes.set_xlabel("oracle calculations")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))

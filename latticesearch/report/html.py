@@ -142,7 +142,7 @@ def write_report(
         zero: what formation energies refer to.
     rounds
         One mapping per round: round, oracle_calls, n_vertices, hull_change, near_hull_error, rmse
-        (eV/atom, None where unknown), max_grade.
+        (eV/atom, None where unknown), missing (a probability).
     failures
         One mapping per structure without an energy: key, formula, error, attempts.
     settings
@@ -222,10 +222,10 @@ def _data(found: Found, structures: Structures | None) -> dict[str, Any]:
 
 
 def _curve_point(row: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the numbers of a round that curves show, energies in meV/atom."""
-    scales = {"hull_change": MEV, "near_hull_error": MEV, "rmse": MEV}
+    """Return the numbers of a round that curves show, energies in meV/atom, chances in %."""
+    scales = {"hull_change": MEV, "near_hull_error": MEV, "rmse": MEV, "missing": 100.0}
     point = {}
-    for key in ("oracle_calls", "n_vertices", "max_grade", *scales):
+    for key in ("oracle_calls", "n_vertices", *scales):
         value = row.get(key)
         good = value is not None and np.isfinite(value)
         point[key] = float(value) * scales.get(key, 1.0) if good and value is not None else None
@@ -492,14 +492,14 @@ def _rounds(rounds: Sequence[Mapping[str, Any]]) -> str:
             ("Hull moved", "meV/atom"),
             ("Fit error", "meV/atom"),
             ("Checked error", "meV/atom"),
-            ("Largest grade", ""),
+            ("May miss something", "%"),
         )
     ]
     rows = [
         [
             *(escape(text_of(row.get(key))) for key in ("round", "oracle_calls", "n_vertices")),
             *(_mev(row.get(key)) for key in ("hull_change", "rmse", "near_hull_error")),
-            "" if row.get("max_grade") is None else f"{row['max_grade']:.3g}",
+            "" if row.get("missing") is None else f"{100.0 * row['missing']:.0f}",
         ]
         for row in rounds
     ]

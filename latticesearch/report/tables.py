@@ -57,7 +57,8 @@ def summary_text(hull: pd.DataFrame, summary: Mapping[str, Any], path: Path | st
     hull
         Columns of hull.csv; energies eV/atom.
     summary
-        name, stable, candidates, possible, oracle_calls, rounds, failures, stop, near_hull_error
+        name, stable, candidates, possible, oracle_calls, rounds, failures, stop, next (what would
+        be computed next: formula, worth in eV/atom), near_hull_error
         (eV/atom or None), seconds; what is missing is left out.
     path
         The run directory.
@@ -74,10 +75,21 @@ def summary_text(hull: pd.DataFrame, summary: Mapping[str, Any], path: Path | st
     lines.append(summary_line(summary))
     if summary.get("stop"):
         lines.append(f"stopped: {summary['stop']}")
+    if summary.get("next"):
+        lines.append(next_line(summary["next"]))
     if summary.get("failures"):
         lines.append(f"{_count(summary['failures'], 'structure')} without an energy (report.html)")
     lines.append(f"results: {path}")
     return "\n".join(lines)
+
+
+def next_line(following: Sequence[Mapping[str, Any]]) -> str:
+    """Return the line about calculations that would come next: formula, worth in eV/atom."""
+    names = [f"{one['formula']} ({mev(one['worth'], 2)})" for one in following]
+    return (
+        f"the next {len(names)} would be, with what each is expected to lower the hull by, "
+        f"meV/atom: {', '.join(names)}"
+    )
 
 
 def summary_line(summary: Mapping[str, Any]) -> str:

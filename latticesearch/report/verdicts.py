@@ -32,7 +32,7 @@ MEANINGS: Final = {
 }
 """What the page says about each verdict."""
 
-DEFAULT_TOLERANCE: Final = 0.002
+DEFAULT_TOLERANCE: Final = 0.001
 """eV/atom, as in the settings of a campaign that name none."""
 
 

@@ -40,6 +40,10 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
     -------
     dict
         path; state, writer (who is writing; empty if nobody), finished, stop, stopped (reason);
+        end ("converged", "budget", "model" or "complete"; empty before), missing (how likely it is
+        that the hull misses something by more than the tolerance; None before it is known),
+        distance (expected to the true hull, eV/atom), next (what would come next where it ended:
+        key, formula, worth in eV/atom);
         rounds, stage; oracle_calls, budget, budget_left (None where the settings are not there);
         done, failed, quarantined, off_lattice; stable (None before there is a hull);
         near_hull_error (eV/atom, None before it is known); oracle_seconds; seconds_per_call (wall
@@ -54,7 +58,8 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
     counts = {s: statuses.count(s) for s in ("done", "failed", "quarantined")}
     state, left = state_of(directory), _budget_left(directory, len(rows))
     pace = _pace(events)
-    ends = [e["stop"] for e in events if e["event"] == "end"]
+    end = last if last.get("event") == "end" else {}
+    judged: dict[str, Any] = next((e for e in reversed(rounds) if e.get("missing") is not None), {})
     errors = [e["near_hull_error"] for e in rounds if e.get("near_hull_error") is not None]
     aside = [k for k, r in known.items() if r.status == "done" and not r.result.on_lattice]
     return {
@@ -62,7 +67,11 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
         "state": state,
         "writer": writer_of(directory.path) or "",
         "finished": state == FINISHED,
-        "stop": ends[-1] if ends else "",
+        "stop": end.get("stop", ""),
+        "end": end.get("end", ""),
+        "missing": judged.get("missing"),
+        "distance": judged.get("distance"),
+        "next": end.get("next", []),
         "stopped": str(last["reason"]) if state == STOPPED else "",
         "rounds": max((e["round"] for e in rounds), default=-1) + 1,
         "stage": max((int(e.get("stage", 1)) for e in events), default=1),

@@ -262,3 +262,17 @@ def test_corners_are_the_compositions_that_no_others_mix_to():
     ]
     with pytest.raises(InputError, match="no compositions"):
         corners(np.empty((0, 2)))
+
+
+@pytest.mark.parametrize("n_components", [2, 3, 4])
+def test_further_points_make_the_vertices_of_the_hull_of_all(n_components):
+    rng = np.random.default_rng(n_components)
+    x = np.concatenate([np.eye(n_components), rng.dirichlet(np.ones(n_components), 30)])
+    energies = np.concatenate([np.zeros(n_components), -rng.random(30)])
+    hull = Hull(x, energies)
+    more = np.concatenate([rng.dirichlet(np.ones(n_components), 8), x[-2:]])
+    below = hull.energy(more) - 0.1 * rng.random(10) - 0.01
+    stays, new = hull.vertices_with(more, below)
+    found = np.concatenate([hull.vertices[stays], len(x) + np.flatnonzero(new)])
+    everything = Hull(np.concatenate([x, more]), np.concatenate([energies, below]))
+    assert found.tolist() == everything.vertices.tolist()

@@ -71,7 +71,7 @@ def some_rounds(n=9):
             "n_vertices": 6,
             "hull_change": None,
             "near_hull_error": None,
-            "max_grade": None,
+            "missing": None,
             "rmse": None,
             "stop": "",
         }
@@ -83,7 +83,7 @@ def some_rounds(n=9):
             "n_vertices": min(6 + i, 11),
             "hull_change": 0.02 * 0.4**i if i < 6 else 0.0,
             "near_hull_error": 0.012 / i if i % 3 else None,
-            "max_grade": 1.0 + 40 * 0.5**i,
+            "missing": 0.5**i,
             "rmse": 0.0004 + 0.0002 * rng.random(),
             "stop": "",
         }

@@ -58,7 +58,7 @@ def test_texts_of_a_figure_do_not_overlap(drawn):
 def test_a_learning_curve_has_one_value_per_number_of_calculations():
     candidates, hull = made_up(("Mo", "Ta"), 50, n_sites=8)
     rounds = some_rounds()
-    rounds.append({**rounds[-1], "max_grade": 1.5})  # a last round that asks for nothing
+    rounds.append({**rounds[-1], "missing": 0.01})  # a last round that asks for nothing
     (line,) = draw_figures(candidates, hull, rounds)["learning"].axes[3].lines
     calls, grades = line.get_data()
     assert (np.diff(calls) > 0).all()

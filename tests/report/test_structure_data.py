@@ -154,7 +154,7 @@ def test_the_error_is_the_larger_of_the_accepted_and_the_observed_one():
     settings = {"learning": {"tolerance": 0.003}}
     assert error_of({"near_hull_error": 0.001}, settings) == 0.003
     assert error_of({"near_hull_error": 0.005}, settings) == 0.005
-    assert error_of({"near_hull_error": None}, {}) == 0.002
+    assert error_of({"near_hull_error": None}, {}) == 0.001
 
 
 def test_open_candidates_are_those_predicted_near_the_hull_and_not_computed():

@@ -40,7 +40,7 @@
     panel(place, "stable structures", [["", "n_vertices", "computed", "circle"]]);
     panel(place, "hull moved by (meV/atom)", [["", "hull_change", "stable", "circle"]]);
     panel(place, "r.m.s. error (meV/atom)", [["of checked predictions", "near_hull_error", "own", "circle"], ["of the fit", "rmse", "quiet", "square"]]);
-    panel(place, "largest extrapolation grade", [["", "max_grade", "competing", "circle"]]);
+    panel(place, "chance to miss something (%)", [["", "missing", "competing", "circle"]]);
   }
 
   // Error of the prediction over height above the hull; what is computed only has both.
