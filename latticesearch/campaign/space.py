@@ -41,6 +41,11 @@ EXPLORED = "greedy"
 """What candidates.parquet calls the source of what an exploration found, whatever its method."""
 
 
+IMAGINED = 100
+"""Structures that a draw of the energies adds in a round: a hull has some ten vertices, and what
+lies next to them would be a vertex of a draw little different."""
+
+
 @dataclass(frozen=True, eq=False)
 class CandidateSpace:
     """Which structures compete, and how the space of them is covered.
@@ -362,6 +367,8 @@ def imagine(
 ) -> tuple[list[Configuration], int]:
     """Return what would be stable in the cells not held if a draw of the energies were true.
 
+    That, and what comes next to it: `IMAGINED` structures.
+
     Parameters are those of `explore`, and so are the results.
     """
     from latticesearch.hull import Hull, corners
@@ -373,7 +380,8 @@ def imagine(
     if not len(rows):
         return [], pool.evaluations
     hull = Hull(x, pool.energies[rows], end_members=corners(x))
-    return [pool.candidate(i).configuration for i in rows[hull.vertices].tolist()], pool.evaluations
+    lowest = np.argsort(hull.energies_above_hull.round(9), kind="stable")[:IMAGINED]
+    return [pool.candidate(i).configuration for i in rows[lowest].tolist()], pool.evaluations
 
 
 def _cells(space: CandidateSpace) -> dict[str, Any]:

@@ -22,7 +22,7 @@ SMALL = {
     "candidates": {"max_sites": 5, "exhaustive_limit": 30},  # five sites by greedy search
     "potential": {"level": 6, "cutoff": 4.5},
     "oracle": {"kind": "emt"},
-    "learning": {"budget": 24, "initial": 6, "per_round": 4, "tolerance": 0.001},
+    "learning": {"budget": 24, "per_round": 4, "tolerance": 0.001},
 }
 
 

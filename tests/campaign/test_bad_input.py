@@ -72,7 +72,7 @@ def test_a_missing_campaign_file(tmp_path):
 
 
 def test_an_output_directory_with_energies_of_another_method(tmp_path):
-    config = write_config(tmp_path, learning={"budget": 4, "initial": 3, "per_round": 1})
+    config = write_config(tmp_path, learning={"budget": 4, "per_round": 1})
     first = in_process("run", config, "--output", tmp_path / "run")
     assert first.returncode == 0, first.stderr
     before = sorted((p, p.stat().st_mtime_ns) for p in (tmp_path / "run").rglob("*"))

@@ -33,7 +33,6 @@ relax_cell = false
 relax_ions = false
 [learning]
 budget = 6
-initial = 4
 """
 
 

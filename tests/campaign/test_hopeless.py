@@ -21,7 +21,6 @@ parameters = { faults = { CuPd = "push" } }
 attempts = 3
 [learning]
 budget = 12
-initial = 4
 """
 
 

@@ -73,7 +73,7 @@ def campaigns(tmp_path_factory):
             campaign={"name": name},
             lattice={"prototype": name, "a": a, "species": ["Cu", "Au"]},
             candidates={"max_sites": 2},
-            learning={"budget": 12, "initial": 4},
+            learning={"budget": 12},
         )
         done = in_process("run", config, "--output", folder / name)
         assert done.returncode == 0, done.stderr

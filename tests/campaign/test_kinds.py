@@ -48,7 +48,7 @@ def test_the_potential_lies_beside_the_results(finished):
         assert not written
         assert log.count("its energies are taken as they are") == 1
     else:
-        assert {f"potential.{suffix}", f"potential-01.{suffix}"} <= written
+        assert {f"potential.{suffix}", f"potential-02.{suffix}"} <= written
         assert all(name.endswith(f".{suffix}") for name in written)
     table = pd.read_parquet(run / "candidates.parquet")
     assert "greedy" in set(table.source)

@@ -122,7 +122,7 @@ def test_what_left_the_lattice_is_listed_and_may_compete(tmp_path):
         tmp_path,
         candidates={"max_sites": 3},
         oracle={"kind": "ase", "calculator": "tests.campaign.leaving:factory", "relax_cell": False},
-        learning={"budget": 8, "initial": 6},
+        learning={"budget": 8},
     )
     run(config, "--output", tmp_path / "run")
     answer = status(tmp_path / "run")
@@ -159,7 +159,7 @@ def test_strong_bonds_are_no_failure(tmp_path):
         candidates={"max_sites": 4},
         potential={"level": 4},
         oracle={"kind": "recorded", "file": "mgo.extxyz"},
-        learning={"budget": 40, "initial": 12},
+        learning={"budget": 40},
     )
     done = run(config, "--output", tmp_path / "run")
     hull = pd.read_csv(tmp_path / "run" / "hull.csv")

@@ -143,7 +143,7 @@ def test_nothing_is_left_in_the_systems_temporary_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("COUNTED", str(tmp_path / "counted"))
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    config = config_of(tmp_path, learning={"budget": 3, "initial": 3})
+    config = config_of(tmp_path, learning={"budget": 3})
     assert in_process("run", config, "--output", tmp_path / "run").returncode == 0
     assert not list((tmp_path / "temporary").iterdir())
 

@@ -75,7 +75,7 @@ def test_train_on_structure_files(table, tmp_path, capsys):
 
 @pytest.mark.mpi
 def test_train_on_a_run_with_any_number_of_ranks(tmp_path):
-    few = {"budget": 12, "initial": 10, "max_rounds": 1}
+    few = {"budget": 12, "per_round": 9, "max_rounds": 1}
     config = write_config(tmp_path, candidates={"max_sites": 4}, learning=few)
     run = tmp_path / "run"
     done = in_process("run", config, "--output", run)
