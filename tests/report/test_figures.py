@@ -60,9 +60,9 @@ def test_a_learning_curve_has_one_value_per_number_of_calculations():
     rounds = some_rounds()
     rounds.append({**rounds[-1], "missing": 0.01})  # a last round that asks for nothing
     (line,) = draw_figures(candidates, hull, rounds)["learning"].axes[3].lines
-    calls, grades = line.get_data()
+    calls, missing = line.get_data()
     assert (np.diff(calls) > 0).all()
-    assert grades[-1] == 1.5
+    assert missing[-1] == 1.0  # %
 
 
 def test_triangle_names_the_stable_compounds():
