@@ -7,6 +7,7 @@ same energies give the same advice, in whatever order they came.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from latticesearch.learning.improvement import Acquisition, ExpectedImprovement
 from latticesearch.learning.posterior import Posterior, Prediction, Prior
 from latticesearch.learning.reference import Reference
 from latticesearch.learning.sampled_hulls import Outlook, sampled_hulls
+from latticesearch.learning.spreads import local_scale
 from latticesearch.learning.survey import Survey, greedy, survey
 from latticesearch.parallel import SerialComm, gather_blocks, one_thread, worked_out_once
 
@@ -135,7 +137,17 @@ class Adviser:
         """What the energies say."""
         n_ends = len(self.corners)
         priors = [one.with_ends(n_ends) for one in self.make_priors(self._mean_squares)]
-        return Posterior.of(priors, self._known_rows, self.formation_energies, self.is_end)
+        others, energies = ~self.is_end, self.formation_energies
+        x, squares = self._x[others], energies[others] ** 2
+
+        def near(values: Floats, rows: Floats) -> Floats:
+            # The last columns of rows are what each end member takes part with: see `Reference`.
+            return local_scale(-rows[:, -n_ends:] @ self.corners, x, values)
+
+        overall = squares.mean() if len(squares) else 0.0
+        size = partial(near, squares / overall if overall > 0.0 else np.ones(len(squares)))
+        found = Posterior.of(priors, self._known_rows, energies, self.is_end, size)
+        return found.spread_by(partial(near, (found.left_out.errors / found.left_out.spreads) ** 2))
 
     @worked_out_once
     def hull(self) -> Hull:

@@ -10,9 +10,10 @@ candidates x calculations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    Floats = npt.NDArray[np.float64]
+Floats: TypeAlias = "npt.NDArray[np.float64]"
 
 __all__ = ["PSEUDO_ENERGY", "LeftOut", "Posterior", "Prediction", "Prior", "expected_errors"]
 
@@ -265,6 +266,15 @@ class _Part:
         return energies + noise * rng.standard_normal(energies.shape)
 
 
+Local = Callable[[Floats], Floats]
+"""A factor, (n,), for rows, (n, r): of places that differ from others."""
+
+
+def _nowhere_else(rows: Floats) -> Floats:
+    """Return that all places are alike, (n,)."""
+    return np.ones(len(rows))
+
+
 @dataclass(frozen=True, eq=False)
 class Posterior:
     """The energies as known so far.
@@ -281,6 +291,9 @@ class Posterior:
     weights: Floats
     _data: _Data
     _energies: Floats
+    _sizes: Floats
+    _size: Local = _nowhere_else
+    _factor: Local = _nowhere_else
 
     @classmethod
     def of(
@@ -289,6 +302,7 @@ class Posterior:
         rows: Floats,
         energies: Floats,
         is_exact: npt.NDArray[np.bool_] | None = None,
+        size: Local = _nowhere_else,
     ) -> Posterior:
         """Return what known energies say.
 
@@ -302,6 +316,9 @@ class Posterior:
             Their energies, (m,), eV/atom, such that zero is expected of everything.
         is_exact
             Which energies are met exactly and say nothing of the scale, (m,); default none.
+        size
+            How large energies are in different places, relative to all: what no feature describes
+            is in proportion.
 
         Raises
         ------
@@ -316,19 +333,30 @@ class Posterior:
                 f"{energies.shape}: at least one prior and one energy per row are needed"
             )
         exact = np.zeros(len(rows), dtype=bool) if is_exact is None else np.asarray(is_exact)
-        data = _Data.of(rows, exact)
+        sizes = size(rows)
+        data, energies = _Data.of(rows / sizes[:, None], exact), energies / sizes
         parts = tuple(_Part.of(prior, data, energies) for prior in priors)
         logs = np.array([part.log_evidence + np.log(part.prior.weight) for part in parts])
         weights = np.exp(logs - logs.max())
         heard = np.flatnonzero(weights > UNHEARD * weights.sum())
         weights = weights[heard] / weights[heard].sum()
-        return cls(tuple(parts[i] for i in heard), weights, data, energies)
+        return cls(tuple(parts[i] for i in heard), weights, data, energies, sizes, size)
 
     def predict(self, rows: Floats) -> Prediction:
         """Return the energies of rows, (n, r)."""
+        sizes, scaled = self._scaled(rows)
         means = np.array([part.means(rows) for part in self.parts])
-        spreads = [part.scale * np.sqrt(part.variances(rows)) for part in self.parts]
-        return Prediction(means, np.array(spreads), self.weights)
+        spreads = [part.scale * np.sqrt(part.variances(scaled)) for part in self.parts]
+        return Prediction(means, self._factor(rows) * sizes * np.array(spreads), self.weights)
+
+    def spread_by(self, factor: Local) -> Posterior:
+        """Return the same with spreads times a factor."""
+        return replace(self, _factor=factor)
+
+    def _scaled(self, rows: Floats) -> tuple[Floats, Floats]:
+        """Return how large energies are where the rows, (n, r), are, (n,), and rows over that."""
+        sizes = self._size(rows)
+        return sizes, rows / sizes[:, None]
 
     def supposing(self, rows: Floats) -> Posterior:
         """Return what would be known if rows, (n, r), had the energies that are predicted.
@@ -338,6 +366,8 @@ class Posterior:
         """
         if not len(rows):
             return self
+        sizes, rows = self._scaled(rows)
+        all_sizes = np.concatenate([self._sizes, sizes])
         data = _Data.of(
             np.concatenate([self._data.rows, rows]),
             np.concatenate([self._data.is_exact, np.zeros(len(rows), dtype=bool)]),
@@ -351,12 +381,15 @@ class Posterior:
             )
             for part in self.parts
         )
-        energies = np.concatenate([self._energies, self.predict(rows).mean])
-        return Posterior(parts, self.weights, data, energies)
+        means = self.weights @ np.array([part.means(rows) for part in self.parts])
+        energies = np.concatenate([self._energies, means])
+        return replace(self, parts=parts, _data=data, _energies=energies, _sizes=all_sizes)
 
     def covariances(self, rows: Floats, row: Floats) -> Floats:
         """Return covariances, (p, n), eV²/atom², of rows (n, r) with another structure (r,)."""
-        return np.array([part.scale**2 * part.covariances(rows, row) for part in self.parts])
+        # What features say of energies is the same whatever their size.
+        common = [part.scale**2 * part.covariances(rows, row) for part in self.parts]
+        return np.array(common) * self._factor(rows) * self._factor(row[None])
 
     def samples(self, rows: Floats, number: int, rng: np.random.Generator) -> Floats:
         """Return joint samples, (number, n), of the energies of rows (n, r), eV/atom.
@@ -364,11 +397,12 @@ class Posterior:
         Each sample is drawn under one prior, which is drawn by the weights.
         """
         numbers = rng.multinomial(number, self.weights)
-        drawn = [
-            part.samples(rows, int(n), rng)
-            for part, n in zip(self.parts, numbers, strict=True)
-            if n
-        ]
+        sizes, scaled = self._scaled(rows)
+        factors, drawn = self._factor(rows), []
+        for part, n in zip(self.parts, numbers.tolist(), strict=True):
+            if n:
+                means = part.means(rows)
+                drawn.append(means + factors * (sizes * part.samples(scaled, n, rng) - means))
         return np.concatenate(drawn)
 
     @property
@@ -386,8 +420,12 @@ class Posterior:
 
     @cached_property
     def left_out(self) -> LeftOut:
-        """What would have been said of each energy that is not exact, without it."""
+        """What would have been said of each energy that is not exact, without it.
+
+        The factor of the spreads is left out: it comes from here.
+        """
         parts = [part.left_out(self._data, self._energies) for part in self.parts]
         errors, squares = (np.array(values) for values in zip(*parts, strict=True))
         mixed = Prediction(errors, np.sqrt(squares), self.weights)
-        return LeftOut(mixed.mean, mixed.spread)
+        sizes = self._sizes[~self._data.is_exact]
+        return LeftOut(mixed.mean * sizes, mixed.spread * sizes)

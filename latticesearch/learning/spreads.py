@@ -61,24 +61,36 @@ def expected_errors(
     # equation 5.12).
     spread_without = 1.0 / np.sqrt(np.diag(cho_solve(factor, np.eye(len(training)))))
     ratios = (left_out / spread_without) ** 2
-    result: npt.NDArray[np.float64] = spread * _local_scale(compositions, training, ratios)
+    result: npt.NDArray[np.float64] = spread * local_scale(
+        compositions, compositions[training], ratios
+    )
     return result
 
 
-def _local_scale(
+def local_scale(
     compositions: npt.NDArray[np.float64],
-    training: npt.NDArray[np.intp],
+    known: npt.NDArray[np.float64],
     ratios: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
-    """Return the root of the mean of squared ratios at training compositions nearby, (n,).
+    """Return what spreads have to be multiplied with at compositions, (n, k), for errors to fit.
 
-    One system may have nearly ideal binaries beside strongly ordering ones. The mean over all
-    counts as one neighbour more, so that no composition is without any.
+    The root of the mean of squared ratios at known compositions nearby: one system may have nearly
+    ideal binaries beside strongly ordering ones. That the spreads are right as they are counts as
+    one neighbour more.
+
+    Parameters
+    ----------
+    compositions
+        Where, (n, k).
+    known
+        Where left-out errors are known, (m, k).
+    ratios
+        Squares of these over what was expected of them, (m,).
     """
     unique, inverse = np.unique(compositions.round(9), axis=0, return_inverse=True)
-    distances = np.linalg.norm(unique[:, None] - compositions[training][None], axis=-1)
+    distances = np.linalg.norm(unique[:, None] - known[None], axis=-1)
     weights = np.exp(-0.5 * (distances / COMPOSITION_RANGE) ** 2)
-    squares = (weights @ ratios + ratios.mean()) / (weights.sum(axis=1) + 1.0)
+    squares = (weights @ ratios + 1.0) / (weights.sum(axis=1) + 1.0)
     result: npt.NDArray[np.float64] = np.sqrt(squares)[inverse.ravel()]
     return result
 
