@@ -6,7 +6,7 @@ same energies give the same advice, in whatever order they came.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from latticesearch.hull import Hull, corners, joined
 from latticesearch.learning.choices import DILUTE, SAME_COMPOSITION, Choice
 from latticesearch.learning.ending import BUDGET, End, Evidence, end_of, is_settled
 from latticesearch.learning.improvement import Acquisition, ExpectedImprovement
+from latticesearch.learning.opinions import Opinions
 from latticesearch.learning.posterior import Posterior, Prediction, Prior
 from latticesearch.learning.reference import Reference
 from latticesearch.learning.sampled_hulls import Outlook, sampled_hulls
@@ -85,6 +86,9 @@ class Adviser:
         What a calculation is worth.
     costs : (n,) float or None
         What a calculation of each candidate costs: worth is counted per cost. Default all alike.
+    second : ((n,) float, float) or None
+        Energies that a potential expects of all candidates, eV/atom, NaN where it expects none,
+        and what that opinion counts beside the posterior's; see `Opinions`.
     seed : int
         Of the sampled hulls.
     comm : Communicator
@@ -97,6 +101,7 @@ class Adviser:
     tolerance: float = 0.001
     acquisition: Acquisition = field(default_factory=ExpectedImprovement)
     costs: Floats | None = None
+    second: tuple[Floats, float] | None = None
     seed: int = 0
     comm: Communicator = field(default_factory=SerialComm)
 
@@ -164,8 +169,8 @@ class Adviser:
 
     @one_thread()
     def predict(self, indices: Indices) -> Prediction:
-        """Return the formation energies of candidates, (m,), as the posterior sees them."""
-        return self.posterior.predict(self._relative(indices))
+        """Return what is thought of the formation energies of candidates, (m,)."""
+        return self._opinions.predict(self._relative(indices), indices)
 
     def total(self, indices: Indices, formation: Floats) -> Floats:
         """Return energies, (m,), eV/atom, of formation energies of candidates."""
@@ -186,7 +191,7 @@ class Adviser:
         if self.is_settled:
             return [Choice(int(i), 0.0, DILUTE) for i in self._unchecked[:number]]
         found = self._found
-        picks = greedy(found, self._supposed, self._supposed_hull, self._worth, number)
+        picks = greedy(found, self._supposing, self._supposed_hull, self._worth, number)
         return [Choice(int(found.indices[i]), float(found.worths[i])) for i in picks]
 
     @worked_out_once
@@ -206,7 +211,7 @@ class Adviser:
             )
             found = Survey.merged([own, found], len(own.indices) + len(found.indices))
         rng = np.random.default_rng([self.seed, len(self.known.indices)])
-        return sampled_hulls(self.hull, found, self.posterior, rng)
+        return sampled_hulls(self.hull, found, self._opinions, rng)
 
     @worked_out_once
     def stable(self) -> Floats:
@@ -319,9 +324,19 @@ class Adviser:
         return squares / max(1, sum(n for _, n in totals))
 
     @worked_out_once
-    def _supposed(self) -> Posterior:
+    def _opinions(self) -> Opinions:
+        if self.second is None:
+            return Opinions(self.posterior)
+        energies, weight = self.second
+        return Opinions(self.posterior, self._formation(self.pool.compositions, energies), weight)
+
+    @worked_out_once
+    def _supposing(self) -> Opinions:
+        """What would be thought if what is under way turned out as predicted."""
         pending = self.known.pending
-        return self.posterior.supposing(self._relative(pending)) if len(pending) else self.posterior
+        if not len(pending):
+            return self._opinions
+        return replace(self._opinions, posterior=self.posterior.supposing(self._relative(pending)))
 
     @worked_out_once
     def _supposed_hull(self) -> Hull:
@@ -357,6 +372,6 @@ class Adviser:
         for indices in (self.known.indices, self.known.pending, self.known.closed):
             is_taken[indices] = True
         own = survey(
-            self.pool, self._supposed, self._supposed_hull, self.reference, is_taken, self._worth
+            self.pool, self._supposing, self._supposed_hull, self.reference, is_taken, self._worth
         )
         return Survey.merged(self.comm.allgather(own))

@@ -130,7 +130,7 @@ def end_of(
         return End(
             "converged",
             missing,
-            f"with a probability of {100 * (1 - missing):.0f} % no candidate lowers the hull by "
+            f"with a probability of {_percent(1.0 - missing)} no candidate lowers the hull by "
             f"more than {1000 * tolerance:g} meV/atom",
         )
     if budget_left > 0:
@@ -147,6 +147,12 @@ def end_of(
     return End(
         "budget",
         missing,
-        f"{limit} used up; with a probability of {100 * missing:.0f} % something is missing "
+        f"{limit} used up; with a probability of {_percent(missing)} something is missing "
         f"by more than {1000 * tolerance:g} meV/atom, {1000 * outlook.distance:.1f} are expected",
     )
+
+
+def _percent(probability: float) -> str:
+    """Return a probability for people; some hundred samples do not make a certainty."""
+    rounded = round(100.0 * probability)
+    return "more than 99 %" if rounded >= 100 else f"{rounded} %" if rounded else "less than 1 %"

@@ -294,13 +294,14 @@ class _Progress:
         self.closed = np.concatenate([self.closed, np.zeros(new, dtype=bool)])
         return new > 0
 
-    def adviser(self) -> Adviser:
-        """Return who says what the energies so far mean."""
+    def adviser(self, second: tuple[Floats, float] | None = None) -> Adviser:
+        """Return who says what the energies so far mean; `second` is as in `Adviser`."""
         indices = self.training()
         given_up = np.flatnonzero(self.closed & ~np.isfinite(self.true))
         known = Known(indices, self.true[indices], closed=given_up, competing=self.competing)
         priors = partial(cluster_priors, self.pool.functions)
-        return Adviser(self.pool, known, priors, self.options.tolerance, comm=self.pool.comm)
+        tolerance, comm = self.options.tolerance, self.pool.comm
+        return Adviser(self.pool, known, priors, tolerance, second=second, comm=comm)
 
     def label(self, steps: Steps, number: int, choices: Sequence[Choice]) -> None:
         """Ask the oracle, within the budget, and take in what it says."""
@@ -443,9 +444,9 @@ def _next_round(progress: _Progress, steps: Steps, number: int, *, is_last: bool
     errors = _errors(progress, adviser, fitted, training)
     if steps.explores:
         _explore(progress, steps, number, adviser, fitted, errors)
-        if progress.grow():
-            adviser = progress.adviser()
+        progress.grow()
     predicted = _predicted(progress, fitted)
+    adviser = progress.adviser(_second(predicted, errors))
     expected, spreads = adviser.predict_all()
     # The survey of the candidates is made by all ranks; what follows, by root.
     _ = adviser.worth
@@ -483,6 +484,12 @@ def _errors(
     for batch, where in progress.candidates.subset(training.tolist()):
         per_atom[where] = fitted.left_out[where] * sites_per_atom(batch)
     return _rms(per_atom[others]), own
+
+
+def _second(predicted: Floats, errors: tuple[float, float]) -> tuple[Floats, float] | None:
+    """Return the opinion of a potential, which counts by its left-out error; None without one."""
+    squares = np.square(errors)
+    return (predicted, float(squares[1] / squares.sum())) if squares.sum() > 0.0 else None
 
 
 def _rms(errors: Floats) -> float:

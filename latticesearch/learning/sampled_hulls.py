@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.hull import Hull
-    from latticesearch.learning.posterior import Posterior
+    from latticesearch.learning.opinions import Opinions
     from latticesearch.learning.survey import Survey
 
     Floats = npt.NDArray[np.float64]
@@ -56,7 +56,7 @@ class Outlook:
 
 
 def sampled_hulls(
-    hull: Hull, found: Survey, posterior: Posterior, rng: np.random.Generator, number: int = SAMPLES
+    hull: Hull, found: Survey, opinions: Opinions, rng: np.random.Generator, number: int = SAMPLES
 ) -> Outlook:
     """Return the outlook on the true hull.
 
@@ -66,14 +66,14 @@ def sampled_hulls(
         Of what is computed, energies relative to the end members.
     found
         All candidates that could be stable, from a survey.
-    posterior
-        What is known.
+    opinions
+        What is thought of them.
     rng
         Random numbers.
     number
         Hulls.
     """
-    energies = posterior.samples(found.rows, number, rng)
+    energies = opinions.samples(found.rows, found.indices, number, rng)
     level = hull.energy(found.compositions) if len(found.indices) else np.zeros(0)
     depths = level - energies
     known = hull.vertices

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from latticesearch.hull import Hull
+    from latticesearch.learning.opinions import Opinions
     from latticesearch.learning.pool import Pool
-    from latticesearch.learning.posterior import Posterior, Prediction
+    from latticesearch.learning.posterior import Prediction
     from latticesearch.learning.reference import Reference
 
     Floats = npt.NDArray[np.float64]
@@ -79,7 +80,7 @@ class Survey:
 
 def survey(
     pool: Pool,
-    posterior: Posterior,
+    opinions: Opinions,
     hull: Hull,
     reference: Reference,
     is_taken: npt.NDArray[np.bool_],
@@ -91,8 +92,8 @@ def survey(
     ----------
     pool
         The candidates.
-    posterior
-        What is known; what is under way may be supposed in it.
+    opinions
+        What is thought of them; what is under way may be supposed in it.
     hull
         Of the energies relative to the end members.
     reference
@@ -111,7 +112,7 @@ def survey(
         if not len(own):
             continue
         relative = reference.rows(x, rows[free])
-        prediction = posterior.predict(relative)
+        prediction = opinions.predict(relative, own)
         level = hull.energy(x)
         worths = worth(prediction, level, own)
         found.append(Survey(own, relative, x, worths, prediction.mean - level).best(KEPT))
@@ -130,7 +131,7 @@ def survey(
 
 def greedy(
     found: Survey,
-    posterior: Posterior,
+    opinions: Opinions,
     hull: Hull,
     worth: Worth,
     number: int,
@@ -139,7 +140,7 @@ def greedy(
 
     The best, then the best of what is left if that turned out as predicted, and so on.
     """
-    prediction = posterior.predict(found.rows)
+    prediction = opinions.predict(found.rows, found.indices)
     variances = prediction.spreads**2
     taken = np.zeros(len(found.indices), dtype=bool)
     points, energies = [hull.compositions[hull.vertices]], [hull.energies[hull.vertices]]
@@ -155,7 +156,7 @@ def greedy(
         chosen.append(pick)
         taken[pick] = True
         # What the pick has in common with the others, less what those before it have told.
-        column = posterior.covariances(found.rows, found.rows[pick])
+        column = opinions.covariances(found.rows, found.rows[pick])
         for one in columns:
             column = column - one * one[:, pick : pick + 1]
         own = np.maximum(variances[:, pick], 1e-16)

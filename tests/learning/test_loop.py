@@ -133,7 +133,7 @@ def test_a_failed_end_member_is_an_error_that_names_it():
 
 
 def test_the_budget_is_never_exceeded_and_the_end_says_what_would_come_next():
-    world = World(make_candidates(), noise=0.01)
+    world = World(make_candidates(), noise=0.002)
     rounds = run(world, budget=13)
     assert len(world.asked) == 13
     assert rounds[-1].end.kind == "budget"
