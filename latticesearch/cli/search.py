@@ -12,6 +12,7 @@ from latticesearch.cli.export import FORMATS
 from latticesearch.cli.run import add_overrides
 from latticesearch.errors import InputError
 from latticesearch.progress import NoProgress, StreamProgress
+from latticesearch.stopping import EXIT_STOPPED, StopRequest, asked_by_signals
 
 if TYPE_CHECKING:
     import argparse
@@ -105,20 +106,26 @@ def run_search(options: argparse.Namespace, comm: Communicator) -> int:
     else:
         size = options.max_sites
         arguments["max_sites"] = settings["max_sites"] if size is None else size
-    pool = search(
-        potential,
-        parent,
-        composition=settings["composition"],
-        shapes=options.shapes,
-        max_per_composition=options.keep or settings["keep"],
-        budget=options.budget,
-        seconds=options.seconds,
-        certify=options.certify,
-        progress=StreamProgress() if comm.rank == 0 else NoProgress(),
-        comm=comm,
-        **arguments,
-    )
-    on_root(comm, _finish, options, pool, settings)
+    stop = StopRequest()
+    with asked_by_signals(stop):
+        pool = search(
+            potential,
+            parent,
+            composition=settings["composition"],
+            shapes=options.shapes,
+            max_per_composition=options.keep or settings["keep"],
+            budget=options.budget,
+            seconds=options.seconds,
+            certify=options.certify,
+            progress=StreamProgress() if comm.rank == 0 else NoProgress(),
+            stop=stop,
+            comm=comm,
+            **arguments,
+        )
+        on_root(comm, _finish, options, pool, settings)
+    if stop:
+        log.warning("stopped by %s before its end; this is what it had found", stop.reason)
+        return EXIT_STOPPED
     return 0
 
 
