@@ -56,6 +56,7 @@ class Gpaw(Preset):
         self, wanted: Wanted, atoms: Atoms, grid: tuple[int, int, int], attempt: int
     ) -> dict[str, Any]:
         """Return the keyword arguments of GPAW."""
+        assert wanted.cutoff is not None
         inputs: dict[str, Any] = {
             "mode": {"name": "pw", "ecut": wanted.cutoff},
             "xc": wanted.xc,

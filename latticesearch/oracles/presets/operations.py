@@ -80,7 +80,7 @@ def _fast(points: npt.ArrayLike) -> Integers:
 def _fit(rotations: Integers, points: Integers) -> npt.NDArray[np.bool_]:
     """Tell which rotations, (m,), map a grid of so many points onto itself."""
     images = rotations * points / points[:, None]
-    return (np.abs(images - np.rint(images)) < 1e-9).all(axis=(1, 2))
+    return np.asarray((np.abs(images - np.rint(images)) < 1e-9).all(axis=(1, 2)))
 
 
 def _folding(rotations: Integers, kgrid: tuple[int, int, int]) -> int:
