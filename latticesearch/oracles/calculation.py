@@ -6,17 +6,20 @@ import importlib
 import importlib.metadata
 import json
 import platform
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from ase import Atoms
 
 import latticesearch
+from latticesearch.oracles.blame import cause_of
+from latticesearch.oracles.parallel_codes import Parallel
 from latticesearch.oracles.printed import described
 from latticesearch.oracles.relaxation import ENERGY_NOISE, Relaxation, relax
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy.typing as npt
     from ase.calculators.calculator import Calculator
@@ -47,6 +50,29 @@ def source_of(job: Mapping[str, Any]) -> Source:
     return _FromCalculator(job)
 
 
+def reply_to(job: Mapping[str, Any], begins: Callable[[], None] | None = None) -> dict[str, Any]:
+    """Compute one job in this process; return the reply, which names the error if there is one.
+
+    Parameters
+    ----------
+    job
+        As `source_of` takes it.
+    begins
+        Called when the calculator is there and is about to see the structure.
+    """
+    try:
+        source = source_of(job)
+    except BaseException as error:  # noqa: BLE001 - it has not even seen a structure
+        return {"error": described(error), "cause": "environment"}
+    if begins is not None:
+        begins()
+    try:
+        return source.compute(job)
+    except BaseException as error:  # noqa: BLE001 - any failure of a job is a result
+        text = odd_energy(source.calculator) or described(error)
+        return {"error": text, "cause": cause_of(error)}
+
+
 class _FromCalculator:
     """A calculator of ASE by name, or of one's own."""
 
@@ -69,7 +95,7 @@ class _FromPreset:
         from latticesearch.oracles.presets import PRESETS, Wanted
 
         self._preset = PRESETS[job["calculator"]]
-        self._wanted = Wanted.from_dict(job["preset"])
+        self._wanted = replace(Wanted.from_dict(job["preset"]), parallel=Parallel.of(job))
         self._atoms = start_of(job)
         self._symbols = sorted(set(self._atoms.symbols))
         self._grid = self._start_grid()
