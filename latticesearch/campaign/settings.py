@@ -586,17 +586,20 @@ def parse_settings(data: dict[str, Any], *, base: Path, origin: str = "settings"
 def _override(data: dict[str, Any], text: str, folder: Path | None = None) -> None:
     """Apply one ``section.key=value`` to `data`; paths in it are seen from `folder`, if given."""
     name, equals, value = text.partition("=")
-    section, dot, key = name.strip().partition(".")
-    if not equals or not dot:
+    *sections, key = (part.strip() for part in name.split("."))
+    if not (equals and sections and all((*sections, key))):
         raise InputError(f"--set {text}: write section.key=value, e.g. learning.budget=200")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
-    table = data.setdefault(section, {})
-    if not isinstance(table, dict):
-        raise InputError(f"--set {text}: {section} is not a section")
-    if folder is not None and (section, key) in INPUT_FILES:
+    table: Any = data
+    for i, section in enumerate(sections):
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise InputError(f"--set {text}: {'.'.join(sections[: i + 1])} is not a section")
+    place = (".".join(sections), key)
+    if folder is not None and place in INPUT_FILES:
         is_list = isinstance(parsed, list)
         paths = [str(folder / str(one)) for one in (parsed if is_list else [parsed])]
         parsed = paths if is_list else paths[0]

@@ -207,7 +207,9 @@ class AseOracle:
                     yield self._result(answer)
             except OracleUnavailable as error:
                 if self._queue is not None:
-                    raise
+                    raise OracleUnavailable(
+                        f"{self.kind} cannot compute anything: {error}"
+                    ) from None
                 times = f"{patience} times in a row; the last time " if patience > 1 else ""
                 files = f"; its files are in {self._given}" if self._given else ""
                 text = f"{self.kind} cannot compute anything: {times}{error}{files}"

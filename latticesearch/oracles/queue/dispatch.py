@@ -160,7 +160,7 @@ class QueueDispatch:
             return
         if state not in ENDED and state != UNKNOWN:
             return
-        if not one.has_begun and files.withdraw(one.folder):
+        if one.is_withdrawn or (not one.has_begun and files.withdraw(one.folder)):
             # Nobody will compute it any more.
             self._set_back(wanted, state, f"its job did not begin ({state})")
             return
@@ -171,7 +171,8 @@ class QueueDispatch:
         if state in {OUT_OF_TIME, OUT_OF_MEMORY}:
             self._blame(wanted, state)
         else:
-            self._set_back(wanted, state, one.setback or f"its job has ended ({state})")
+            said = one.setback or "its job has ended"
+            self._set_back(wanted, state, f"{said} ({state})")
 
     def _blame(self, wanted: _Wanted, state: str) -> None:
         """Write the reply of a calculation that took more than its job was given."""
@@ -203,19 +204,16 @@ class QueueDispatch:
             return
         log.warning("%s: %s; it is handed over again", key, error)
         if state in TAKEN_AWAY:
-            if one.setback is None:
-                one.give_up(error)
-            one.report()
+            one.give_up(error, reported=True)
             return
         printed = last_lines(self._scratch / files.ARRAYS / one.array / f"job-{one.task}.out")
-        if one.setback is None:
-            one.give_up(error + (f" (last printed: {printed})" if printed else ""))
-        earlier = [other for other in files.submissions(one.folder.parent) if other.setback]
+        one.give_up(error + (f" (last printed: {printed})" if printed else ""))
+        earlier = [(o, o.unreported) for o in files.submissions(one.folder.parent) if o.unreported]
         if len(earlier) >= self._patience:
-            text = earlier[-1].setback
-            for other in earlier:
-                other.report()
-            raise OracleUnavailable(f"{key}: {text}")
+            for other, why in earlier:
+                other.give_up(str(why), reported=True)
+            text = f"{self._patience} times at the same structure; the last time"
+            raise OracleUnavailable(f"{text} {key}: {earlier[-1][1]}")
 
     def _submit(self, wanted: Sequence[_Wanted]) -> None:
         """Hand over calculations, as many as may be in the queue.

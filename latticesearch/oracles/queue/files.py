@@ -8,9 +8,11 @@
     Made by whoever has the right to compute it, once and for all: the job that begins, or the
     campaign, which withdraws it. File systems promise that only one of them succeeds.
 ``setback.json``
-    What kept a job from computing that is not the structure's fault.
+    Written by a job: what kept it from computing that is not the structure's fault.
 ``gone.json``
     The queue knows the job no more, or says that it has ended: how, and when this was noticed.
+``given-up.json``
+    Written by the campaign: nothing will come of it, why, and whether that has been reported.
 ``reply.json``
     See `latticesearch.oracles.scratch`.
 
@@ -38,7 +40,7 @@ ARRAYS = "queue"
 JOB = "job.json"
 CLAIM = "claim.json"
 SETBACK = "setback.json"
-TOLD = "setback-told.json"
+GIVEN_UP = "given-up.json"
 GONE = "gone.json"
 TASKS = "tasks.json"
 SUBMITTED = "submitted.json"
@@ -107,16 +109,26 @@ class Submission:
         return (self.folder / CLAIM).exists()
 
     @property
+    def is_withdrawn(self) -> bool:
+        """Whether the campaign has taken the right to compute it."""
+        return (read(self.folder / CLAIM) or {}).get("by") == WITHDRAWN
+
+    @property
     def is_given_up(self) -> bool:
-        """Whether nothing will come of it: it was withdrawn, or something was in its way."""
-        told = any((self.folder / name).exists() for name in (SETBACK, TOLD))
-        return told or (read(self.folder / CLAIM) or {}).get("by") == WITHDRAWN
+        """Whether nothing will come of it."""
+        return (self.folder / GIVEN_UP).exists()
 
     @property
     def setback(self) -> str | None:
-        """What was in its way and has not been reported yet; None where nothing was."""
+        """What was in its way, as its job says; None where it says nothing."""
         record = read(self.folder / SETBACK)
         return None if record is None else str(record.get("error"))
+
+    @property
+    def unreported(self) -> str | None:
+        """Why it was given up, where that has not been reported yet; else None."""
+        record = read(self.folder / GIVEN_UP)
+        return None if record is None or record.get("reported") else str(record.get("error"))
 
     def missing_since(self, state: str) -> tuple[str, float]:
         """Note that the queue says that it has ended; return what it said first, and when.
@@ -135,8 +147,8 @@ class Submission:
             write_durably(self.folder, GONE, known)
         return str(known["state"]), float(known["noticed"])
 
-    def give_up(self, error: str) -> None:
-        """Write down what was in its way.
+    def set_back(self, error: str) -> None:
+        """Write down what is in the way of its job.
 
         Raises
         ------
@@ -145,17 +157,22 @@ class Submission:
         """
         write_durably(self.folder, SETBACK, {"error": error})
 
+    def give_up(self, error: str, *, reported: bool = False) -> None:
+        """Write down that nothing will come of it, and why; what is reported counts no more.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+        """
+        write_durably(self.folder, GIVEN_UP, {"error": error, "reported": reported})
+
     def discard(self) -> None:
         """Remove its folder, at once for all who may look for it."""
         aside = self.folder.with_name(f".{self.folder.name}-discarded")
         with contextlib.suppress(OSError):
             self.folder.rename(aside)
         forget(aside)
-
-    def report(self) -> None:
-        """Remember that its setback has been reported: later ones are counted from there."""
-        with contextlib.suppress(OSError):
-            (self.folder / SETBACK).rename(self.folder / TOLD)
 
 
 def submissions(structure: Path) -> Iterator[Submission]:

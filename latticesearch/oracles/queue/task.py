@@ -35,7 +35,8 @@ def main() -> int:
     folder = array.parent.parent / tasks["folders"][number]
     job = read(folder / JOB)
     who = {"job": os.environ.get("SLURM_JOB_ID"), "host": socket.gethostname()}
-    if job is None or not claim(folder, who):
+    # The folder may be another array's by now.
+    if job is None or job["array"] != array.name or not claim(folder, who):
         return _nothing_to_do(f"{folder.name}: withdrawn, or computed by another job")
     reply = _computed(job, folder, _seconds_left(float(tasks["usable_time"])))
     if (folder / REPLY).exists():
@@ -43,7 +44,7 @@ def main() -> int:
         return 0
     if reply.get("cause") == "environment":
         submission = Submission(folder, array.name, number, job["request"])
-        submission.give_up(str(reply["error"]))
+        submission.set_back(str(reply["error"]))
         return 1
     write_reply(folder, {**job["message"]["record"], "reply": reply})
     return 0
