@@ -1,8 +1,8 @@
 """One calculation on several cores: threads, programs behind a launcher, calculators in ranks.
 
 What computes inside Python is of two kinds: some use threads, others (GPAW) expect that all ranks
-of an MPI launcher call them together. The latter run as ``LAUNCHER python -m
-latticesearch.oracles.parallel_codes`` in the folder of the calculation, started by the worker.
+of an MPI launcher call them together. The latter run in `latticesearch.oracles.ranks`, which the
+worker starts behind a launcher in the folder of the calculation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from latticesearch.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MODULE = "latticesearch.oracles.parallel_codes"
+MODULE = "latticesearch.oracles.ranks"
 LAUNCHER = "mpirun -n {cores}"
 """What starts ranks where nothing else is said."""
 LAUNCHERS = frozenset({"mpirun", "mpiexec", "srun", "aprun", "jsrun", "ibrun", "prun", "orterun"})
@@ -29,9 +29,7 @@ PROGRAMS = frozenset({"vasp", "espresso", "abinit", "elk"})
 """Presets of programs that the launcher stands in front of."""
 RANKS = PROGRAMS | {"gpaw"}
 """Calculators that use several cores by ranks."""
-_MEETING_TIME = 60.0
-"""Seconds that a rank with an error waits for the others to come to the same one."""
-_JOB, _REPLY = "ranks-job.json", "ranks-reply.json"
+JOB, REPLY = "ranks-job.json", "ranks-reply.json"
 
 
 @dataclass(frozen=True)
@@ -108,32 +106,14 @@ def computed_in_ranks(job: Mapping[str, Any], parallel: Parallel) -> dict[str, A
     OSError
         The launcher is not there.
     """
-    reply = Path(_REPLY)
+    reply = Path(REPLY)
     reply.unlink(missing_ok=True)
-    Path(_JOB).write_text(json.dumps({**job, "parallel": {}}), encoding="utf-8")
-    words = [*shlex.split(parallel.start()), sys.executable, "-m", MODULE]
+    Path(JOB).write_text(json.dumps({**job, "parallel": {}}), encoding="utf-8")
+    # GPAW's own Python sets up MPI before anything else can.
+    python = [sys.executable, *(["-m", "gpaw", "python"] if job["calculator"] == "gpaw" else [])]
+    words = [*shlex.split(parallel.start()), *python, "-m", MODULE]
     done = subprocess.run(words, check=False, stdin=subprocess.DEVNULL)  # noqa: S603
     if not reply.exists():
         raise subprocess.CalledProcessError(done.returncode or 1, words[0])
     found: dict[str, Any] = json.loads(reply.read_text(encoding="utf-8"))
     return found
-
-
-def main() -> None:
-    """Compute, on each rank, the job in the present folder; rank 0 writes the reply."""
-    from latticesearch.oracles.calculation import reply_to
-    from latticesearch.parallel import world
-
-    comm = world()
-    reply = reply_to(json.loads(Path(_JOB).read_text(encoding="utf-8")))
-    is_one_of_all = "error" not in reply or comm.meet(_MEETING_TIME)
-    if comm.rank == 0 or not is_one_of_all:
-        temporary = Path(f".{_REPLY}-{comm.rank}")
-        temporary.write_text(json.dumps(reply), encoding="utf-8")
-        temporary.replace(_REPLY)
-    if not is_one_of_all:
-        comm.abort(1)
-
-
-if __name__ == "__main__":
-    main()

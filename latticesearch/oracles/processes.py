@@ -225,7 +225,7 @@ def module_path() -> str:
     return os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
 
 
-def _environment(threads: int) -> dict[str, str]:
+def _environment(threads: int = 1) -> dict[str, str]:
     """Return the environment of a worker: no trace of MPI, its threads, the same modules."""
     environment = scrubbed_environment()
     if not threads_are_set(environment):
