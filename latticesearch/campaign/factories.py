@@ -140,6 +140,7 @@ def oracle(
             grace=source.grace,
             queue=_queue(source, wait=wait),
             parallel=_parallel(source),
+            keep=source.keep_calculator,
             cpus=_cpus(set(cpus), workers * source.cores),
         )
     result.check_species(parent.species)

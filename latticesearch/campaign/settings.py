@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -342,6 +342,9 @@ class OracleSettings(_Section):
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="keyword arguments of the calculator"
     )
+    keep_calculator: bool = Field(
+        default=False, description="one for all structures of a worker; it must allow that"
+    )
     relax_cell: bool = True
     relax_ions: bool = True
     fmax: Positive = Field(0.01, description="eV/Å")
@@ -385,6 +388,9 @@ class OracleSettings(_Section):
             raise ValueError(message)
         if self.kind not in {"recorded", "mtp"} and self.file is not None:
             message = f'file belongs to kind = "recorded" and "mtp", not to "{self.kind}"'
+            raise ValueError(message)
+        if self.kind != "ase" and self.keep_calculator:
+            message = f'keep_calculator belongs to kind = "ase"; "{self.kind}" decides by itself'
             raise ValueError(message)
         if self.kind == "recorded" and self.queue is not None:
             message = 'queue: nothing is computed with kind = "recorded"; leave [oracle.queue] out'
@@ -494,6 +500,7 @@ NEUTRAL = (
     ("oracle", "workers"),
     ("oracle", "cores"),
     ("oracle", "launcher"),
+    ("oracle", "keep_calculator"),
     ("oracle", "queue"),
     ("oracle", "timeout"),
     ("oracle", "grace"),
@@ -635,13 +642,21 @@ def _suggestion(place: tuple[int | str, ...]) -> str:
     """Return "; did you mean ...?" for a misspelt key, else the list of known keys."""
     model: type[BaseModel] = Settings
     for part in place[:-1]:
+        if str(part) not in model.model_fields:
+            continue  # a name that the user chooses, or one of pydantic's own
         annotation = model.model_fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        inside = [one for one in (annotation, *get_args(annotation)) if _is_section(one)]
+        if not inside:
             return ""
-        model = annotation
+        model = inside[0]
     known = sorted(model.model_fields)
     close = difflib.get_close_matches(str(place[-1]), known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known keys: {', '.join(known)}"
+
+
+def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    """Tell whether a key holds a table with keys of its own."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _absolute_paths(settings: Settings, base: Path) -> Settings:

@@ -27,7 +27,7 @@ from latticesearch.oracles.dispatch import PATIENCE, Dispatch, Request, StopSign
 from latticesearch.oracles.parallel_codes import Parallel
 from latticesearch.oracles.processes import WorkerProcess
 from latticesearch.oracles.protocol import VACANCY, OracleJob, OracleResult
-from latticesearch.oracles.queue import QueueDispatch, Slurm
+from latticesearch.oracles.queue import QueueDispatch, Slurm, in_the_queue
 from latticesearch.oracles.scratch import attempt_folder, fingerprint
 
 if TYPE_CHECKING:
@@ -89,6 +89,9 @@ class AseOracle:
         On how many cores a calculation runs, and how its ranks are started.
     cpus
         Processors that workers may use, by number; empty: those that this process may.
+    keep
+        A worker makes one calculator for all its structures: it is costly to make, and its
+        answers do not depend on what it has computed before.
 
     Raises
     ------
@@ -113,6 +116,7 @@ class AseOracle:
         queue: Queue | None = None,
         parallel: Parallel | None = None,
         cpus: Iterable[int] = (),
+        keep: bool = False,
     ) -> None:
         if preset is None:
             _check_calculator(calculator)
@@ -134,7 +138,9 @@ class AseOracle:
             self._method["preset"] = preset.to_dict()
         self._n_workers, self._grace = workers, grace
         self._parallel, self._cpus = parallel or Parallel(), tuple(cpus)
-        self._queue, self._slurm = queue, None if queue is None else Slurm()
+        self._queue, self._keep = queue, keep
+        # Who only checks a campaign may do so where there is no queue.
+        self._slurm = None if queue is None or scratch is None else Slurm()
         self._given = None if scratch is None else Path(scratch).absolute()
         self._scratch: Path | None = None
         self._remove: weakref.finalize[..., Any] | None = None
@@ -217,12 +223,19 @@ class AseOracle:
 
     def _dispatch(self, requests: Iterator[Request], patience: int) -> Dispatch | QueueDispatch:
         """Return what hands out jobs: to workers here, or to the queue."""
-        if self._queue is None or self._slurm is None:
-            return Dispatch(self._workers, requests, self._stop, self._grace, patience)
         assert self._scratch is not None
-        return QueueDispatch(
-            self._queue, self._slurm, self._scratch, requests, self._stop, patience
-        )
+        if self._queue is not None:
+            self._slurm = self._slurm or Slurm()
+            return QueueDispatch(
+                *(self._queue, self._slurm, self._scratch), requests, self._stop, patience
+            )
+        if out := in_the_queue(self._scratch):
+            log.warning(
+                "%d calculations are in a queue still: what is wanted of them is computed here, "
+                "too, unless they are done by then",
+                sum(out.values()),
+            )
+        return Dispatch(self._workers, requests, self._stop, self._grace, patience)
 
     def folder(self, job: OracleJob) -> Path:
         """Return the folder in which a job runs; it is kept where the calculation fails.
@@ -272,7 +285,8 @@ class AseOracle:
             "request": fingerprint(self._method, structure),
             "limits": {**limits, "timeout": timeout},
         }
-        message = {**self._method, **structure, **limits, "parallel": parallel.to_dict()}
+        message = {**self._method, **structure, **limits}
+        message |= {"parallel": parallel.to_dict(), "keep": self._keep}
         return Request(job, message, record, self.folder(job), timeout, parallel.threads(self.kind))
 
     def _result(self, answer: Answer) -> OracleResult:

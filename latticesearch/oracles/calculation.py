@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from ase.calculators.calculator import Calculator
 
-    from latticesearch.oracles.presets import Preset
-
 
 class Source(Protocol):
     """What a worker asks for an energy."""
@@ -77,7 +75,11 @@ class _FromCalculator:
     """A calculator of ASE by name, or of one's own."""
 
     def __init__(self, job: Mapping[str, Any]) -> None:
-        self.calculator = make_calculator(job["calculator"], job["parameters"])
+        name, parameters = job["calculator"], job["parameters"]
+        if job.get("keep"):
+            self.calculator = _kept(name, parameters, lambda: make_calculator(name, parameters))
+        else:
+            self.calculator = make_calculator(name, parameters)
 
     def compute(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Return the reply to a job."""
@@ -111,9 +113,11 @@ class _FromPreset:
     def _new(self) -> Calculator:
         if not self._preset.keeps:
             return self._preset.calculator(self._wanted, self._inputs, self._symbols)
-        calculator = _kept(self._preset, self._wanted, self._inputs, self._symbols)
-        calculator.reset()
-        return calculator
+        return _kept(
+            self._preset.name,
+            self._inputs,
+            lambda: self._preset.calculator(self._wanted, self._inputs, self._symbols),
+        )
 
     def compute(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Return the reply to a job: of all magnetic orders it starts from, the lowest.
@@ -225,12 +229,13 @@ def _energy(replies: Mapping[str, Mapping[str, Any]], name: str) -> float:
 _KEPT: dict[str, Any] = {}
 
 
-def _kept(preset: Preset, wanted: Any, inputs: Mapping[str, Any], symbols: list[str]) -> Any:
-    """Return the calculator that this process has for a potential, made once."""
-    name = json.dumps([preset.name, inputs], sort_keys=True)
-    if name not in _KEPT:
-        _KEPT[name] = preset.calculator(wanted, inputs, symbols)
-    return _KEPT[name]
+def _kept(name: str, inputs: Mapping[str, Any], make: Callable[[], Any]) -> Any:
+    """Return the calculator that this process has by a name and its inputs, made once."""
+    full_name = json.dumps([name, inputs], sort_keys=True)
+    if full_name not in _KEPT:
+        _KEPT[full_name] = make()
+    _KEPT[full_name].reset()
+    return _KEPT[full_name]
 
 
 def here() -> dict[str, str]:
