@@ -24,6 +24,7 @@ from tests.campaign.runs import command, environment, latticesearch, write_confi
 from tests.conftest import HANG, REPOSITORY
 from tests.fakes.counting import calls
 from tests.fakes.driver import STOPPED, jobs, stored
+from tests.pages import blocks_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -233,6 +234,29 @@ def test_a_campaign_in_the_queue_decides_as_one_here(tmp_path):
     begun, ended = counts(tmp_path / "calls-there")
     assert begun == ended == counts(tmp_path / "calls-here")[1]
     assert energies(tmp_path / "runs" / "small") == energies(tmp_path / "here")
+
+
+@pytest.mark.parametrize("name", ["campaign.sh", "loop.sh"])
+def test_a_campaign_is_itself_a_job_by_the_scripts_of_the_documentation(name, tmp_path):
+    page = REPOSITORY / "docs" / "clusters.md"
+    (text,) = [block.text for block in blocks_of(page) if block.says.get("file") == name]
+    (tmp_path / name).write_text(text)
+    binaries = tmp_path / "venv" / "bin"
+    binaries.mkdir(parents=True)
+    (binaries / "activate").write_text(f'export PATH="{binaries}:$PATH" PYTHONPATH={REPOSITORY}\n')
+    (binaries / "latticesearch").write_text(f'#!/bin/sh\n{sys.executable} -m latticesearch "$@"\n')
+    (binaries / "latticesearch").chmod(0o755)
+    queue = {"time": "10m", "interval": 1.0}
+    small = {"candidates": {"max_sites": 2}, "oracle": {"queue": queue}}
+    write_config(tmp_path, campaign={"name": "mo-ta"}, **small)
+    variables = {**os.environ, "HOME": str(tmp_path)}
+    subprocess.run(["sbatch", name], check=True, cwd=tmp_path, env=variables)
+    wait_for(lambda: not squeue("-h", "-o", "%i"))
+    run = tmp_path / "runs" / "mo-ta"
+    events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert events[-1]["event"] == "end"
+    stops = [event["reason"] for event in events if event["event"] == "stopped"]
+    assert len(stops) >= 2 if name == "loop.sh" else stops == []
 
 
 def energies(run: Path):

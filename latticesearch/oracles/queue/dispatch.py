@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import selectors
 import time
 import uuid
@@ -44,6 +45,9 @@ log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 5.0
 """Seconds between two looks at the files, which cost nobody anything."""
+
+_RUN_IN_NAME = 20
+"""Characters of a run's name that lists of jobs show."""
 
 
 @dataclass(eq=False)
@@ -250,7 +254,8 @@ class QueueDispatch:
             The queue did not take it.
         """
         # Recognised by its name where this process ends before it knows the number.
-        name = f"{self._scratch.parent.name[:20]}-{uuid.uuid4().hex[:12]}"
+        run = re.sub(r"[^A-Za-z0-9._]+", "-", self._scratch.parent.name)[:_RUN_IN_NAME]
+        name = f"{run}-{uuid.uuid4().hex[:12]}"
         array = self._scratch / files.ARRAYS / name
         array.mkdir(parents=True)
         folders = []

@@ -138,7 +138,7 @@ def script(name: str, folder: Path, n_tasks: int, resources: Resources) -> str:
     options = {
         "job-name": name,
         "array": f"0-{n_tasks - 1}",
-        "output": f"{folder}/job-%a.out",
+        "output": f"{str(folder).replace('%', '%%')}/job-%a.out",
         "chdir": str(folder),
         "nodes": "1",
         "ntasks": str(resources.cores),
