@@ -50,7 +50,7 @@ KillWait=5
 MessageTimeout=30
 # More processors than there are: calculations of tests do nothing but wait.
 SlurmdParameters=config_overrides
-NodeName=$host NodeAddr=127.0.0.1 CPUs=6 State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=6 RealMemory=8000 State=UNKNOWN
 PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP
 CONF
     export SLURM_CONF="$folder/slurm.conf"

@@ -247,5 +247,7 @@ def test_the_script_says_all_that_is_asked_for(tmp_path):
 def test_without_a_queue_here_one_line_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert shutil.which("sbatch") is None
+    queue = Queue(Resources(time=60.0))
+    AseOracle(queue=queue)  # who only checks a campaign may do so anywhere
     with pytest.raises(InputError, match="there is no sbatch here"):
-        AseOracle(queue=Queue(Resources(time=60.0)))
+        AseOracle(queue=queue, scratch=tmp_path)

@@ -107,7 +107,11 @@ class QueueDispatch:
             if not self._open or self._stop.is_set:
                 break
             if time.monotonic() >= self._next_look:
-                self._look()
+                try:
+                    self._look()
+                except OSError as error:
+                    text = f"cannot write to {error.filename or self._scratch}: {error.strerror}"
+                    raise OracleUnavailable(text) from None
                 self._next_look = time.monotonic() + self._queue.interval
                 yield from self._collect()
                 if self._open and not self._queue.wait:
@@ -180,16 +184,16 @@ class QueueDispatch:
 
     def _blame(self, wanted: _Wanted, state: str) -> None:
         """Write the reply of a calculation that took more than its job was given."""
-        assert wanted.submission is not None
-        resources = self._resources(wanted.request)
+        one = wanted.submission
+        assert one is not None
         what = {
-            OUT_OF_TIME: f"timed out: the queue ended it after {resources.time:.0f} s (time)",
-            OUT_OF_MEMORY: f"out of memory: it needs more than {resources.memory or 'its'} MB "
-            "(oracle.queue.memory)",
+            OUT_OF_TIME: "timed out: the queue ended it; give it more oracle.queue.time",
+            OUT_OF_MEMORY: "out of memory: give it more oracle.queue.memory",
         }
         reply = {"error": what[state], "cause": "structure", "seconds": 0.0, "by": "queue"}
-        record = {**wanted.request.record, "reply": reply}
-        scratch.write_reply(wanted.submission.folder, record)
+        # Within the limits that the job was given, which may be others today.
+        record = (files.read(one.folder / files.JOB) or {})["message"]["record"]
+        scratch.write_reply(one.folder, {**record, "reply": reply})
 
     def _set_back(self, wanted: _Wanted, state: str, error: str) -> None:
         """Let a calculation be done again; give up where that has come to nothing too often.
@@ -203,7 +207,9 @@ class QueueDispatch:
         assert one is not None
         wanted.submission = None
         key = wanted.request.job.key
-        if not _was_submitted(self._scratch, one.array) and state == UNKNOWN:
+        was_taken = _was_submitted(self._scratch, one.array)
+        if not was_taken and (one.is_withdrawn or state == UNKNOWN):
+            # Slurm keeps a record of jobs that it has refused.
             one.discard()
             return
         log.warning("%s: %s; it is handed over again", key, error)
@@ -358,6 +364,11 @@ def _job(request: Request, name: str, task: int) -> dict[str, Any]:
 
 def _forget_predecessors(answer: Answer) -> None:
     """Remove what came to nothing before a calculation succeeded."""
-    for one in list(files.submissions(answer.folder.parent)):
-        if one.is_given_up and one.request == answer.request.record["request"]:
+    structure, request = answer.folder.parent, answer.request.record["request"]
+    for one in list(files.submissions(structure)):
+        if one.is_given_up and one.request == request:
             scratch.forget(one.folder)
+    for folder in list(structure.glob("attempt-*")):
+        # A driver that was killed at the wrong moment leaves it empty.
+        if not any(folder.iterdir()):
+            scratch.forget(folder)
