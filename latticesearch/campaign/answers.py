@@ -207,17 +207,24 @@ class Answers:
     def _compute(self, keys: Sequence[str], round_: int, limit: int, *, ends: bool) -> None:
         """Ask for what is open, again for what failed, until all is settled or paid for."""
         self._progress.start("oracle", len(keys))
-        while jobs := [self._job(key) for key in keys if self._is_open(key)][: max(0, limit)]:
+        while jobs := self._jobs(keys)[: max(0, limit)]:
             failed: list[OracleResult] = []
             is_first = ends and not any(self.attempts[key] for key in keys)
-            for result in self._oracle.run(jobs):
-                judged = self._judge(result)
-                limit -= 1
-                if is_first and judged.status == "failed":
-                    failed.append(judged)
-                else:
-                    self._keep(judged, round_)
-                self._progress.advance(len(keys) - sum(self._is_open(key) for key in keys))
+            try:
+                for result in self._oracle.run(jobs):
+                    judged = self._judge(result)
+                    limit -= 1
+                    if is_first and judged.status == "failed":
+                        failed.append(judged)
+                    else:
+                        self._keep(judged, round_)
+                    left = sum(self._is_open(key) for key in keys)
+                    self._progress.advance(len(keys) - left)
+            except Stopped:
+                # Whether all fail alike is not known before all have been computed.
+                for one in failed:
+                    self._keep(one, round_)
+                raise
             if failed:
                 _require_different(failed, jobs)
                 for one in failed:
@@ -225,6 +232,11 @@ class Answers:
             if self._oracle.interrupted:
                 raise Stopped("calculations that were under way have ended or were given up")
         self._progress.finish()
+
+    def _jobs(self, keys: Sequence[str]) -> list[OracleJob]:
+        """Return what is open; what has failed comes last, also where the rest is still out."""
+        open_ = [key for key in keys if self._is_open(key)]
+        return [self._job(key) for key in sorted(open_, key=self._tries.__getitem__)]
 
     def _keep(self, result: OracleResult, round_: int) -> None:
         """Write an answer to the disk, then believe it."""

@@ -31,7 +31,14 @@ from latticesearch.campaign.space import (
 )
 from latticesearch.campaign.steps import CampaignSteps, warm_up
 from latticesearch.errors import OracleUnavailable, Stopped
-from latticesearch.parallel import SerialComm, first_on_root, kept_on_root, on_root, one_thread
+from latticesearch.parallel import (
+    SerialComm,
+    cpus_of_all,
+    first_on_root,
+    kept_on_root,
+    on_root,
+    one_thread,
+)
 from latticesearch.progress import NoProgress
 from latticesearch.stopping import StopRequest
 from latticesearch.storage import SCRATCH
@@ -70,6 +77,25 @@ class CampaignResult:
     path: Path
     hull: pd.DataFrame
     summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """What a run has of the machine it runs on.
+
+    Parameters
+    ----------
+    n_ranks
+        Ranks of the run.
+    cpus
+        Processors that they may use on rank 0's machine.
+    wait
+        Whether it stays until calculations in a queue are done.
+    """
+
+    n_ranks: int
+    cpus: frozenset[int]
+    wait: bool
 
 
 class Campaign:
@@ -120,6 +146,7 @@ class Campaign:
         accept_loss: bool = False,
         stop: StopRequest | None = None,
         progress: Progress | None = None,
+        wait: bool = True,
     ) -> CampaignResult:
         """Run the campaign, or go on where an interrupted run stopped.
 
@@ -141,6 +168,9 @@ class Campaign:
             Ends the run before its end when asked; default never.
         progress
             Told about the long steps.
+        wait
+            Whether to wait for calculations in the queue of a cluster; else the run stops where
+            it needs them, and the next call takes up what has been done by then.
 
         Raises
         ------
@@ -150,7 +180,8 @@ class Campaign:
         RuntimeError
             The oracle cannot compute anything, or gave no energy for an end member.
         Stopped
-            `stop` was asked; everything computed is on disk, and the same call goes on.
+            `stop` was asked, or there is something to wait for that is not to be waited for;
+            everything computed is on disk, and the same call goes on.
         """
         comm, progress = comm or SerialComm(), progress or NoProgress()
         # One that was not asked yet is false.
@@ -162,7 +193,8 @@ class Campaign:
         space = candidate_space(self.settings, parent)
         require_searchable(space)
         options = OpeningOptions(resume, retry_failed, accept_loss)
-        keeper = kept_on_root(comm, self._open, parent, comm.size, options, progress)
+        machine = _Machine(comm.size, cpus_of_all(comm), wait)
+        keeper = kept_on_root(comm, self._open, parent, machine, options, progress)
         try:
             # Said only now: what is wrong with the settings has to be the only line.
             self._announce(comm, is_compiled=is_compiled)
@@ -214,10 +246,17 @@ class Campaign:
             log.info("compiling, once per machine: half a minute or more")
 
     def _open(
-        self, parent: ParentLattice, n_ranks: int, options: OpeningOptions, progress: Progress
+        self,
+        parent: ParentLattice,
+        machine: _Machine,
+        options: OpeningOptions,
+        progress: Progress,
     ) -> Keeper:
         """Make the oracle, then the run directory: what can be refused is refused first."""
-        oracle = factories.oracle(self.settings, parent, n_ranks, self.path / SCRATCH)
+        n_ranks, scratch = machine.n_ranks, self.path / SCRATCH
+        oracle = factories.oracle(
+            *(self.settings, parent, n_ranks, scratch), cpus=machine.cpus, wait=machine.wait
+        )
         rules = factories.answer_rules(self.settings)
         suffix = factories.potential_kind(self.settings).suffix
         versions = {"latticesearch": __version__, "python": platform.python_version()}

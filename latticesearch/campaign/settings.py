@@ -9,10 +9,11 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from latticesearch.amounts import megabytes, seconds
 from latticesearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -243,6 +244,70 @@ class ElementSettings(_Section):
     hubbard: HubbardSettings | None = None
 
 
+def _checked_time(text: str) -> str:
+    return _checked(text, seconds)
+
+
+def _checked_memory(text: str) -> str:
+    return _checked(text, megabytes)
+
+
+def _checked(text: str, read: Callable[[str], float]) -> str:
+    """Return a text that can be read."""
+    try:
+        read(text)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_checked_time)]
+Memory = Annotated[str, AfterValidator(_checked_memory)]
+
+
+class ElementQueueSettings(_Section):
+    """What calculations with an element take beyond the others."""
+
+    time: Duration | None = None
+    cores: Count | None = None
+    memory: Memory | None = None
+    partition: str | None = None
+
+
+class QueueSettings(_Section):
+    """The queue of a cluster."""
+
+    kind: Literal["slurm"] = "slurm"
+    time: Duration = Field(description='longest time of a calculation, such as "24h"')
+    cores: Count | None = Field(None, description="of a calculation; default oracle.cores")
+    memory: Memory | None = Field(None, description='of a node, such as "16G"')
+    partition: str | None = None
+    account: str | None = None
+    modules: list[str] = Field(default_factory=list, description="loaded before a calculation")
+    prologue: list[str] = Field(
+        default_factory=list, description="lines of the shell before a calculation"
+    )
+    options: list[str] = Field(
+        default_factory=list, description='more options of sbatch, such as "--qos=long"'
+    )
+    jobs: Count | None = Field(
+        None, description="calculations in the queue at most, waiting ones included"
+    )
+    array: Count = Field(100, description="calculations in one array job at most")
+    interval: Positive = Field(30.0, description="seconds between two looks at the queue")
+    elements: dict[Symbol, ElementQueueSettings] = Field(
+        default_factory=dict, description="what structures with an element need: the largest counts"
+    )
+
+    @model_validator(mode="after")
+    def _one_line_each(self) -> QueueSettings:
+        wrong = [one for one in self.options if not one.startswith("-") or "\n" in one]
+        if wrong:
+            message = f'options: {wrong[0]!r} is none; write them as in "--qos=long"'
+            raise ValueError(message)
+        return self
+
+
 class OracleSettings(_Section):
     """The source of true energies."""
 
@@ -277,6 +342,9 @@ class OracleSettings(_Section):
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="keyword arguments of the calculator"
     )
+    keep_calculator: bool = Field(
+        default=False, description="one for all structures of a worker; it must allow that"
+    )
     relax_cell: bool = True
     relax_ions: bool = True
     fmax: Positive = Field(0.01, description="eV/Å")
@@ -284,7 +352,14 @@ class OracleSettings(_Section):
     timeout: Positive | None = Field(
         None, description="seconds per calculation; default 600, none for DFT codes"
     )
-    workers: Count | None = Field(None, description="processes; default one per rank")
+    workers: Count | None = Field(
+        None, description="calculations at a time; default one per rank, or per cores of them"
+    )
+    cores: Count = Field(1, description="of a calculation")
+    launcher: str | None = Field(
+        None, description='what starts ranks; default "mpirun -n {cores}" where cores > 1'
+    )
+    queue: QueueSettings | None = None
     # presets
     xc: str | None = Field(None, description="functional; default PBE")
     cutoff: Positive | None = Field(None, description="of the plane waves, eV")
@@ -313,6 +388,12 @@ class OracleSettings(_Section):
             raise ValueError(message)
         if self.kind not in {"recorded", "mtp"} and self.file is not None:
             message = f'file belongs to kind = "recorded" and "mtp", not to "{self.kind}"'
+            raise ValueError(message)
+        if self.kind != "ase" and self.keep_calculator:
+            message = f'keep_calculator belongs to kind = "ase"; "{self.kind}" decides by itself'
+            raise ValueError(message)
+        if self.kind == "recorded" and self.queue is not None:
+            message = 'queue: nothing is computed with kind = "recorded"; leave [oracle.queue] out'
             raise ValueError(message)
         if self.kind != "recorded" and self.select:
             message = f'select belongs to kind = "recorded", not to "{self.kind}"'
@@ -417,6 +498,10 @@ NEUTRAL = (
     ("campaign", "name"),
     ("campaign", "output"),
     ("oracle", "workers"),
+    ("oracle", "cores"),
+    ("oracle", "launcher"),
+    ("oracle", "keep_calculator"),
+    ("oracle", "queue"),
     ("oracle", "timeout"),
     ("oracle", "grace"),
     # What they lead to defines an energy, and is part of the method.
@@ -508,17 +593,20 @@ def parse_settings(data: dict[str, Any], *, base: Path, origin: str = "settings"
 def _override(data: dict[str, Any], text: str, folder: Path | None = None) -> None:
     """Apply one ``section.key=value`` to `data`; paths in it are seen from `folder`, if given."""
     name, equals, value = text.partition("=")
-    section, dot, key = name.strip().partition(".")
-    if not equals or not dot:
+    *sections, key = (part.strip() for part in name.split("."))
+    if not (equals and sections and all((*sections, key))):
         raise InputError(f"--set {text}: write section.key=value, e.g. learning.budget=200")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
-    table = data.setdefault(section, {})
-    if not isinstance(table, dict):
-        raise InputError(f"--set {text}: {section} is not a section")
-    if folder is not None and (section, key) in INPUT_FILES:
+    table: Any = data
+    for i, section in enumerate(sections):
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise InputError(f"--set {text}: {'.'.join(sections[: i + 1])} is not a section")
+    place = (".".join(sections), key)
+    if folder is not None and place in INPUT_FILES:
         is_list = isinstance(parsed, list)
         paths = [str(folder / str(one)) for one in (parsed if is_list else [parsed])]
         parsed = paths if is_list else paths[0]
@@ -554,13 +642,21 @@ def _suggestion(place: tuple[int | str, ...]) -> str:
     """Return "; did you mean ...?" for a misspelt key, else the list of known keys."""
     model: type[BaseModel] = Settings
     for part in place[:-1]:
+        if str(part) not in model.model_fields:
+            continue  # a name that the user chooses, or one of pydantic's own
         annotation = model.model_fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        inside = [one for one in (annotation, *get_args(annotation)) if _is_section(one)]
+        if not inside:
             return ""
-        model = annotation
+        model = inside[0]
     known = sorted(model.model_fields)
     close = difflib.get_close_matches(str(place[-1]), known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known keys: {', '.join(known)}"
+
+
+def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    """Tell whether a key holds a table with keys of its own."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _absolute_paths(settings: Settings, base: Path) -> Settings:

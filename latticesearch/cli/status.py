@@ -91,6 +91,8 @@ def _progress_lines(answer: dict[str, Any]) -> list[str]:
         + ", ".join(f"{answer[s]} {s}" for s in ("done", "failed", "quarantined"))
         + f", {answer['off_lattice']} off the lattice",
     ]
+    if answer["queue"]:
+        lines.append("in the queue: " + ", ".join(f"{n} {k}" for k, n in answer["queue"].items()))
     if answer["stable"] is not None:
         so_far = "" if answer["finished"] else " so far"
         lines.append(f"stable{so_far}: {answer['stable']}{_error(answer)}")

@@ -45,7 +45,8 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
         near_hull_error (eV/atom, None before it is known); oracle_seconds; seconds_per_call (wall
         time of the run), seconds_left (if the whole budget is used; None where the run does not
         run, or has computed too little to tell), last_event (UTC); failures, set_aside (keys),
-        surprising (lines).
+        surprising (lines); queue (numbers of calculations that are waiting, running, done, lost;
+        empty where none is in a queue).
     """
     rows, known = directory.store.results(), directory.store.by_key()
     events = directory.events()
@@ -80,7 +81,20 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
         "failures": _failures(directory),
         "set_aside": aside,
         "surprising": sorted({e["what"] for e in events if e["event"] == "surprising"}),
+        "queue": _in_the_queue(directory),
     }
+
+
+def _in_the_queue(directory: RunDirectory) -> dict[str, int]:
+    """Return what is in the queue of a cluster, as the queue says or else the files do."""
+    from latticesearch.oracles.queue import Slurm, in_the_queue
+
+    if not in_the_queue(directory.scratch):
+        return {}
+    try:
+        return in_the_queue(directory.scratch, Slurm())
+    except InputError:
+        return in_the_queue(directory.scratch)
 
 
 def provisional(directory: RunDirectory) -> str:

@@ -117,7 +117,7 @@ class Abinit(Preset):
             # The names by which ASE looks for them.
             suffix = {"pawxml": ".data.xml"}.get(str(inputs["pps"]), ".psp8")
             _unpack(path, folder / f"{symbol}{suffix}")
-        profile = AbinitProfile(command=wanted.command or COMMAND, pp_paths=[FOLDER])
+        profile = AbinitProfile(command=wanted.command_line(COMMAND), pp_paths=[FOLDER])
         return AseAbinit(profile=profile, **inputs)
 
     def findings(self, calculator: Calculator) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class Elk(Preset):
             link = folder / f"{symbol}.in"
             if not link.exists():
                 link.symlink_to(path)
-        return ELK(profile=ElkProfile(wanted.command or found, sppath=folder.name), **inputs)
+        return ELK(profile=ElkProfile(wanted.command_line(found), sppath=folder.name), **inputs)
 
     def findings(self, calculator: Calculator) -> dict[str, Any]:
         """Return what stands in INFO.OUT; ASE has raised where it is not self-consistent."""

@@ -117,7 +117,7 @@ class Espresso(Preset):
         from ase.calculators.espresso import EspressoProfile
 
         folder = folder_of_datasets(wanted, self.name)
-        profile = EspressoProfile(command=wanted.command or COMMAND, pseudo_dir=str(folder))
+        profile = EspressoProfile(command=wanted.command_line(COMMAND), pseudo_dir=str(folder))
         return AseEspresso(profile=profile, **inputs)
 
     def findings(self, calculator: Calculator) -> dict[str, Any]:

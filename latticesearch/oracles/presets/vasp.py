@@ -118,7 +118,7 @@ class Vasp(Preset):
         folder = folder_of_datasets(wanted, self.name)
         # ASE looks for FOLDER/NAME below this variable, and has no argument for it.
         os.environ["VASP_PP_PATH"] = str(folder.parent)
-        command = wanted.command or COMMAND
+        command = wanted.command_line(COMMAND)
         if shutil.which(command.split()[0]) is None:
             raise FileNotFoundError(f"there is no program {command.split()[0]}")
         return AseVasp(**{**inputs, "pp": folder.name}, command=command, txt="vasp.out")
