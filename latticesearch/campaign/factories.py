@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from latticesearch.campaign.settings import OracleSettings, Settings
     from latticesearch.lattice import Configuration
     from latticesearch.learning import LearningOptions
-    from latticesearch.oracles import Oracle
+    from latticesearch.oracles import AseOracle, Oracle
     from latticesearch.oracles.presets import Wanted
     from latticesearch.potential import Kind, Potential
 
@@ -92,28 +92,20 @@ def oracle(
     settings: Settings, parent: ParentLattice, n_ranks: int, scratch: Path | None = None
 ) -> Oracle:
     """Return the oracle, which works in `scratch`; it refuses species it cannot compute."""
-    from latticesearch.oracles import AseOracle, RecordedOracle
+    from latticesearch.oracles import RecordedOracle
+    from latticesearch.oracles.by_hand import ByHandOracle
 
     source = settings.oracle
     result: Oracle
     if source.kind == "recorded":
         assert source.file is not None
         result = RecordedOracle(source.file, parent, select=source.select)
+    elif source.is_by_hand:
+        result = ByHandOracle(source.kind, computing_oracle(settings))
     else:
-        preset = wanted(source) if source.kind in PRESETS else None
-        result = AseOracle(
-            source.kind if preset else source.calculator or "emt",
-            parameters={} if preset else source.parameters,
-            preset=preset,
-            relax_cell=source.relax_cell,
-            relax_ions=source.relax_ions,
-            fmax=source.fmax,
-            max_steps=source.max_steps,
-            timeout=_timeout(source),
-            workers=source.workers or n_ranks,
-            scratch=scratch,
-            grace=source.grace,
-        )
+        computing = computing_oracle(settings, n_ranks, scratch)
+        assert computing is not None
+        result = computing
     result.check_species(parent.species)
     if source.kind in PRESETS:
         _remark(source, parent)
@@ -123,6 +115,31 @@ def oracle(
             f"oracle.references: {unknown[0]} is not among the species {', '.join(parent.species)}"
         )
     return result
+
+
+def computing_oracle(
+    settings: Settings, n_ranks: int = 1, scratch: Path | None = None
+) -> AseOracle | None:
+    """Return the oracle that computes here; None where only others can."""
+    from latticesearch.oracles import AseOracle
+
+    source = settings.oracle
+    if source.kind in {"manual", "recorded"}:
+        return None
+    preset = wanted(source) if source.kind in PRESETS else None
+    return AseOracle(
+        source.kind if preset else source.calculator or "emt",
+        parameters={} if preset else source.parameters,
+        preset=preset,
+        relax_cell=source.relax_cell,
+        relax_ions=source.relax_ions,
+        fmax=source.fmax,
+        max_steps=source.max_steps,
+        timeout=_timeout(source),
+        workers=source.workers or n_ranks,
+        scratch=scratch,
+        grace=source.grace,
+    )
 
 
 def wanted(source: OracleSettings) -> Wanted:

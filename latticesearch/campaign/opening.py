@@ -171,6 +171,8 @@ def _go_on(
         found.append("failed structures are tried again")
     if before is not None and before.known_digest != digest:
         found.append("energies computed elsewhere")
+    if told := sum(bool(row.source) and row.row > stage.known_rows for row in rows):
+        found.append(f"{told} energies told")
     if found or (before is None and rows):
         stage = stage.following(len(rows), next_round(events), digest)
         if options.retry_failed:
@@ -288,6 +290,7 @@ def _salvage(directory: RunDirectory, expected: int) -> list[StoredResult]:
             one.round_number,
             quarantine=one.status == "quarantined",
             method=one.method,
+            source=one.source,
         )
     directory.log_event("loss", kept=len(readable), expected=expected, aside=str(aside))
     log.warning("%d of %d results could be read; %s is kept", len(readable), expected, aside)
@@ -327,6 +330,20 @@ def _require_method(
         found[first.fingerprint] = first
     for one in found.values():
         require_same_method(one, method, str(directory.path))
+
+
+def require_method_of_run(directory: RunDirectory, parent: ParentLattice, method: Method) -> None:
+    """Refuse a method by which the energies of a run were not computed.
+
+    Raises
+    ------
+    InputError
+        Names the first difference.
+    """
+    rows, old = directory.store.results(), _old_settings(directory)
+    _require_method(rows, old, directory, parent, method)
+    if not rows and old:
+        require_same_method(_method_of_record(old, directory, parent), method, str(directory.path))
 
 
 def _method_of_record(

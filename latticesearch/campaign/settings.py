@@ -250,6 +250,7 @@ class OracleSettings(_Section):
         "emt",
         "ase",
         "recorded",
+        "manual",
         "gpaw",
         "vasp",
         "espresso",
@@ -267,6 +268,10 @@ class OracleSettings(_Section):
         3.0, description="larger formation energies (eV/atom, either sign) are pointed out"
     )
     attempts: Count = Field(2, description="calculations of a structure before it is given up")
+    by_hand: bool = Field(
+        default=False,
+        description="nothing is computed here: ask writes folders, tell reads what came of them",
+    )
     grace: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
         20.0, description="seconds that running calculations get when the run has to stop"
     )
@@ -303,6 +308,11 @@ class OracleSettings(_Section):
     file: Path | None = Field(None, description="extxyz file or ASE database; a .mtp file")
     select: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether energies come by `ask` and `tell` alone."""
+        return self.by_hand or self.kind == "manual"
+
     @model_validator(mode="after")
     def _complete(self) -> OracleSettings:
         if self.kind == "recorded" and self.file is None:
@@ -316,6 +326,9 @@ class OracleSettings(_Section):
             raise ValueError(message)
         if self.kind != "recorded" and self.select:
             message = f'select belongs to kind = "recorded", not to "{self.kind}"'
+            raise ValueError(message)
+        if self.kind == "recorded" and self.by_hand:
+            message = 'by_hand: a table is not computed; leave it out with kind = "recorded"'
             raise ValueError(message)
         said = [key for key in VOCABULARY if getattr(self, key)]
         if self.kind not in PRESETS and said:
@@ -417,6 +430,8 @@ NEUTRAL = (
     ("campaign", "name"),
     ("campaign", "output"),
     ("oracle", "workers"),
+    # Who computes an energy does not change it.
+    ("oracle", "by_hand"),
     ("oracle", "timeout"),
     ("oracle", "grace"),
     # What they lead to defines an energy, and is part of the method.

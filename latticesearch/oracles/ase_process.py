@@ -215,6 +215,12 @@ class AseOracle:
             grace, remove = (self._grace, None) if self._given else (0.0, self._scratch)
             self._workers = [WorkerProcess(grace, remove) for _ in range(self._n_workers)]
 
+    def message(self, job: OracleJob) -> dict[str, Any]:
+        """Return all that has to be known to compute a job; `source_of` takes it."""
+        request = self._request(job)
+        record = {"key": job.key, "attempt": job.attempt}
+        return {**request.message, "record": record}
+
     def _request(self, job: OracleJob) -> Request:
         careful = job.attempt > 1
         structure = {
