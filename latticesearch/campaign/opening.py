@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticesearch.campaign.imports import known_results
+from latticesearch.campaign.levels import table_bytes
 from latticesearch.campaign.method import method_of
 from latticesearch.campaign.settings import RECORDED, parse_settings, with_input_files
 from latticesearch.campaign.space import end_members
@@ -193,7 +194,11 @@ def _record(
 ) -> dict[str, Any]:
     """Return what settings.toml keeps; input files become copies in the run, by relative path."""
 
-    def kept(_: str, path: Path) -> Path:
+    def kept(place: str, path: Path) -> Path:
+        if place == "candidates.from_run" and path.is_dir():
+            # The other run may go: what there is to choose from is kept here.
+            name, data = f"{path.name}-candidates.csv", table_bytes(path)
+            return directory.keep_bytes(name, data).relative_to(directory.path)
         if not path.is_file():
             return path
         return directory.keep_input(path).relative_to(directory.path)

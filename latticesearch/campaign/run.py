@@ -249,6 +249,8 @@ def _overview(candidates: CandidateSet, space: CandidateSpace) -> str:
     """Return the line that says what is about to be searched."""
     system = "-".join(candidates.elements)
     text = f"{system}: {len(candidates)} structures enumerated"
+    if space.listed:
+        return f"{system}: {len(candidates)} structures, those near the hull of another run"
     if space.supercell is None and space.held:
         text += f" (up to {max(space.held) * space.parent.n_basis} sites)"
     if space.n_explored:

@@ -94,6 +94,13 @@ class LatticeSettings(_Section):
 Composition = dict[Symbol, Fraction | tuple[Fraction, Fraction]]
 
 
+RESTRICTING = (
+    *("min_sites", "cell", "composition", "sublattices", "complete", "exchange", "layer_axis"),
+    "superperiodic",
+)
+"""Keys of the candidates that say which labelings are enumerated."""
+
+
 class CandidateSettings(_Section):
     """Which structures compete."""
 
@@ -101,6 +108,12 @@ class CandidateSettings(_Section):
     max_sites: Count | None = Field(None, description="all supercells up to this many sites")
     supercell: Vector | list[Vector] | None = Field(
         None, description="this supercell only: three multiples or a 3x3 integer matrix"
+    )
+    from_run: Path | None = Field(
+        None, description="the structures near the hull of this finished run, and no others"
+    )
+    within: Positive = Field(
+        0.010, description="with from_run: up to this far above its hull, eV/atom"
     )
     cell: Literal["primitive", "conventional"] = Field(
         "primitive", description="what the supercell multiplies"
@@ -130,8 +143,19 @@ class CandidateSettings(_Section):
 
     @model_validator(mode="after")
     def _one_space(self) -> CandidateSettings:
-        if (self.max_sites is None) == (self.supercell is None):
-            message = "give either max_sites = 6 or supercell = [2, 2, 2]"
+        fields = type(self).model_fields
+        spaces = (self.max_sites, self.supercell, self.from_run)
+        if sum(one is not None for one in spaces) != 1:
+            message = 'give one of max_sites = 6, supercell = [2, 2, 2] and from_run = "runs/OLD"'
+            raise ValueError(message)
+        usual = {key: one.get_default(call_default_factory=True) for key, one in fields.items()}
+        # What a run keeps of its settings names the defaults as well.
+        meant = [key for key in RESTRICTING if getattr(self, key) != usual[key]]
+        if self.from_run is not None and meant:
+            message = f"{meant[0]} does not go with from_run, whose structures are listed"
+            raise ValueError(message)
+        if self.from_run is None and self.within != usual["within"]:
+            message = 'within belongs to from_run = "runs/OLD"'
             raise ValueError(message)
         if self.supercell is not None and len(self.supercell) != 3:
             message = f"supercell has {len(self.supercell)} rows; three are needed"
@@ -447,7 +471,7 @@ RECORDED = ("environment", "stage")
 SETTINGS_FILE = "settings.toml"
 
 INPUT_FILES = (
-    *(("lattice", "file"), ("potential", "file"), ("oracle", "file")),
+    *(("lattice", "file"), ("potential", "file"), ("oracle", "file"), ("candidates", "from_run")),
     *(("data", "files"), ("data", "reuse"), ("competing", "files")),
 )
 """Settings that name files, or lists of files."""
@@ -586,7 +610,12 @@ def _absolute_paths(settings: Settings, base: Path) -> Settings:
         # What was imported once may be gone; whoever imports tells what is missing.
         if place == "competing.files" and found.is_dir():
             return found
-        if not (place.startswith("data.") or found.is_file()):
+        if place == "candidates.from_run" and not found.exists():
+            raise InputError(
+                f"{place}: there is no run {found}; a run that has begun with it keeps a copy: "
+                "latticesearch run RUN"
+            )
+        if not (place.startswith(("data.", "candidates.")) or found.is_file()):
             raise InputError(f"{place}: there is no file {found}")
         return found
 
