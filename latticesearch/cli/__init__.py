@@ -17,6 +17,7 @@ from latticesearch.cli import (
     by_hand,
     export,
     hull,
+    oracle_test,
     predict,
     prepare,
     run,
@@ -107,7 +108,19 @@ def _start_logging(comm: Communicator, *, verbose: bool) -> None:
 
 
 _MODULES = (
-    *(run, prepare, by_hand, status, hull, export, predict, search, train, enumeration),
+    *(
+        run,
+        prepare,
+        oracle_test,
+        by_hand,
+        status,
+        hull,
+        export,
+        predict,
+        search,
+        train,
+        enumeration,
+    ),
     bench,
 )
 
