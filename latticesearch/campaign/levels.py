@@ -67,9 +67,7 @@ def near_hull_of(path: Path, within: float, parent: ParentLattice) -> NearHull:
     InputError
         It is no run, has no candidates yet, or another lattice.
     """
-    table = pd.read_csv(path, keep_default_na=False) if path.is_file() else _table_of(path, parent)
-    if tuple(table.columns) != COLUMNS:
-        raise InputError(f"candidates.from_run: {path} is neither a run nor a table of one")
+    table = _kept_table(path) if path.is_file() else _table_of(path, parent)
     chosen = table[table["energy_above_hull"] <= within].sort_values(
         ["energy_above_hull", "hnf", "symbols"]
     )
@@ -102,6 +100,17 @@ def table_bytes(path: Path) -> bytes:
     buffer = io.StringIO()
     _table_of(path).to_csv(buffer, index=False, lineterminator="\n")
     return buffer.getvalue().encode()
+
+
+def _kept_table(path: Path) -> pd.DataFrame:
+    """Return the table that a run keeps of another."""
+    try:
+        table = pd.read_csv(path, keep_default_na=False)
+    except (ValueError, UnicodeDecodeError):
+        table = pd.DataFrame()
+    if tuple(table.columns) != COLUMNS:
+        raise InputError(f"candidates.from_run: {path} is neither a run nor a table of one")
+    return table
 
 
 def _table_of(path: Path, parent: ParentLattice | None = None) -> pd.DataFrame:
