@@ -41,7 +41,7 @@ import pytest
 from tests.campaign.runs import in_process
 from tests.conftest import REPOSITORY
 
-PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
+PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")))
 
 LANGUAGES = {"sh", "python", "toml", "text"}
 

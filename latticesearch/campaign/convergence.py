@@ -451,7 +451,8 @@ class ConvergenceTest:
                 else:
                     log.warning("%s: %s", result.key, result.error)
             if oracle.interrupted:
-                raise Stopped(self._stop.reason or "interrupted")
+                reason = self._stop.reason or "interrupted"
+                raise Stopped(f"stopped in order ({reason}); the same command goes on")
 
     def _oracle(self, told_so: Wanted) -> AseOracle:
         return AseOracle(
