@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from latticesearch.campaign import factories
-from latticesearch.campaign.known import settings_of_run
+from latticesearch.campaign.settings import settings_of_record
 from latticesearch.errors import InputError
 from latticesearch.lattice import Configuration, Supercell
 from latticesearch.storage import RunDirectory
@@ -119,7 +119,7 @@ def _table_of(path: Path, parent: ParentLattice | None = None) -> pd.DataFrame:
     candidates = directory.read_candidates()
     if candidates is None:
         raise InputError(f"candidates.from_run: {path} has no candidates yet; run it first")
-    old = factories.parent_lattice(settings_of_run(directory))
+    old = factories.parent_lattice(settings_of_record(directory.read_settings(), path))
     if parent is not None:
         _require_same_sites(path, old, parent)
         if not any(event["event"] == "end" for event in directory.events()):

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from latticesearch.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -146,7 +146,7 @@ class CandidateSettings(_Section):
         fields = type(self).model_fields
         spaces = (self.max_sites, self.supercell, self.from_run)
         if sum(one is not None for one in spaces) != 1:
-            message = 'give one of max_sites = 6, supercell = [2, 2, 2] and from_run = "runs/OLD"'
+            message = 'give either max_sites = 6, supercell = [2, 2, 2] or from_run = "runs/OLD"'
             raise ValueError(message)
         usual = {key: one.get_default(call_default_factory=True) for key, one in fields.items()}
         # What a run keeps of its settings names the defaults as well.
@@ -533,6 +533,11 @@ def read_settings(
     if not needs_oracle:
         data.setdefault("oracle", {"kind": "emt"})
     return parse_settings(data, base=path.parent, origin=str(path))
+
+
+def settings_of_record(record: Mapping[str, Any], base: Path) -> Settings:
+    """Return the settings that a run's settings.toml holds; `base` is the run directory."""
+    return parse_settings({k: v for k, v in record.items() if k not in RECORDED}, base=base)
 
 
 def parse_settings(data: dict[str, Any], *, base: Path, origin: str = "settings") -> Settings:

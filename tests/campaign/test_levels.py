@@ -80,7 +80,7 @@ def test_structures_that_the_lattice_cannot_hold_are_counted(high):
         (['lattice.species=["Ag", "Au"]'], "raise candidates.within"),
         (["candidates.from_run=nowhere"], "there is no run"),
         (["candidates.from_run=campaign.toml"], "neither a run nor a table"),
-        (["candidates.max_sites=4"], "give one of max_sites"),
+        (["candidates.max_sites=4"], "give either max_sites"),
         (["candidates.composition={ Cu = 0.5 }"], "composition does not go with from_run"),
     ],
 )
