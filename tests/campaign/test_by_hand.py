@@ -273,6 +273,7 @@ def test_manual_campaigns_say_so_everywhere(tmp_path):
         (("tell", "{run}", "{run}/nowhere"), "there is no file or folder"),
         (("tell", "{tmp}", "{tmp}"), "holds no run"),
         (("ask", "{run}", "--number", "0"), "at least one"),
+        (("check", "{run}", "--try"), "nothing is computed here"),
     ],
 )
 def test_bad_input_is_one_line(waiting, tmp_path, words, message):
