@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from latticesearch.report.style import BLUE, GREY, ORANGE, figure_style, formula_text, new_figure
 from latticesearch.report.style import render as rendered
@@ -59,6 +60,7 @@ def _draw(axis: Axes, rows: pd.DataFrame, element: str, compound: str) -> None:
         axis.axvline(value, color=ORANGE, lw=1, label="the campaign")
     axis.axhline(1.0, color=GREY, lw=0.6, ls=":")
     axis.set_yscale("log")
+    axis.xaxis.set_major_locator(MaxNLocator(5))
 
 
 def convergence_text(table: pd.DataFrame, element: str, compound: str, basis_name: str) -> str:
