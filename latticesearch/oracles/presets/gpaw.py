@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from latticesearch.oracles.presets.operations import paying_rotations
 from latticesearch.oracles.presets.preset import Preset
 from latticesearch.oracles.presets.vocabulary import ORBITALS
 
@@ -67,6 +68,8 @@ class Gpaw(Preset):
             inputs["setups"] = setups
         if wanted.spin != "none":
             inputs["spinpol"] = True
+        elif (rotations := paying_rotations(atoms, wanted.cutoff, grid)) is not None:
+            inputs["symmetry"] = {"rotations": rotations}
         return {**inputs, **LADDER[min(attempt, len(LADDER)) - 1], **wanted.parameters}
 
     def calculator(
