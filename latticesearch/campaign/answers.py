@@ -132,6 +132,8 @@ class Answers:
             self.sources[stored.key] = stored.source
         for stored in opened.rows:
             self._remember(stored.result, stored.row, stored.round_number)
+            if stored.source:
+                self.sources[stored.key] = stored.source
         # A kill may fall between storing a result and removing its folder.
         forget_done(opened.directory.scratch, self._done())
 
@@ -289,6 +291,10 @@ class Answers:
             log.warning("%s relaxed away from the parent lattice; it is set aside", result.key)
             return replace(result, on_lattice=False)
         return result
+
+    def closed(self) -> set[str]:
+        """Return the keys that are not asked again, with or without energy."""
+        return {key for key in self.answers if not self._is_open(key)}
 
     def failures(self) -> Iterator[dict[str, object]]:
         """Yield the structures without a usable energy, and why."""

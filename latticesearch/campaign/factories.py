@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from latticesearch.campaign.settings import OracleSettings, Settings
     from latticesearch.lattice import Configuration
     from latticesearch.learning import LearningOptions
-    from latticesearch.oracles import Oracle
+    from latticesearch.oracles import AseOracle, Oracle
     from latticesearch.oracles.parallel_codes import Parallel
     from latticesearch.oracles.presets import Wanted
     from latticesearch.oracles.queue import Queue
@@ -115,7 +115,8 @@ def oracle(
     wait
         Whether to wait for calculations that are in a queue.
     """
-    from latticesearch.oracles import AseOracle, RecordedOracle
+    from latticesearch.oracles import RecordedOracle
+    from latticesearch.oracles.by_hand import ByHandOracle
 
     source = settings.oracle
     result: Oracle
@@ -124,25 +125,12 @@ def oracle(
     if source.kind == "recorded":
         assert source.file is not None
         result = RecordedOracle(source.file, parent, select=source.select)
+    elif source.is_by_hand:
+        result = ByHandOracle(source.kind, computing_oracle(settings))
     else:
-        preset = wanted(source) if source.kind in PRESETS else None
-        result = AseOracle(
-            source.kind if preset else source.calculator or "emt",
-            parameters={} if preset else source.parameters,
-            preset=preset,
-            relax_cell=source.relax_cell,
-            relax_ions=source.relax_ions,
-            fmax=source.fmax,
-            max_steps=source.max_steps,
-            timeout=_timeout(source),
-            workers=(workers := source.workers or max(1, n_ranks // source.cores)),
-            scratch=scratch,
-            grace=source.grace,
-            queue=_queue(source, wait=wait),
-            parallel=_parallel(source),
-            keep=source.keep_calculator,
-            cpus=_cpus(set(cpus), workers * source.cores),
-        )
+        computing = computing_oracle(settings, n_ranks, scratch, cpus=cpus, wait=wait)
+        assert computing is not None
+        result = computing
     result.check_species(parent.species)
     if source.kind in PRESETS:
         _remark(source, parent)
@@ -152,6 +140,43 @@ def oracle(
             f"oracle.references: {unknown[0]} is not among the species {', '.join(parent.species)}"
         )
     return result
+
+
+def computing_oracle(
+    settings: Settings,
+    n_ranks: int = 1,
+    scratch: Path | None = None,
+    *,
+    cpus: Iterable[int] = (),
+    wait: bool = True,
+) -> AseOracle | None:
+    """Return the oracle that computes here or in a queue; None where only others can.
+
+    Its arguments are those of `oracle`.
+    """
+    from latticesearch.oracles import AseOracle
+
+    source = settings.oracle
+    if source.kind in {"manual", "recorded"}:
+        return None
+    preset = wanted(source) if source.kind in PRESETS else None
+    return AseOracle(
+        source.kind if preset else source.calculator or "emt",
+        parameters={} if preset else source.parameters,
+        preset=preset,
+        relax_cell=source.relax_cell,
+        relax_ions=source.relax_ions,
+        fmax=source.fmax,
+        max_steps=source.max_steps,
+        timeout=_timeout(source),
+        workers=(workers := source.workers or max(1, n_ranks // source.cores)),
+        scratch=scratch,
+        grace=source.grace,
+        queue=_queue(source, wait=wait),
+        parallel=_parallel(source),
+        keep=source.keep_calculator,
+        cpus=_cpus(set(cpus), workers * source.cores),
+    )
 
 
 def _queue(source: OracleSettings, *, wait: bool) -> Queue | None:

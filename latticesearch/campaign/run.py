@@ -30,7 +30,7 @@ from latticesearch.campaign.space import (
     require_searchable,
 )
 from latticesearch.campaign.steps import CampaignSteps, warm_up
-from latticesearch.errors import OracleUnavailable, Stopped
+from latticesearch.errors import OracleUnavailable, Stopped, Waiting
 from latticesearch.parallel import (
     SerialComm,
     cpus_of_all,
@@ -229,6 +229,10 @@ class Campaign:
         """Log that the run was stopped, on root; return the line that says how to go on."""
         assert keeper is not None
         n = len(keeper.directory.store.results())
+        if isinstance(stopped, Waiting):
+            keys = list(stopped.keys)
+            keeper.directory.log_event("stopped", reason=str(stopped), oracle_calls=n, keys=keys)
+            return f"{stopped}: latticesearch ask {self.path}"
         reason = stop.reason or str(stopped)
         keeper.directory.log_event("stopped", reason=reason, oracle_calls=n)
         return (
@@ -259,15 +263,19 @@ class Campaign:
         )
         rules = factories.answer_rules(self.settings)
         suffix = factories.potential_kind(self.settings).suffix
-        versions = {"latticesearch": __version__, "python": platform.python_version()}
-        versions |= {name: metadata.version(name) for name in LIBRARIES}
-        environment = {"ranks": n_ranks, **versions}
+        environment = {"ranks": n_ranks, **versions()}
         phases = factories.phases(self.settings, parent)
         opened = open_run(self.path, self.settings, parent, environment, options)
         for line in phases.summary_lines() if phases or phases.refusals else []:
             log.info("%s", line)
         zero = self.settings.competing.formation_energy
         return Keeper(opened, suffix, oracle, rules, progress, phases, zero)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what numbers come from."""
+    own = {"latticesearch": __version__, "python": platform.python_version()}
+    return own | {name: metadata.version(name) for name in LIBRARIES}
 
 
 def _kernels_are_compiled() -> bool:
@@ -280,6 +288,8 @@ def _overview(candidates: CandidateSet, space: CandidateSpace) -> str:
     """Return the line that says what is about to be searched."""
     system = "-".join(candidates.elements)
     text = f"{system}: {len(candidates)} structures enumerated"
+    if space.listed:
+        return f"{system}: {len(candidates)} structures, those near the hull of another run"
     if space.supercell is None and space.held:
         text += f" (up to {max(space.held) * space.parent.n_basis} sites)"
     if space.n_explored:

@@ -17,7 +17,7 @@ from latticesearch.amounts import megabytes, seconds
 from latticesearch.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -95,6 +95,13 @@ class LatticeSettings(_Section):
 Composition = dict[Symbol, Fraction | tuple[Fraction, Fraction]]
 
 
+RESTRICTING = (
+    *("min_sites", "cell", "composition", "sublattices", "complete", "exchange", "layer_axis"),
+    "superperiodic",
+)
+"""Keys of the candidates that say which labelings are enumerated."""
+
+
 class CandidateSettings(_Section):
     """Which structures compete."""
 
@@ -102,6 +109,12 @@ class CandidateSettings(_Section):
     max_sites: Count | None = Field(None, description="all supercells up to this many sites")
     supercell: Vector | list[Vector] | None = Field(
         None, description="this supercell only: three multiples or a 3x3 integer matrix"
+    )
+    from_run: Path | None = Field(
+        None, description="the structures near the hull of this finished run, and no others"
+    )
+    within: Positive = Field(
+        0.010, description="with from_run: up to this far above its hull, eV/atom"
     )
     cell: Literal["primitive", "conventional"] = Field(
         "primitive", description="what the supercell multiplies"
@@ -131,8 +144,19 @@ class CandidateSettings(_Section):
 
     @model_validator(mode="after")
     def _one_space(self) -> CandidateSettings:
-        if (self.max_sites is None) == (self.supercell is None):
-            message = "give either max_sites = 6 or supercell = [2, 2, 2]"
+        fields = type(self).model_fields
+        spaces = (self.max_sites, self.supercell, self.from_run)
+        if sum(one is not None for one in spaces) != 1:
+            message = 'give either max_sites = 6, supercell = [2, 2, 2] or from_run = "runs/OLD"'
+            raise ValueError(message)
+        usual = {key: one.get_default(call_default_factory=True) for key, one in fields.items()}
+        # What a run keeps of its settings names the defaults as well.
+        meant = [key for key in RESTRICTING if getattr(self, key) != usual[key]]
+        if self.from_run is not None and meant:
+            message = f"{meant[0]} does not go with from_run, whose structures are listed"
+            raise ValueError(message)
+        if self.from_run is None and self.within != usual["within"]:
+            message = 'within belongs to from_run = "runs/OLD"'
             raise ValueError(message)
         if self.supercell is not None and len(self.supercell) != 3:
             message = f"supercell has {len(self.supercell)} rows; three are needed"
@@ -315,6 +339,7 @@ class OracleSettings(_Section):
         "emt",
         "ase",
         "recorded",
+        "manual",
         "gpaw",
         "vasp",
         "espresso",
@@ -332,6 +357,10 @@ class OracleSettings(_Section):
         3.0, description="larger formation energies (eV/atom, either sign) are pointed out"
     )
     attempts: Count = Field(2, description="calculations of a structure before it is given up")
+    by_hand: bool = Field(
+        default=False,
+        description="nothing is computed here: ask writes folders, tell reads what came of them",
+    )
     grace: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
         20.0, description="seconds that running calculations get when the run has to stop"
     )
@@ -378,6 +407,11 @@ class OracleSettings(_Section):
     file: Path | None = Field(None, description="extxyz file or ASE database; a .mtp file")
     select: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether energies come by `ask` and `tell` alone."""
+        return self.by_hand or self.kind == "manual"
+
     @model_validator(mode="after")
     def _complete(self) -> OracleSettings:
         if self.kind == "recorded" and self.file is None:
@@ -397,6 +431,9 @@ class OracleSettings(_Section):
             raise ValueError(message)
         if self.kind != "recorded" and self.select:
             message = f'select belongs to kind = "recorded", not to "{self.kind}"'
+            raise ValueError(message)
+        if self.kind == "recorded" and self.by_hand:
+            message = 'by_hand: a table is not computed; leave it out with kind = "recorded"'
             raise ValueError(message)
         said = [key for key in VOCABULARY if getattr(self, key)]
         if self.kind not in PRESETS and said:
@@ -502,6 +539,8 @@ NEUTRAL = (
     ("oracle", "launcher"),
     ("oracle", "keep_calculator"),
     ("oracle", "queue"),
+    # Who computes an energy does not change it.
+    ("oracle", "by_hand"),
     ("oracle", "timeout"),
     ("oracle", "grace"),
     # What they lead to defines an energy, and is part of the method.
@@ -517,7 +556,7 @@ RECORDED = ("environment", "stage")
 SETTINGS_FILE = "settings.toml"
 
 INPUT_FILES = (
-    *(("lattice", "file"), ("potential", "file"), ("oracle", "file")),
+    *(("lattice", "file"), ("potential", "file"), ("oracle", "file"), ("candidates", "from_run")),
     *(("data", "files"), ("data", "reuse"), ("competing", "files")),
 )
 """Settings that name files, or lists of files."""
@@ -579,6 +618,11 @@ def read_settings(
     if not needs_oracle:
         data.setdefault("oracle", {"kind": "emt"})
     return parse_settings(data, base=path.parent, origin=str(path))
+
+
+def settings_of_record(record: Mapping[str, Any], base: Path) -> Settings:
+    """Return the settings that a run's settings.toml holds; `base` is the run directory."""
+    return parse_settings({k: v for k, v in record.items() if k not in RECORDED}, base=base)
 
 
 def parse_settings(data: dict[str, Any], *, base: Path, origin: str = "settings") -> Settings:
@@ -667,7 +711,12 @@ def _absolute_paths(settings: Settings, base: Path) -> Settings:
         # What was imported once may be gone; whoever imports tells what is missing.
         if place == "competing.files" and found.is_dir():
             return found
-        if not (place.startswith("data.") or found.is_file()):
+        if place == "candidates.from_run" and not found.exists():
+            raise InputError(
+                f"{place}: there is no run {found}; a run that has begun with it keeps a copy: "
+                "latticesearch run RUN"
+            )
+        if not (place.startswith(("data.", "candidates.")) or found.is_file()):
             raise InputError(f"{place}: there is no file {found}")
         return found
 

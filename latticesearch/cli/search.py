@@ -201,7 +201,7 @@ def _given(
         potential,
         {
             "seed": settings.campaign.seed if options.seed is None else options.seed,
-            "max_sites": candidates.max_sites,
+            "max_sites": candidates.max_sites or _largest_listed(settings, parent),
             "supercell": factories.search_matrix(settings, parent),
             "composition": candidates.composition or None,
             "keep": settings.search.keep,
@@ -209,6 +209,15 @@ def _given(
             "hull": None if run is None else known_hull(run, settings, parent),
         },
     )
+
+
+def _largest_listed(settings: Settings, parent: ParentLattice) -> int | None:
+    """Return the most sites of structures that are taken from another run; None if none are."""
+    from latticesearch.campaign.space import candidate_space
+
+    if settings.candidates.from_run is None:
+        return None
+    return max(candidate_space(settings, parent).sizes) * parent.n_basis
 
 
 def known_hull(run: RunDirectory, settings: Settings, parent: ParentLattice) -> Hull | None:

@@ -264,6 +264,12 @@ class AseOracle:
                 for _ in range(self._n_workers)
             ]
 
+    def message(self, job: OracleJob) -> dict[str, Any]:
+        """Return all that has to be known to compute a job; `source_of` takes it."""
+        request = self._request(job)
+        record = {"key": job.key, "attempt": job.attempt}
+        return {**request.message, "record": record}
+
     def _request(self, job: OracleJob) -> Request:
         careful = job.attempt > 1
         structure = {

@@ -92,6 +92,12 @@ class Elk(Preset):
         """
         return -FIELD * np.sign(moments)
 
+    def write_inputs(self, wanted: Wanted, inputs: Mapping[str, Any], atoms: Atoms) -> list[str]:
+        """Write elk.in and links to the species files."""
+        symbols = sorted(set(atoms.symbols))
+        self.calculator(wanted, inputs, symbols).write_inputfiles(atoms, ["energy"])
+        return ["elk.in", "species"]
+
     def calculator(
         self, wanted: Wanted, inputs: Mapping[str, Any], symbols: Iterable[str]
     ) -> Calculator:
