@@ -208,7 +208,7 @@ class Answers:
 
     def _compute(self, keys: Sequence[str], round_: int, limit: int, *, ends: bool) -> None:
         """Ask for what is open, again for what failed, until all is settled or paid for."""
-        self._progress.start("oracle", len(keys))
+        self._progress.start("oracle", len(keys), sum(not self._is_open(key) for key in keys))
         while jobs := self._jobs(keys)[: max(0, limit)]:
             failed: list[OracleResult] = []
             is_first = ends and not any(self.attempts[key] for key in keys)
