@@ -133,24 +133,39 @@ def stopping_in_order(
         The run is asked to stop after this time; default never.
     """
     timers: list[threading.Timer] = []
-
-    def handle(number: int, _: Any) -> None:
-        if stop and number == signal.SIGINT:
-            # Whoever presses Ctrl-C twice does not want to wait.
-            raise KeyboardInterrupt
-        if is_root:
-            stop.request(f"signal {signal.Signals(number).name}")
-
     if is_root:
         stop.listen(lambda: timers.append(_timer(grace + MARGIN, lambda: _end(abort))))
         if seconds is not None:
             timers.append(_timer(seconds, lambda: stop.request("its time is up")))
-    with _handling(handle):
+    with asked_by_signals(stop, hears=is_root):
         try:
             yield
         finally:
             for timer in timers:
                 timer.cancel()
+
+
+@contextlib.contextmanager
+def asked_by_signals(stop: StopRequest, *, hears: bool = True) -> Iterator[None]:
+    """Let the signals of launchers, queues and keyboards ask to stop inside a block.
+
+    Parameters
+    ----------
+    stop
+        What they ask.
+    hears
+        Whether they ask; where they do not, signals pass.
+    """
+
+    def handle(number: int, _: Any) -> None:
+        if stop and number == signal.SIGINT:
+            # Whoever presses Ctrl-C twice does not want to wait.
+            raise KeyboardInterrupt
+        if hears:
+            stop.request(f"signal {signal.Signals(number).name}")
+
+    with _handling(handle):
+        yield
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticesearch.campaign.imports import known_results
+from latticesearch.campaign.levels import table_bytes
 from latticesearch.campaign.method import method_of
 from latticesearch.campaign.settings import RECORDED, parse_settings, with_input_files
 from latticesearch.campaign.space import end_members
@@ -171,6 +172,8 @@ def _go_on(
         found.append("failed structures are tried again")
     if before is not None and before.known_digest != digest:
         found.append("energies computed elsewhere")
+    if told := sum(bool(row.source) and row.row > stage.known_rows for row in rows):
+        found.append(f"{told} energies told")
     if found or (before is None and rows):
         stage = stage.following(len(rows), next_round(events), digest)
         if options.retry_failed:
@@ -191,7 +194,11 @@ def _record(
 ) -> dict[str, Any]:
     """Return what settings.toml keeps; input files become copies in the run, by relative path."""
 
-    def kept(_: str, path: Path) -> Path:
+    def kept(place: str, path: Path) -> Path:
+        if place == "candidates.from_run" and path.is_dir():
+            # The other run may go: what there is to choose from is kept here.
+            name, data = f"{path.name}-candidates.csv", table_bytes(path)
+            return directory.keep_bytes(name, data).relative_to(directory.path)
         if not path.is_file():
             return path
         return directory.keep_input(path).relative_to(directory.path)
@@ -288,6 +295,7 @@ def _salvage(directory: RunDirectory, expected: int) -> list[StoredResult]:
             one.round_number,
             quarantine=one.status == "quarantined",
             method=one.method,
+            source=one.source,
         )
     directory.log_event("loss", kept=len(readable), expected=expected, aside=str(aside))
     log.warning("%d of %d results could be read; %s is kept", len(readable), expected, aside)
@@ -327,6 +335,20 @@ def _require_method(
         found[first.fingerprint] = first
     for one in found.values():
         require_same_method(one, method, str(directory.path))
+
+
+def require_method_of_run(directory: RunDirectory, parent: ParentLattice, method: Method) -> None:
+    """Refuse a method by which the energies of a run were not computed.
+
+    Raises
+    ------
+    InputError
+        Names the first difference.
+    """
+    rows, old = directory.store.results(), _old_settings(directory)
+    _require_method(rows, old, directory, parent, method)
+    if not rows and old:
+        require_same_method(_method_of_record(old, directory, parent), method, str(directory.path))
 
 
 def _method_of_record(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latticesearch.campaign import factories
-from latticesearch.campaign.space import EXPLORED, explore, imagine, sample
+from latticesearch.campaign.space import EXPLORED, SAMPLED, explore, imagine, sample
 from latticesearch.campaign.tables import describe_round, round_row, summarise
 from latticesearch.enumeration import enumerate_labelings
 from latticesearch.errors import InputError
@@ -44,9 +44,6 @@ log = logging.getLogger(__name__)
 
 MEV = 1000.0
 """meV per eV: reports of fits count in meV, everything else here in eV."""
-
-SAMPLED = 600
-"""Structures that a compiled expansion learns from: several times its coefficients."""
 
 FEW = 10
 """Energies per species from which on a potential that cannot be fitted is an error: fewer may be

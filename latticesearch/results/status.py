@@ -12,7 +12,7 @@ from latticesearch.storage import writer_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from latticesearch.storage import RunDirectory
+    from latticesearch.storage import RunDirectory, StoredResult
 
     Events = Sequence[dict[str, Any]]
 
@@ -49,7 +49,9 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
         near_hull_error (eV/atom, None before it is known); oracle_seconds; seconds_per_call (wall
         time of the run), seconds_left (if the whole budget is used; None where the run does not
         run, or has computed too little to tell), last_event (UTC); failures, set_aside (keys),
-        surprising (lines).
+        largest_moment (Bohr magnetons, of any atom; None where none is known), surprising (lines);
+        queue (numbers of calculations that are waiting, running, done, lost; empty where none is
+        in a queue).
     """
     rows, known = directory.store.results(), directory.store.by_key()
     events = directory.events()
@@ -88,8 +90,22 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
         "last_event": events[-1]["time"] if events else "",
         "failures": _failures(directory),
         "set_aside": aside,
+        "largest_moment": _largest_moment(rows),
         "surprising": sorted({e["what"] for e in events if e["event"] == "surprising"}),
+        "queue": _in_the_queue(directory),
     }
+
+
+def _in_the_queue(directory: RunDirectory) -> dict[str, int]:
+    """Return what is in the queue of a cluster, as the queue says or else the files do."""
+    from latticesearch.oracles.queue import Slurm, in_the_queue
+
+    if not in_the_queue(directory.scratch):
+        return {}
+    try:
+        return in_the_queue(directory.scratch, Slurm())
+    except InputError:
+        return in_the_queue(directory.scratch)
 
 
 def provisional(directory: RunDirectory) -> str:
@@ -115,6 +131,11 @@ def _failures(directory: RunDirectory) -> list[dict[str, Any]]:
         for r in directory.store.by_key().values()
         if r.status != "done"
     ]
+
+
+def _largest_moment(rows: Sequence[StoredResult]) -> float | None:
+    known = (stored.result.provenance or {} for stored in rows)
+    return max((abs(m) for one in known for m in one.get("moments", [])), default=None)
 
 
 def _budget_left(directory: RunDirectory, used: int) -> int | None:

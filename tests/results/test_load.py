@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
     config = write_config(
         folder,
         candidates={"max_sites": 4, "exhaustive_limit": None},
-        learning={"budget": 14, "initial": 8},
+        learning={"budget": 14},
         competing={"files": [str(folder / "laves.extxyz")], "phases": [row]},
     )
     done = in_process("run", config, "--output", folder / "run")
