@@ -221,7 +221,7 @@ def _data(found: Found, structures: Structures | None) -> dict[str, Any]:
     data = page_data(found.candidates, found.hull, found.system, found.opened.index, structures)
     return data | {
         "error": round(MEV * found.error, 3),
-        "zero": text_of(found.summary.get("zero")) or "end members",
+        "zero": text_of(found.summary.get("zero")) or "relative to the end members",
         "rounds": [_curve_point(row) for row in found.rounds],
         "voltages": None if found.voltages is None else asdict(found.voltages),
     }
@@ -314,7 +314,7 @@ def _trust(found: Found) -> str:
         return ""
     counts = found.hull.loc[is_stable(found.hull), "verdict"].value_counts()
     items = "".join(
-        f"<li><b>{counts[name]}</b> {escape(name)}: {escape(meaning)}</li>"
+        f"<li><b>{counts[name]}</b> × {escape(name)}: {escape(meaning)}</li>"
         for name, meaning in MEANINGS.items()
         if name in counts
     )

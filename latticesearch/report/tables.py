@@ -132,7 +132,12 @@ def duration(seconds: float) -> str:
 
 
 def is_stable(hull: pd.DataFrame) -> pd.Series[bool]:
-    """Return which rows of a hull table lie on the hull."""
+    """Return which rows of a hull table make the hull.
+
+    Where the table says so these are its vertices: of what is as low, the smaller cell.
+    """
+    if "stable" in hull:
+        return hull["stable"].astype(bool)
     return hull["energy_above_hull"].abs() <= STABLE
 
 

@@ -303,7 +303,7 @@
         if (typeof row === "number" && row >= 0) Report.select(row, "hull");
       });
     }
-    Report.place("hull-caption").textContent = `${caption} Formation energies refer to the ${data.zero}.${cut()}${counts()}`;
+    Report.place("hull-caption").textContent = `${caption} Formation energies are ${data.zero}.${cut()}${counts()}`;
     holder.setAttribute("aria-label", `Phase diagram of ${data.ends ? state.members.map((m) => data.ends[m]).join(", ") : "all elements"}; the table below has the same structures.`);
   }
 
@@ -313,6 +313,7 @@
     const { candidates, rows: full, thin: sample } = data.counts;
     const left = candidates - full;
     if (left <= 0) return "";
+    if (sample >= left) return ` All ${candidates.toLocaleString("en")} candidates are here, the ${full.toLocaleString("en")} nearest to the hull in full.`;
     return ` ${full.toLocaleString("en")} of ${candidates.toLocaleString("en")} candidates are here in full, those nearest to the hull first; the other ${left.toLocaleString("en")} are shown by ${sample.toLocaleString("en")} of them.`;
   }
 
