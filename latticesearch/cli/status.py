@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from latticesearch.parallel import Communicator
     from latticesearch.storage import RunDirectory
 
+MOST = 8
+"""Calculations under way that are listed."""
 WATCH = 5.0
 """Seconds between two looks."""
 
@@ -112,6 +114,7 @@ def _progress_lines(answer: dict[str, Any]) -> list[str]:
         + ", ".join(f"{answer[s]} {s}" for s in ("done", "failed", "quarantined"))
         + f", {answer['off_lattice']} off the lattice",
     ]
+    lines += _computing(answer["computing"])
     if answer["queue"]:
         lines.append("in the queue: " + ", ".join(f"{n} {k}" for k, n in answer["queue"].items()))
     if answer["stable"] is not None:
@@ -129,6 +132,16 @@ def _progress_lines(answer: dict[str, Any]) -> list[str]:
     if answer["state"] in {"stale", "stopped in order"}:
         lines.append(f"to go on: latticesearch run {answer['path']}")
     return lines
+
+
+def _computing(now: dict[str, float]) -> list[str]:
+    """Return what is computed here now, the longest first."""
+    from latticesearch.progress import duration
+
+    longest = sorted(now, key=lambda name: -now[name])
+    lines = [f"  computing scratch/{name} for {duration(now[name])}" for name in longest[:MOST]]
+    more = len(longest) - len(lines)
+    return lines + ([f"  and {more} more"] if more else [])
 
 
 def _state(answer: dict[str, Any]) -> str:

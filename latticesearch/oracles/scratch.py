@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 from latticesearch.locks import holders_note, leave_note, take
@@ -189,6 +190,17 @@ def waiting_time(structure: Path) -> float | None:
         return float(json.loads(note)["grace"])
     except (ValueError, KeyError, TypeError):
         return 0.0
+
+
+def under_way(scratch: Path) -> dict[str, float]:
+    """Return for how long, s, structures are being computed by workers here, by their folders."""
+    found = {}
+    for lock in sorted(scratch.glob(f"*/{LOCK}")):
+        # The note was left when the worker began.
+        with contextlib.suppress(OSError):
+            if holders_note(lock) is not None:
+                found[lock.parent.name] = max(0.0, time.time() - lock.stat().st_mtime)
+    return found
 
 
 def shrink(structure: Path, max_bytes: int = MAX_BYTES) -> None:

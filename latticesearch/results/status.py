@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from latticesearch.campaign.known import settings_of_run
 from latticesearch.errors import InputError
+from latticesearch.oracles.scratch import under_way
 from latticesearch.storage import writer_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
         time of the run), seconds_left (if the whole budget is used; None where the run does not
         run, or has computed too little to tell), last_event (UTC); failures, set_aside (keys),
         largest_moment (Bohr magnetons, of any atom; None where none is known), surprising (lines);
+        computing (seconds since a worker here began, by the folder in scratch);
         queue (numbers of calculations that are waiting, running, done, lost; empty where none is
         in a queue).
     """
@@ -92,6 +94,7 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
         "set_aside": aside,
         "largest_moment": _largest_moment(rows),
         "surprising": sorted({e["what"] for e in events if e["event"] == "surprising"}),
+        "computing": {name: round(s, 1) for name, s in under_way(directory.scratch).items()},
         "queue": _in_the_queue(directory),
     }
 

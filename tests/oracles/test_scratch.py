@@ -14,6 +14,7 @@ from latticesearch.oracles.scratch import (
     folder_of,
     forget_done,
     locked,
+    under_way,
     waiting_time,
 )
 from tests.fakes.counting import calls
@@ -159,3 +160,15 @@ def test_a_folder_that_is_held_for_ever_is_left_alone(tmp_path, monkeypatch):
         f"{folder.parent.name}/attempt-1/OUTCAR",
         f"{folder.parent.name}/lock",
     ]
+
+
+def test_what_is_under_way_is_listed_while_it_is(tmp_path):
+    for name in ("busy", "idle"):
+        (tmp_path / name).mkdir()
+    with locked(tmp_path / "idle", 5.0):
+        pass
+    with locked(tmp_path / "busy", 5.0):
+        found = under_way(tmp_path)
+        assert list(found) == ["busy"]
+        assert 0.0 <= found["busy"] < 60.0
+    assert under_way(tmp_path) == {}
