@@ -314,7 +314,7 @@ def _trust(found: Found) -> str:
         return ""
     counts = found.hull.loc[is_stable(found.hull), "verdict"].value_counts()
     items = "".join(
-        f"<li><b>{counts[name]}</b> × {escape(name)}: {escape(meaning)}</li>"
+        f"<li><b>{counts[name]}</b> &times; {escape(name)}: {escape(meaning)}</li>"
         for name, meaning in MEANINGS.items()
         if name in counts
     )
