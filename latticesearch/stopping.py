@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 EXIT_STOPPED = 75
 """EX_TEMPFAIL of sysexits.h: nothing is wrong, try again later."""
 
+EXIT_INTERRUPTED = 130
+"""What shells say of a program that Ctrl-C has ended."""
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """What launchers and queues send: Slurm sends USR1 where --signal asks for it, TERM at the end."""
 
@@ -44,6 +47,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.reason = ""
         self._listeners: list[Callable[[], None]] = []
+        self._is_beginning = False
 
     def __bool__(self) -> bool:
         return bool(self.reason)
@@ -54,6 +58,8 @@ class StopRequest:
             self.reason = reason
             for listener in self._listeners:
                 listener()
+            if self._is_beginning:
+                self.check_beginning()
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` when the run is asked to stop, at once where it was already."""
@@ -71,6 +77,41 @@ class StopRequest:
         """
         if self.reason:
             raise Stopped(self.reason)
+
+    def check_beginning(self) -> None:
+        """Raise if the run has to stop before it has written or computed anything.
+
+        Raises
+        ------
+        Stopped
+            Its message is the line for the user.
+        """
+        if self.reason:
+            raise Stopped(
+                f"stopped in order ({self.reason}) before anything was written; the same command "
+                "goes on"
+            )
+
+    @contextlib.contextmanager
+    def beginning(self) -> Iterator[None]:
+        """End a block at once when asked to stop: it writes nothing, so it may break off anywhere.
+
+        Raises
+        ------
+        Stopped
+            As `check_beginning`.
+        """
+        self.check_beginning()
+        self._is_beginning = True
+        try:
+            yield
+        except Exception:
+            # Libraries take what interrupts them while they are loaded for a failure of theirs.
+            self.check_beginning()
+            raise
+        finally:
+            self._is_beginning = False
+        self.check_beginning()
 
 
 def seconds_until(text: str) -> float:
@@ -105,6 +146,30 @@ def seconds_until(text: str) -> float:
 
 
 @contextlib.contextmanager
+def noting_signals(stop: StopRequest) -> Iterator[None]:
+    """Note a signal that arrives before the run can act on it: while libraries are loaded.
+
+    Whoever looks at `stop` next ends the run, on all ranks together. A second Ctrl-C does not wait
+    for that.
+
+    Parameters
+    ----------
+    stop
+        Asked by the handlers, on every rank: which of them is root is not known yet.
+    """
+    with _handling(lambda number, _: _ask(stop, number)):
+        yield
+
+
+def _ask(stop: StopRequest, number: int) -> None:
+    """Ask a run to stop because of a signal."""
+    if stop and number == signal.SIGINT:
+        # Whoever presses Ctrl-C twice does not want to wait.
+        raise KeyboardInterrupt
+    stop.request(f"signal {signal.Signals(number).name}")
+
+
+@contextlib.contextmanager
 def stopping_in_order(
     stop: StopRequest,
     *,
@@ -135,11 +200,8 @@ def stopping_in_order(
     timers: list[threading.Timer] = []
 
     def handle(number: int, _: Any) -> None:
-        if stop and number == signal.SIGINT:
-            # Whoever presses Ctrl-C twice does not want to wait.
-            raise KeyboardInterrupt
         if is_root:
-            stop.request(f"signal {signal.Signals(number).name}")
+            _ask(stop, number)
 
     if is_root:
         stop.listen(lambda: timers.append(_timer(grace + MARGIN, lambda: _end(abort))))
@@ -178,5 +240,8 @@ def _timer(seconds: float, function: Callable[[], None]) -> threading.Timer:
 def _end(abort: Callable[[int], Any]) -> None:
     """End all ranks at once."""
     os.write(2, b"latticesearch: stopped in the middle of a step; the same command goes on\n")
-    abort(EXIT_STOPPED)
-    os._exit(EXIT_STOPPED)
+    try:
+        abort(EXIT_STOPPED)
+    finally:
+        # One rank alone leaves by an exception, which would end this thread and nothing else.
+        os._exit(EXIT_STOPPED)

@@ -8,6 +8,7 @@ interrupted run stopped. Changed settings begin a new stage, which knows all ene
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
@@ -157,12 +158,14 @@ class Campaign:
         stop = StopRequest() if stop is None else stop
         began = time.monotonic()
         is_compiled = _kernels_are_compiled()
-        parent = factories.parent_lattice(self.settings)
-        start = factories.start_potential(self.settings, parent)
-        space = candidate_space(self.settings, parent)
-        require_searchable(space)
+        # Several ranks end together, where they meet next.
+        with stop.beginning() if comm.size == 1 else contextlib.nullcontext():
+            parent = factories.parent_lattice(self.settings)
+            start = factories.start_potential(self.settings, parent)
+            space = candidate_space(self.settings, parent)
+            require_searchable(space)
         options = OpeningOptions(resume, retry_failed, accept_loss)
-        keeper = kept_on_root(comm, self._open, parent, comm.size, options, progress)
+        keeper = kept_on_root(comm, self._open, parent, comm.size, options, progress, stop)
         try:
             # Said only now: what is wrong with the settings has to be the only line.
             self._announce(comm, is_compiled=is_compiled)
@@ -170,6 +173,7 @@ class Campaign:
                 stop.listen(keeper.oracle.interrupt)
             # One process fills the compiler's disk cache; many at once would get in their way.
             first_on_root(comm, lambda: warm_up(start, space))
+            on_root(comm, stop.check)
             candidates = candidate_set(space, comm, progress)
             add_known(candidates, on_root(comm, lambda: keeper.known_keys() if keeper else []))
             add_sample(candidates, space, self.settings)
@@ -214,9 +218,15 @@ class Campaign:
             log.info("compiling, once per machine: half a minute or more")
 
     def _open(
-        self, parent: ParentLattice, n_ranks: int, options: OpeningOptions, progress: Progress
+        self,
+        parent: ParentLattice,
+        n_ranks: int,
+        options: OpeningOptions,
+        progress: Progress,
+        stop: StopRequest,
     ) -> Keeper:
         """Make the oracle, then the run directory: what can be refused is refused first."""
+        stop.check_beginning()
         oracle = factories.oracle(self.settings, parent, n_ranks, self.path / SCRATCH)
         rules = factories.answer_rules(self.settings)
         suffix = factories.potential_kind(self.settings).suffix

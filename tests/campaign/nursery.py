@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 
-from tests.campaign.runs import environment
+from tests.campaign.runs import environment, wait_until_listening
 
 
 class Nursery:
@@ -52,11 +52,12 @@ class Nursery:
 
 def serve():
     from latticesearch import campaign, cli, report  # noqa: F401 - so that children have them
+    from latticesearch.__main__ import start
 
     child = 0
     for line in sys.stdin:
         if line.strip():
-            child = begin(cli.main, *json.loads(line))
+            child = begin(start, *json.loads(line))
             answer = child
         else:
             _, status = os.waitpid(child, 0)
@@ -65,9 +66,11 @@ def serve():
         sys.stdout.flush()
 
 
-def begin(main, output, *words):
+def begin(start, output, *words):
     child = os.fork()
     if child:
+        # Before the program has begun a signal ends it as any other.
+        wait_until_listening(child)
         return child
     code = 1
     try:
@@ -75,10 +78,7 @@ def begin(main, output, *words):
             for number in (1, 2):
                 os.dup2(file.fileno(), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        code = main(list(words))
-    except KeyboardInterrupt:
-        # As the interpreter does before the program has begun.
-        code = 130
+        code = start(list(words))
     except SystemExit as end:
         code = end.code
     finally:
