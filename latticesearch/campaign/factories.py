@@ -189,12 +189,13 @@ def phases(settings: Settings, parent: ParentLattice) -> CompetingPhases:
     return competing_phases(elements, chosen.files, rows, energy_key=chosen.energy_key)
 
 
-def answer_rules(settings: Settings) -> AnswerRules:
+def answer_rules(settings: Settings, parent: ParentLattice) -> AnswerRules:
     """Return how the oracle's answers are judged."""
     from latticesearch.campaign.answers import AnswerRules
+    from latticesearch.campaign.known import reference_energies
 
-    source = settings.oracle
-    return AnswerRules(source.attempts, source.references, start_of(settings))
+    references = reference_energies(settings, parent)
+    return AnswerRules(settings.oracle.attempts, references, start_of(settings))
 
 
 def learning_options(settings: Settings) -> LearningOptions:

@@ -228,7 +228,7 @@ class Campaign:
         """Make the oracle, then the run directory: what can be refused is refused first."""
         stop.check_beginning()
         oracle = factories.oracle(self.settings, parent, n_ranks, self.path / SCRATCH)
-        rules = factories.answer_rules(self.settings)
+        rules = factories.answer_rules(self.settings, parent)
         suffix = factories.potential_kind(self.settings).suffix
         versions = {"latticesearch": __version__, "python": platform.python_version()}
         versions |= {name: metadata.version(name) for name in LIBRARIES}

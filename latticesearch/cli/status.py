@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from latticesearch.parallel import Communicator
 
+MAX_CONTRADICTIONS = 5
+"""Structures with two energies that are shown."""
+
 WATCH = 5.0
 """Seconds between two looks."""
 
@@ -97,9 +100,31 @@ def _progress_lines(answer: dict[str, Any]) -> list[str]:
     if answer["seconds_left"] is not None:
         lines.append(_time_left(answer))
     lines += [f"  {line}" for line in answer["surprising"]]
-    if answer["state"] in {"stale", "stopped in order"}:
+    lines += _elsewhere_lines(answer["elsewhere"])
+    for one in answer["damage"]:
+        lines += [f"damaged: {one['what']}", f"  {one['way_out']}"]
+    if answer["state"] in {"stale", "stopped in order"} and not answer["damage"]:
         lines.append(f"to go on: latticesearch run {answer['path']}")
     return lines
+
+
+def _elsewhere_lines(answer: dict[str, Any]) -> list[str]:
+    """Return what the run knows without having computed it, source by source."""
+    if not answer["sources"]:
+        # Runs of before have noted it in words alone.
+        return list(answer["lines"])
+    lines = [f"from elsewhere: {answer['energies']} energies"]
+    for source in answer["sources"]:
+        line = f"  {source['kind']} {source['path']}: {source['energies']}"
+        if source["gone"]:
+            line += " (the source is gone, they are kept)"
+        if source["refused"]:
+            line += "; not used: " + ", ".join(f"{n} {why}" for why, n in source["refused"].items())
+        lines.append(line)
+    shown = answer["contradictions"][:MAX_CONTRADICTIONS]
+    if more := len(answer["contradictions"]) - len(shown):
+        shown.append(f"... and {more} more (--json)")
+    return lines + [f"    {one}" for one in shown]
 
 
 def _state(answer: dict[str, Any]) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from latticesearch.campaign.damage import damages, examined, expected_rows
 from latticesearch.campaign.known import settings_of_run
 from latticesearch.errors import InputError
-from latticesearch.storage import writer_of
+from latticesearch.storage import latest_by_key, writer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from latticesearch.storage import RunDirectory
+    from latticesearch.storage import RunDirectory, StoredResult
 
     Events = Sequence[dict[str, Any]]
 
@@ -45,10 +47,13 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
         near_hull_error (eV/atom, None before it is known); oracle_seconds; seconds_per_call (wall
         time of the run), seconds_left (if the whole budget is used; None where the run does not
         run, or has computed too little to tell), last_event (UTC); failures, set_aside (keys),
-        surprising (lines).
+        surprising (lines); elsewhere (what comes from own data and other runs, by source, and
+        what could not be used, by reason); damage (file, what, way_out).
     """
-    rows, known = directory.store.results(), directory.store.by_key()
+    # In this order: what the log tells of is in the database.
     events = directory.events()
+    rows, lost = examined(directory.store, expected_rows(events))
+    known = latest_by_key(rows)
     last, rounds = _last_turn(events), [e for e in events if e["event"] == "round"]
     statuses = [stored.status for stored in known.values()]
     counts = {s: statuses.count(s) for s in ("done", "failed", "quarantined")}
@@ -77,9 +82,11 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
         "seconds_per_call": pace,
         "seconds_left": None if pace is None or left is None or state != RUNNING else left * pace,
         "last_event": events[-1]["time"] if events else "",
-        "failures": _failures(directory),
+        "failures": _failures(known),
         "set_aside": aside,
         "surprising": sorted({e["what"] for e in events if e["event"] == "surprising"}),
+        "elsewhere": _elsewhere(directory, events),
+        "damage": [asdict(one) for one in damages(directory, events, lost)],
     }
 
 
@@ -100,12 +107,30 @@ def _last_turn(events: Events) -> dict[str, Any]:
     return next((e for e in reversed(events) if e["event"] in TURNING_POINTS), {})
 
 
-def _failures(directory: RunDirectory) -> list[dict[str, Any]]:
+def _failures(known: Mapping[str, StoredResult]) -> list[dict[str, Any]]:
     return [
         {"key": r.key, "status": r.status, "attempts": r.result.attempt, "error": r.result.error}
-        for r in directory.store.by_key().values()
+        for r in known.values()
         if r.status != "done"
     ]
+
+
+def _elsewhere(directory: RunDirectory, events: Events) -> dict[str, Any]:
+    """Return what the run has not computed, as the log tells of it since the run began last.
+
+    Returns
+    -------
+    dict
+        energies (how many); sources (kind, path, energies, refused by reason, gone);
+        contradictions (structures with two energies); lines (all of it in words).
+    """
+    said = [e for e in events if e["event"] in {"known", "start", "resume"}]
+    if not said or said[-1]["event"] != "known":
+        return {"energies": 0, "sources": [], "contradictions": [], "lines": []}
+    last = said[-1]
+    rows, _ = examined(directory.known, 0)
+    found = {name: last.get(name, []) for name in ("sources", "contradictions", "lines")}
+    return {"energies": len(rows), **found}
 
 
 def _budget_left(directory: RunDirectory, used: int) -> int | None:

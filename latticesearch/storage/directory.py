@@ -168,8 +168,9 @@ class RunDirectory:
         except (OSError, ValueError) as error:
             what = getattr(error, "strerror", None) or error
             raise DamagedError(
-                f"{path} cannot be read ({what}); to go on with the settings of a campaign file: "
-                f"latticesearch run CAMPAIGN --output {self.path}"
+                f"{path} cannot be read ({what})",
+                "to go on with the settings of a campaign file: "
+                f"latticesearch run CAMPAIGN --output {self.path}",
             ) from error
 
     def log_event(self, event: str, **fields: Any) -> None:
@@ -216,26 +217,29 @@ class RunDirectory:
         """Whether energies from elsewhere were taken in."""
         return (self.path / KNOWN).exists()
 
-    def forget_known(self) -> None:
-        """Set a damaged ``known.db`` aside; what it held can be read from its sources again."""
-        path = self.path / KNOWN
-        path.rename(path.with_name(f"{KNOWN}.damaged"))
-        self.known = OracleStore(path)
+    def set_known_aside(self) -> Path | None:
+        """Rename ``known.db``, as `set_damaged_aside` does."""
+        aside = self._set_aside(KNOWN)
+        self.known = OracleStore(self.path / KNOWN)
+        return aside
 
     def set_damaged_aside(self) -> Path | None:
         """Rename ``oracle.db`` so that a new one can begin; return its new name, None without."""
-        path = self.path / ORACLE
+        aside = self._set_aside(ORACLE)
+        self.store = OracleStore(self.path / ORACLE)
+        return aside
+
+    def _set_aside(self, name: str) -> Path | None:
+        """Give a damaged database a name that none has yet."""
+        path = self.path / name
         if not path.exists():
             return None
         numbers = itertools.count(1)
-        aside = next(
-            p for n in numbers if not (p := path.with_name(f"{ORACLE}.damaged-{n}")).exists()
-        )
+        aside = next(p for n in numbers if not (p := self.path / f"{name}.damaged-{n}").exists())
         path.rename(aside)
         # SQLite would take a journal left behind for one of the new file.
-        path.with_name(f"{ORACLE}-journal").unlink(missing_ok=True)
+        path.with_name(f"{name}-journal").unlink(missing_ok=True)
         sync_directory(self.path)
-        self.store = OracleStore(path)
         return aside
 
     def write_off_lattice(self, structures: Sequence[Atoms]) -> None:

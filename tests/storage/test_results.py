@@ -130,7 +130,7 @@ def test_no_lock_file_is_left_behind(store):
 
 def test_a_file_that_is_no_database_is_an_input_error(tmp_path):
     (tmp_path / "oracle.db").write_bytes(b"something else" * 1000)
-    with pytest.raises(InputError, match=r"oracle.db: file is not a database"):
+    with pytest.raises(InputError, match=r"oracle.db is damaged \(file is not a database\)"):
         OracleStore(tmp_path / "oracle.db").results()
 
 
