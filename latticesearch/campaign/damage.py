@@ -45,30 +45,36 @@ class Damage:
         return f"{self.what}: {self.way_out}"
 
 
-def damages(directory: RunDirectory, events: Events, lost: str) -> list[Damage]:
-    """Return what is wrong with settings.toml, oracle.db and known.db.
-
-    Parameters
-    ----------
-    directory
-        The run.
-    events
-        Its log.
-    lost
-        What `examined` says of oracle.db.
-    """
-    run, found = directory.path, []
+def damages(directory: RunDirectory) -> list[Damage]:
+    """Return what is wrong with settings.toml, oracle.db and known.db; the run may be under way."""
+    # In this order: what the log tells of is in the databases.
+    run, events = directory.path, directory.events()
+    found = []
     try:
         directory.read_settings()
     except DamagedError as error:
         found.append(Damage("settings.toml", error.what, error.way_out))
-    if lost:
-        found.append(Damage("oracle.db", lost, accepting_loss(run)))
+    _, what = examined(directory.store, expected_rows(events))
+    if what:
+        found.append(Damage("oracle.db", what, accepting_loss(run)))
     _, what = examined(directory.known, expected_known(events), KNOWN_ROWS)
     if what:
         again = f"latticesearch run {run} reads them again from where they came"
         found.append(Damage("known.db", what, again))
     return found
+
+
+def require_sound(directory: RunDirectory) -> None:
+    """Refuse to take the energies of a run of which some are lost for all that it has.
+
+    Raises
+    ------
+    DamagedError
+        oracle.db or known.db holds less than the log knows of.
+    """
+    for one in damages(directory):
+        if one.file != "settings.toml":
+            raise DamagedError(one.what, one.way_out)
 
 
 def accepting_loss(run: object) -> str:

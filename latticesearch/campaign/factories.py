@@ -16,7 +16,7 @@ from latticesearch.errors import InputError
 from latticesearch.lattice import ParentLattice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from ase import Atoms
@@ -189,12 +189,10 @@ def phases(settings: Settings, parent: ParentLattice) -> CompetingPhases:
     return competing_phases(elements, chosen.files, rows, energy_key=chosen.energy_key)
 
 
-def answer_rules(settings: Settings, parent: ParentLattice) -> AnswerRules:
-    """Return how the oracle's answers are judged."""
+def answer_rules(settings: Settings, references: Mapping[str, float] | None = None) -> AnswerRules:
+    """Return how the oracle's answers are judged; `references` by key, eV/atom."""
     from latticesearch.campaign.answers import AnswerRules
-    from latticesearch.campaign.known import reference_energies
 
-    references = reference_energies(settings, parent)
     return AnswerRules(settings.oracle.attempts, references, start_of(settings))
 
 

@@ -21,7 +21,7 @@ from latticesearch.campaign.own_data import (
 )
 from latticesearch.campaign.reuse import reused_results
 from latticesearch.campaign.sources import OWN_DATA, REUSED
-from latticesearch.errors import InputError
+from latticesearch.errors import DamagedError, InputError
 from latticesearch.oracles import OracleResult
 from latticesearch.storage import StoredResult
 
@@ -112,11 +112,12 @@ class Elsewhere:
         self.sources.append(Source(kind, str(path), taken, dict(+counts)))
 
     def keep(self, kind: str, path: Path, results: Sequence[StoredResult]) -> None:
-        """Take what was taken from a source before that is gone by now."""
+        """Take what was taken before from a source that is gone or damaged by now."""
         for one in results:
             self.by_key.setdefault(one.key, one)
         self.sources.append(Source(kind, str(path), len(results), gone=True))
-        self.lines.append(f"{path} is gone; the {len(results)} energies taken from it are kept")
+        state = "damaged" if path.exists() else "gone"
+        self.lines.append(f"{path} is {state}; the {len(results)} energies taken from it are kept")
 
 
 def known_results(
@@ -169,15 +170,23 @@ def _take_run(
 ) -> None:
     """Take the energies of another run, or those kept of it where it is gone."""
     source = f"{REUSED}: {path}"
-    if path.exists():
-        reused = reused_results(path, parent, method, source)
-        found.lines.append(reused.summary(path))
-        found.add(REUSED, path, reused.results, reused.refused)
-        return
     before = [one for one in kept if one.source == source]
-    if not before:
-        raise InputError(f"data.reuse: there is no run directory {path}{_way_out('reuse', run)}")
-    found.keep(REUSED, path, before)
+    if not path.exists():
+        if not before:
+            way_out = _way_out("reuse", run)
+            raise InputError(f"data.reuse: there is no run directory {path}{way_out}")
+        found.keep(REUSED, path, before)
+        return
+    try:
+        reused = reused_results(path, parent, method, source)
+    except DamagedError as error:
+        if not before:
+            raise
+        found.lines.append(str(error))
+        found.keep(REUSED, path, before)
+        return
+    found.lines.append(reused.summary(path))
+    found.add(REUSED, path, reused.results, reused.refused)
 
 
 def _take_files(

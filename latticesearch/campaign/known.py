@@ -73,9 +73,16 @@ def potential_of_run(
     return None
 
 
+def results_of_run(run: RunDirectory) -> dict[str, StoredResult]:
+    """Return what a run knows by key: what it has computed, else what it took from elsewhere."""
+    computed, others = run.store.by_key(), run.known.by_key()
+    done = {key: stored for key, stored in computed.items() if stored.status == "done"}
+    return {**computed, **others, **done}
+
+
 def energies_of_run(run: RunDirectory) -> KnownEnergies:
-    """Return what the oracle of a run has answered."""
-    results = run.store.by_key().values()
+    """Return the energies that a run knows, computed or taken from elsewhere."""
+    results = results_of_run(run).values()
     energies = believed_energies(results)
     return KnownEnergies(energies, len(results) - len(energies))
 

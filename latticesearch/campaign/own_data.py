@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.campaign import factories
-from latticesearch.campaign.known import AGREEING, settings_of_run
+from latticesearch.campaign.damage import require_sound
+from latticesearch.campaign.known import AGREEING, results_of_run, settings_of_run
 from latticesearch.errors import InputError
 from latticesearch.frames import (
     NOT_LAST,
@@ -270,7 +271,8 @@ def frames_of_run(path: Path) -> Iterator[Frame | Refusal]:
     except InputError:
         # A file that the old settings name may be gone; the relaxed structures are still here.
         lattice = None
-    for stored in {**directory.known.by_key(), **directory.store.by_key()}.values():
+    require_sound(directory)
+    for stored in results_of_run(directory).values():
         yield _of_stored(stored, f"{path}#{stored.row}", lattice)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.campaign import factories
+from latticesearch.campaign.damage import require_sound
 from latticesearch.campaign.known import settings_of_run
 from latticesearch.campaign.method import method_of
 from latticesearch.errors import InputError
@@ -61,9 +62,10 @@ def reused_results(path: Path, parent: ParentLattice, method: Method, source: st
     Raises
     ------
     InputError
-        It is no run, or its lattice or method is another one.
+        It is no run, results of it are lost, or its lattice or method is another one.
     """
     run = RunDirectory.read(path)
+    require_sound(run)
     old_parent = factories.parent_lattice(settings_of_run(run))
     _require_same(path, method_of_run(run, old_parent), method)
     found: dict[str, StoredResult] = {}

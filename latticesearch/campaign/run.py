@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from latticesearch import __version__
 from latticesearch.campaign import factories
 from latticesearch.campaign.keeper import Keeper
+from latticesearch.campaign.known import reference_energies
 from latticesearch.campaign.opening import OpeningOptions, open_run
 from latticesearch.campaign.settings import Settings, read_settings
 from latticesearch.campaign.space import (
@@ -228,7 +229,8 @@ class Campaign:
         """Make the oracle, then the run directory: what can be refused is refused first."""
         stop.check_beginning()
         oracle = factories.oracle(self.settings, parent, n_ranks, self.path / SCRATCH)
-        rules = factories.answer_rules(self.settings, parent)
+        references = reference_energies(self.settings, parent)
+        rules = factories.answer_rules(self.settings, references)
         suffix = factories.potential_kind(self.settings).suffix
         versions = {"latticesearch": __version__, "python": platform.python_version()}
         versions |= {name: metadata.version(name) for name in LIBRARIES}

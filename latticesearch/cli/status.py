@@ -55,7 +55,7 @@ def _show(options: argparse.Namespace) -> None:
         answer = run_status(directory)
         state = answer["state"]
         if options.failed:
-            answer = {name: answer[name] for name in ("path", "failures", "set_aside")}
+            answer = {name: answer[name] for name in ("path", "failures", "set_aside", "damage")}
         text = json.dumps(answer) if options.json else _text(answer, options.failed)
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
@@ -72,6 +72,8 @@ def _text(answer: dict[str, Any], only_failed: bool) -> str:
         for f in answer["failures"]
     ]
     lines += [f"  off the lattice {key}" for key in answer["set_aside"]]
+    for one in answer["damage"]:
+        lines += [f"damaged: {one['what']}", f"  {one['way_out']}"]
     if answer["set_aside"]:
         file = f"{answer['path']}/off_lattice.extxyz"
         lines.append(f'  (as competing phases: --set competing.files=["{file}"])')
@@ -101,8 +103,6 @@ def _progress_lines(answer: dict[str, Any]) -> list[str]:
         lines.append(_time_left(answer))
     lines += [f"  {line}" for line in answer["surprising"]]
     lines += _elsewhere_lines(answer["elsewhere"])
-    for one in answer["damage"]:
-        lines += [f"damaged: {one['what']}", f"  {one['way_out']}"]
     if answer["state"] in {"stale", "stopped in order"} and not answer["damage"]:
         lines.append(f"to go on: latticesearch run {answer['path']}")
     return lines

@@ -183,6 +183,7 @@ def _known_energies(
 ) -> KnownEnergies:
     """Return the energies to train on."""
     from latticesearch.campaign import factories
+    from latticesearch.campaign.damage import require_sound
     from latticesearch.campaign.known import energies_of_run, with_references
 
     parent = factories.parent_lattice(settings)
@@ -190,6 +191,7 @@ def _known_energies(
     if options.data:
         known = _energies_of_files(options.data, parent)
     elif run is not None:
+        require_sound(run)
         known = energies_of_run(run)
     elif table.kind == "recorded" and table.file is not None:
         known = _energies_of_files([table.file], parent, table.select)

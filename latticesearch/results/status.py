@@ -52,7 +52,7 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
     """
     # In this order: what the log tells of is in the database.
     events = directory.events()
-    rows, lost = examined(directory.store, expected_rows(events))
+    rows, _ = examined(directory.store, expected_rows(events))
     known = latest_by_key(rows)
     last, rounds = _last_turn(events), [e for e in events if e["event"] == "round"]
     statuses = [stored.status for stored in known.values()]
@@ -86,13 +86,16 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
         "set_aside": aside,
         "surprising": sorted({e["what"] for e in events if e["event"] == "surprising"}),
         "elsewhere": _elsewhere(directory, events),
-        "damage": [asdict(one) for one in damages(directory, events, lost)],
+        "damage": [asdict(one) for one in damages(directory)],
     }
 
 
 def provisional(directory: RunDirectory) -> str:
     """Return in a line why the hull of a run is not its last word; empty where it is."""
     status = run_status(directory)
+    if status["damage"]:
+        first = status["damage"][0]
+        return f"damaged: {first['what']}; {first['way_out']}"
     if status["finished"]:
         return ""
     budget = "" if status["budget"] is None else f" of {status['budget']}"

@@ -236,3 +236,41 @@ def test_status_tells_what_comes_from_elsewhere_and_what_could_not_be_used(tmp_p
         "lines": [],
     }
     assert json.loads(in_process("status", path, "--json").stdout)["damage"] == []
+
+
+def test_nobody_takes_what_is_left_of_a_run_for_all_of_it(path, tmp_path):
+    """Its energies may be used once the loss was accepted; its hull may be looked at."""
+    (path / "oracle.db").unlink()
+    config, new = config_of(tmp_path, learning={"budget": 2}), tmp_path / "new"
+    for words in (
+        ("run", config, "--output", new, "--reuse", path),
+        ("run", config, "--output", new, "--set", f'data.files=["{path}"]'),
+        ("hull", path, path, "--output", new),
+        ("train", path, "--folds", "0"),
+    ):
+        done = in_process(*words)
+        assert done.returncode == 2, words
+        assert f"latticesearch run {path} --accept-loss" in done.stderr
+        assert not new.exists()
+    for words in (("hull", path), ("status", path, "--failed"), ("export", path, "--output", new)):
+        done = in_process(*words)
+        assert done.returncode == 0, done.stderr
+        assert "--accept-loss" in done.stdout + done.stderr
+
+
+def test_a_source_that_is_damaged_later_stops_no_run(path, tmp_path):
+    new = tmp_path / "new"
+    config = config_of(tmp_path, learning={"budget": 2})
+    run(config, "--output", new, "--reuse", path)
+    known = status(new)["elsewhere"]["energies"]
+    (path / "oracle.db").write_bytes(b"no database" * 1000)
+    done = run(new)
+    assert f"{path} is damaged; the {known} energies taken from it are kept" in done.stderr
+    assert "changed:" not in done.stderr
+    assert status(new)["elsewhere"]["energies"] == known
+
+
+def test_a_potential_is_trained_on_all_that_a_run_knows(path):
+    done = in_process("train", path, "--folds", "0", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["n_data"] == 8 + N_OWN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -18,10 +19,11 @@ import pytest
 from latticesearch.errors import InputError, Stopped
 from latticesearch.stopping import StopRequest, seconds_until
 from latticesearch.storage import RunDirectory
+from tests.campaign.aimed import MOMENTS
 from tests.campaign.counted import counts
 from tests.campaign.nursery import Nursery
 from tests.campaign.runs import command, environment, in_process, wait_until_listening
-from tests.campaign.test_stages import config_of
+from tests.campaign.test_stages import config_of, status
 
 SLOW_CALCULATIONS = {"PAUSE": "0.05"}
 
@@ -86,6 +88,51 @@ def test_twenty_kills_lose_nothing_and_repeat_nothing(undisturbed, tmp_path):
 @pytest.mark.parametrize("seed", range(2, 11))
 def test_two_hundred_kills_lose_nothing_and_repeat_nothing(undisturbed, tmp_path, seed):
     assert killed_until_done(tmp_path, 20, seed) == undisturbed
+
+
+AIMS = [*itertools.product(MOMENTS, (1,)), *itertools.product(MOMENTS, (2, 4))]
+
+
+def test_kills_at_the_moments_that_count_lose_nothing_and_repeat_nothing(undisturbed, tmp_path):
+    """From inside the first write of the database on; see `aimed`."""
+    words = ("run", config_of(tmp_path), "--output", tmp_path / "run")
+    with Nursery(COUNTED=str(tmp_path / "counted")) as nursery:
+        n_hits = 0
+        for number, when in enumerate(AIMS):
+            nursery.start(tmp_path / f"log-{number}", *words, aim=when)
+            code = nursery.wait()
+            assert code in {0, -signal.SIGKILL}, (tmp_path / f"log-{number}").read_text()
+            n_hits += code != 0
+        nursery.start(tmp_path / "last", *words)
+        assert nursery.wait() == 0, (tmp_path / "last").read_text()
+    # Four results at a time are more than there are towards the end.
+    assert n_hits >= 6
+    begun, finished = counts(tmp_path / "counted")
+    assert set(begun.values()) == set(finished.values()) == {1}, (begun, finished)
+    assert (hull_of(tmp_path / "run"), len(begun)) == undisturbed
+    assert status(tmp_path / "run")["damage"] == []
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize(
+    "aims", [AIMS[1:2], pytest.param(AIMS, marks=pytest.mark.slow)], ids=["first write", "all"]
+)
+def test_kills_at_the_moments_that_count_under_mpirun(undisturbed, tmp_path, monkeypatch, aims):
+    variables = {"COUNTED": str(tmp_path / "counted")}
+    words = [str(w) for w in ("run", config_of(tmp_path), "--output", tmp_path / "run")]
+    for moment, number in aims:
+        start = command(ranks=2)
+        start[start.index("latticesearch") :] = ["tests.campaign.aimed", moment, str(number)]
+        done = subprocess.run(
+            [*start, *words], env=environment(**variables), check=False, capture_output=True
+        )
+        assert done.returncode in {0, signal.SIGKILL, 128 + signal.SIGKILL}, done.stderr
+    monkeypatch.setenv("COUNTED", variables["COUNTED"])
+    done = in_process(*words)
+    assert done.returncode == 0, done.stderr
+    begun, finished = counts(tmp_path / "counted")
+    assert set(begun.values()) == set(finished.values()) == {1}, (begun, finished)
+    assert (hull_of(tmp_path / "run"), len(begun)) == undisturbed
 
 
 @pytest.mark.parametrize("kind", ["TERM", "INT", "USR1"])
