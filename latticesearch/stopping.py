@@ -35,6 +35,10 @@ MARGIN = 5.0
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
+class _BreakOff(BaseException):
+    """Leaves a block from inside a signal handler; what handles exceptions lets it pass."""
+
+
 class StopRequest:
     """Whether the run has to stop; anybody may ask it, a signal or a clock answers.
 
@@ -59,7 +63,7 @@ class StopRequest:
             for listener in self._listeners:
                 listener()
             if self._is_beginning:
-                self.check_beginning()
+                raise _BreakOff
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` when the run is asked to stop, at once where it was already."""
@@ -105,8 +109,8 @@ class StopRequest:
         self._is_beginning = True
         try:
             yield
-        except Exception:
-            # Libraries take what interrupts them while they are loaded for a failure of theirs.
+        except BaseException:
+            # Libraries may take what interrupts them while they are loaded for a failure of theirs.
             self.check_beginning()
             raise
         finally:

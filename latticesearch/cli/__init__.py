@@ -41,6 +41,10 @@ EXIT_BAD_INPUT = 2
 MEETING_TIME = 3.0
 """Seconds a failing rank waits for the others to fail with it before it ends them."""
 
+STOPPING_TIME = 20.0
+"""The same after a signal, of which a rank that loads a large library hears only afterwards. Queues
+kill half a minute after their signal."""
+
 
 def main(arguments: Sequence[str] | None = None, stop: StopRequest | None = None) -> int:
     """Run the command line; return the exit code.
@@ -81,7 +85,7 @@ def _end(comm: Communicator, error: Exception, code: int) -> int:
     """Say once what is wrong and end all ranks, gently if all know of it."""
     if comm.rank == 0:
         _complain(error, code)
-    if not comm.meet(MEETING_TIME):
+    if not comm.meet(STOPPING_TIME if code == EXIT_STOPPED else MEETING_TIME):
         if comm.rank != 0:
             _complain(error, code)
         comm.abort(code)
