@@ -10,7 +10,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from latticesearch.stopping import EXIT_INTERRUPTED, StopRequest, noting_signals
+from latticesearch.stopping import EXIT_INTERRUPTED, StopRequest, asked_by_signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,9 +27,9 @@ def start(words: Sequence[str]) -> int:
     stop = StopRequest()
     is_run = next((word for word in words if not word.startswith("-")), "") == "run"
     # Whoever ends another verb early has to begin it anew: it ends as programs do.
-    noting = noting_signals(stop) if is_run else contextlib.nullcontext()
+    listening = asked_by_signals(stop) if is_run else contextlib.nullcontext()
     try:
-        with noting:
+        with listening:
             from latticesearch.cli import main
 
             return main(words, stop)

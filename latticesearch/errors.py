@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class InputError(ValueError):
     """Bad input: one line that says what is wrong, the values met, and what to do.
@@ -40,3 +45,22 @@ class Stopped(Exception):  # noqa: N818 - nothing is wrong
     Whatever was computed is on disk, and the same command goes on. The command line exits with
     code 75 (the system's EX_TEMPFAIL: try again later).
     """
+
+
+class Waiting(Stopped):
+    """The run ends before its end, in order: it needs energies that others compute.
+
+    Parameters
+    ----------
+    keys
+        Canonical keys of the structures that are wanted.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        number = f"{len(keys)} {'energy' if len(keys) == 1 else 'energies'}"
+        super().__init__(f"waiting for {number}")
+        self.keys = tuple(keys)
+
+    def __reduce__(self) -> tuple[type[Waiting], tuple[tuple[str, ...]]]:
+        """Travel between processes with the keys."""
+        return Waiting, (self.keys,)

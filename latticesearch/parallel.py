@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import logging
 import os
+import platform
 import sys
 import time
 from array import array
@@ -17,7 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from mpi4py import MPI
@@ -39,6 +40,15 @@ _SCRUBBED_PREFIXES = ("PMI", "MPI", "OMPI", "HYDRA", "HYDI", "MPICH", "PMIX", "P
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Who sets one of these has decided how many threads linear algebra takes."""
+
+OF_RANKS = "LATTICESEARCH_THREADS_OF_RANKS"
+"""Names of those of them that the command line has set for itself, for one thread per rank."""
+
+
+def threads_are_set(environment: Mapping[str, str]) -> bool:
+    """Return whether the user, and not the command line, has said how many threads to use."""
+    ours = environment.get(OF_RANKS, "").split(",")
+    return any(name in environment and name not in ours for name in THREAD_VARIABLES)
 
 
 @contextlib.contextmanager
@@ -300,6 +310,22 @@ def scrubbed_environment() -> dict[str, str]:
     return {
         name: value for name, value in os.environ.items() if not name.startswith(_SCRUBBED_PREFIXES)
     }
+
+
+def cpus_of_all(comm: Communicator) -> frozenset[int]:
+    """Return the processors, by number, that ranks on the machine of rank 0 may use together.
+
+    A launcher may have bound each rank to one of them.
+    """
+    found = comm.allgather((platform.node(), _own_cpus()))
+    return frozenset(cpu for host, cpus in found if host == found[0][0] for cpu in cpus)
+
+
+def _own_cpus() -> list[int]:
+    """Return the processors that this process may use; not all systems bind processes."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def block_range(n: int, comm: Communicator) -> range:

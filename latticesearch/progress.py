@@ -35,8 +35,8 @@ DEEPEST_LAUNCHER = 8
 class Progress(Protocol):
     """Receives how far a step is."""
 
-    def start(self, task: str, total: int) -> None:
-        """Begin the step `task` of `total` units."""
+    def start(self, task: str, total: int, done: int = 0) -> None:
+        """Begin the step `task` of `total` units, `done` of which were there before."""
 
     def advance(self, done: int) -> None:
         """Say that `done` units are ready."""
@@ -48,7 +48,7 @@ class Progress(Protocol):
 class NoProgress:
     """Tells nobody."""
 
-    def start(self, task: str, total: int) -> None:
+    def start(self, task: str, total: int, done: int = 0) -> None:
         """Do nothing."""
 
     def advance(self, done: int) -> None:
@@ -75,10 +75,11 @@ class StreamProgress:
         self._stream, self._clock = stream, clock
         self._is_terminal = is_watched(stream)
         self._task, self._total, self._begin, self._shown = "", 0, 0.0, 0.0
+        self._before = 0
 
-    def start(self, task: str, total: int) -> None:
-        """Begin the step `task` of `total` units."""
-        self._task, self._total = task, total
+    def start(self, task: str, total: int, done: int = 0) -> None:
+        """Begin the step `task` of `total` units, `done` of which were there before."""
+        self._task, self._total, self._before = task, total, done
         self._begin = self._shown = self._clock()
 
     def advance(self, done: int) -> None:
@@ -103,7 +104,7 @@ class StreamProgress:
             self._stream.flush()
 
     def _text(self, done: int, seconds: float) -> str:
-        pace = done / seconds if seconds > 0 else 0.0
+        pace = (done - self._before) / seconds if seconds > 0 else 0.0
         left = f"{duration((self._total - done) / pace)} left" if pace > 0 else "time unknown"
         return f"{self._task}: {done} of {self._total}, {rate(pace)}, {left}"
 

@@ -150,30 +150,6 @@ def seconds_until(text: str) -> float:
 
 
 @contextlib.contextmanager
-def noting_signals(stop: StopRequest) -> Iterator[None]:
-    """Note a signal that arrives before the run can act on it: while libraries are loaded.
-
-    Whoever looks at `stop` next ends the run, on all ranks together. A second Ctrl-C does not wait
-    for that.
-
-    Parameters
-    ----------
-    stop
-        Asked by the handlers, on every rank: which of them is root is not known yet.
-    """
-    with _handling(lambda number, _: _ask(stop, number)):
-        yield
-
-
-def _ask(stop: StopRequest, number: int) -> None:
-    """Ask a run to stop because of a signal."""
-    if stop and number == signal.SIGINT:
-        # Whoever presses Ctrl-C twice does not want to wait.
-        raise KeyboardInterrupt
-    stop.request(f"signal {signal.Signals(number).name}")
-
-
-@contextlib.contextmanager
 def stopping_in_order(
     stop: StopRequest,
     *,
@@ -202,21 +178,39 @@ def stopping_in_order(
         The run is asked to stop after this time; default never.
     """
     timers: list[threading.Timer] = []
-
-    def handle(number: int, _: Any) -> None:
-        if is_root:
-            _ask(stop, number)
-
     if is_root:
         stop.listen(lambda: timers.append(_timer(grace + MARGIN, lambda: _end(abort))))
         if seconds is not None:
             timers.append(_timer(seconds, lambda: stop.request("its time is up")))
-    with _handling(handle):
+    with asked_by_signals(stop, hears=is_root):
         try:
             yield
         finally:
             for timer in timers:
                 timer.cancel()
+
+
+@contextlib.contextmanager
+def asked_by_signals(stop: StopRequest, *, hears: bool = True) -> Iterator[None]:
+    """Let the signals of launchers, queues and keyboards ask to stop inside a block.
+
+    Parameters
+    ----------
+    stop
+        What they ask.
+    hears
+        Whether they ask; where they do not, signals pass.
+    """
+
+    def handle(number: int, _: Any) -> None:
+        if stop and number == signal.SIGINT:
+            # Whoever presses Ctrl-C twice does not want to wait.
+            raise KeyboardInterrupt
+        if hears:
+            stop.request(f"signal {signal.Signals(number).name}")
+
+    with _handling(handle):
+        yield
 
 
 @contextlib.contextmanager

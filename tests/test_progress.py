@@ -42,6 +42,15 @@ def test_a_file_gets_few_lines(caplog):
     ]
 
 
+def test_what_was_there_before_is_no_pace():
+    times = iter([0.0, 100.0])
+    stream = Terminal()
+    progress = StreamProgress(stream, clock=lambda: next(times))
+    progress.start("oracle", 28, done=12)
+    progress.advance(13)
+    assert "oracle: 13 of 28, 36.0 per hour, 25 min left" in stream.getvalue()
+
+
 @pytest.mark.parametrize(
     ("per_second", "words"),
     [(20.0, "20.0 per second"), (0.05, "3.0 per minute"), (0.001, "3.6 per hour")],

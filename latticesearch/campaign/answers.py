@@ -130,6 +130,8 @@ class Answers:
             self.sources[stored.key] = stored.source
         for stored in opened.rows:
             self._remember(stored.result, stored.row, stored.round_number)
+            if stored.source:
+                self.sources[stored.key] = stored.source
         # A kill may fall between storing a result and removing its folder.
         forget_done(opened.directory.scratch, self._done())
 
@@ -181,18 +183,25 @@ class Answers:
 
     def _compute(self, keys: Sequence[str], round_: int, limit: int, *, ends: bool) -> None:
         """Ask for what is open, again for what failed, until all is settled or paid for."""
-        self._progress.start("oracle", len(keys))
-        while jobs := [self._job(key) for key in keys if self._is_open(key)][: max(0, limit)]:
+        self._progress.start("oracle", len(keys), sum(not self._is_open(key) for key in keys))
+        while jobs := self._jobs(keys)[: max(0, limit)]:
             failed: list[OracleResult] = []
             is_first = ends and not any(self.attempts[key] for key in keys)
-            for result in self._oracle.run(jobs):
-                judged = self._judge(result)
-                limit -= 1
-                if is_first and judged.status == "failed":
-                    failed.append(judged)
-                else:
-                    self._keep(judged, round_)
-                self._progress.advance(len(keys) - sum(self._is_open(key) for key in keys))
+            try:
+                for result in self._oracle.run(jobs):
+                    judged = self._judge(result)
+                    limit -= 1
+                    if is_first and judged.status == "failed":
+                        failed.append(judged)
+                    else:
+                        self._keep(judged, round_)
+                    left = sum(self._is_open(key) for key in keys)
+                    self._progress.advance(len(keys) - left)
+            except Stopped:
+                # Whether all fail alike is not known before all have been computed.
+                for one in failed:
+                    self._keep(one, round_)
+                raise
             if failed:
                 _require_different(failed, jobs)
                 for one in failed:
@@ -200,6 +209,11 @@ class Answers:
             if self._oracle.interrupted:
                 raise Stopped("calculations that were under way have ended or were given up")
         self._progress.finish()
+
+    def _jobs(self, keys: Sequence[str]) -> list[OracleJob]:
+        """Return what is open; what has failed comes last, also where the rest is still out."""
+        open_ = [key for key in keys if self._is_open(key)]
+        return [self._job(key) for key in sorted(open_, key=self._tries.__getitem__)]
 
     def _keep(self, result: OracleResult, round_: int) -> None:
         """Write an answer to the disk, then believe it."""
@@ -252,6 +266,10 @@ class Answers:
             log.warning("%s relaxed away from the parent lattice; it is set aside", result.key)
             return replace(result, on_lattice=False)
         return result
+
+    def closed(self) -> set[str]:
+        """Return the keys that are not asked again, with or without energy."""
+        return {key for key in self.answers if not self._is_open(key)}
 
     def failures(self) -> Iterator[dict[str, object]]:
         """Yield the structures without a usable energy, and why."""

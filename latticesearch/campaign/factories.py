@@ -6,6 +6,7 @@ What only a run needs is imported where it is made: counting must not wait for i
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from latticesearch.errors import InputError
 from latticesearch.lattice import ParentLattice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from ase import Atoms
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from latticesearch.campaign.settings import OracleSettings, Settings
     from latticesearch.lattice import Configuration
     from latticesearch.learning import LearningOptions
-    from latticesearch.oracles import Oracle
+    from latticesearch.oracles import AseOracle, Oracle
+    from latticesearch.oracles.parallel_codes import Parallel
     from latticesearch.oracles.presets import Wanted
+    from latticesearch.oracles.queue import Queue
     from latticesearch.potential import Kind, Potential
 
 log = logging.getLogger(__name__)
@@ -89,31 +92,45 @@ def potential_parameters(settings: Settings) -> dict[str, Any]:
 
 
 def oracle(
-    settings: Settings, parent: ParentLattice, n_ranks: int, scratch: Path | None = None
+    settings: Settings,
+    parent: ParentLattice,
+    n_ranks: int,
+    scratch: Path | None = None,
+    *,
+    cpus: Iterable[int] = (),
+    wait: bool = True,
 ) -> Oracle:
-    """Return the oracle, which works in `scratch`; it refuses species it cannot compute."""
-    from latticesearch.oracles import AseOracle, RecordedOracle
+    """Return the oracle; it refuses species it cannot compute.
+
+    Parameters
+    ----------
+    settings, parent
+        The campaign.
+    n_ranks
+        Ranks of the run, which leave their cores to calculations.
+    scratch
+        Where it works.
+    cpus
+        Processors that this run was given on this machine.
+    wait
+        Whether to wait for calculations that are in a queue.
+    """
+    from latticesearch.oracles import RecordedOracle
+    from latticesearch.oracles.by_hand import ByHandOracle
 
     source = settings.oracle
     result: Oracle
+    if source.queue is None and not wait:
+        raise InputError("--no-wait belongs to [oracle.queue]: without one nobody else computes")
     if source.kind == "recorded":
         assert source.file is not None
         result = RecordedOracle(source.file, parent, select=source.select)
+    elif source.is_by_hand:
+        result = ByHandOracle(source.kind, computing_oracle(settings))
     else:
-        preset = wanted(source) if source.kind in PRESETS else None
-        result = AseOracle(
-            source.kind if preset else source.calculator or "emt",
-            parameters={} if preset else source.parameters,
-            preset=preset,
-            relax_cell=source.relax_cell,
-            relax_ions=source.relax_ions,
-            fmax=source.fmax,
-            max_steps=source.max_steps,
-            timeout=_timeout(source),
-            workers=source.workers or n_ranks,
-            scratch=scratch,
-            grace=source.grace,
-        )
+        computing = computing_oracle(settings, n_ranks, scratch, cpus=cpus, wait=wait)
+        assert computing is not None
+        result = computing
     result.check_species(parent.species)
     if source.kind in PRESETS:
         _remark(source, parent)
@@ -123,6 +140,93 @@ def oracle(
             f"oracle.references: {unknown[0]} is not among the species {', '.join(parent.species)}"
         )
     return result
+
+
+def computing_oracle(
+    settings: Settings,
+    n_ranks: int = 1,
+    scratch: Path | None = None,
+    *,
+    cpus: Iterable[int] = (),
+    wait: bool = True,
+) -> AseOracle | None:
+    """Return the oracle that computes here or in a queue; None where only others can.
+
+    Its arguments are those of `oracle`.
+    """
+    from latticesearch.oracles import AseOracle
+
+    source = settings.oracle
+    if source.kind in {"manual", "recorded"}:
+        return None
+    preset = wanted(source) if source.kind in PRESETS else None
+    return AseOracle(
+        source.kind if preset else source.calculator or "emt",
+        parameters={} if preset else source.parameters,
+        preset=preset,
+        relax_cell=source.relax_cell,
+        relax_ions=source.relax_ions,
+        fmax=source.fmax,
+        max_steps=source.max_steps,
+        timeout=_timeout(source),
+        workers=(workers := source.workers or max(1, n_ranks // source.cores)),
+        scratch=scratch,
+        grace=source.grace,
+        queue=_queue(source, wait=wait),
+        parallel=_parallel(source),
+        keep=source.keep_calculator,
+        cpus=_cpus(set(cpus), workers * source.cores),
+    )
+
+
+def _queue(source: OracleSettings, *, wait: bool) -> Queue | None:
+    """Return how the queue of a cluster is used, None where calculations run here."""
+    from latticesearch.amounts import megabytes, seconds
+    from latticesearch.oracles.queue import ElementResources, Queue, Resources
+
+    chosen = source.queue
+    if chosen is None:
+        return None
+    special = {
+        symbol: ElementResources(
+            time=seconds(one.time) if one.time else None,
+            cores=one.cores,
+            memory=megabytes(one.memory) if one.memory else None,
+            partition=one.partition,
+        )
+        for symbol, one in chosen.elements.items()
+    }
+    resources = Resources(
+        time=seconds(chosen.time),
+        cores=chosen.cores or source.cores,
+        memory=megabytes(chosen.memory) if chosen.memory else None,
+        partition=chosen.partition,
+        account=chosen.account,
+        prologue=(*(f"module load {name}" for name in chosen.modules), *chosen.prologue),
+        options=tuple(chosen.options),
+    )
+    return Queue(resources, special, chosen.jobs, chosen.array, chosen.interval, wait)
+
+
+def _parallel(source: OracleSettings) -> Parallel:
+    """Return on how many cores a calculation runs here."""
+    from latticesearch.oracles.parallel_codes import Parallel
+    from latticesearch.oracles.presets import PRESETS as KNOWN
+
+    if source.launcher and source.kind in KNOWN and KNOWN[source.kind].keeps:
+        raise InputError(f"oracle.launcher: {source.kind} has no ranks; cores are its threads")
+    return Parallel(source.cores, source.launcher)
+
+
+def _cpus(given: set[int], n_wanted: int) -> set[int]:
+    """Return the processors that workers may use.
+
+    Those of all ranks together: each of them may be bound to one. Where the user wants more than
+    the launcher has bound them to, any that the operating system allows.
+    """
+    if len(given) >= n_wanted:
+        return given
+    return set(range(os.cpu_count() or 1))
 
 
 def wanted(source: OracleSettings) -> Wanted:
@@ -173,7 +277,8 @@ def _timeout(source: OracleSettings) -> float | None:
     from latticesearch.oracles.presets import PRESETS as KNOWN
 
     is_costly = source.kind in KNOWN and KNOWN[source.kind].is_costly
-    if source.timeout is not None or is_costly:
+    # A queue has a limit of its own.
+    if source.timeout is not None or is_costly or source.queue is not None:
         return source.timeout
     return TIMEOUT
 

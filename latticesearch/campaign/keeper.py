@@ -144,7 +144,7 @@ class Keeper:
     ) -> None:
         """Write the report and the whole hull table; complete the summary by the failures."""
         # matplotlib and pymatgen: only who draws waits for them
-        from latticesearch.report import describe_hull, write_report
+        from latticesearch.report import computational_details, describe_hull, write_report
 
         answers, values = self.answers(candidates), settings.resolved()
         failures = list(answers.failures())
@@ -154,8 +154,12 @@ class Keeper:
         # What needs no energy is worked out once, not in every round.
         hull = describe_hull(tables.candidates, tables.hull, summary, values, structures)
         self.directory.write_hull(hull, None)
+        known = self.directory.read_settings() | values
+        provenances = [p for one in answers.answers.values() if (p := one.provenance) is not None]
         html, figures = write_report(
-            *(tables.candidates, hull, summary, rounds, failures, values), structures=structures
+            *(tables.candidates, hull, summary, rounds, failures, values),
+            structures=structures,
+            details=computational_details(known, provenances),
         )
         self.directory.write_report(html, figures)
         self.directory.log_event("end", **summary)

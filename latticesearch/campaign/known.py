@@ -9,7 +9,7 @@ import numpy as np
 
 from latticesearch.campaign import factories
 from latticesearch.campaign.answers import believed_energy
-from latticesearch.campaign.settings import RECORDED, parse_settings
+from latticesearch.campaign.settings import settings_of_record
 from latticesearch.campaign.space import end_members
 from latticesearch.errors import InputError
 from latticesearch.lattice import Configuration
@@ -46,8 +46,7 @@ class KnownEnergies:
 
 def settings_of_run(run: RunDirectory) -> Settings:
     """Return the settings that a run has at present."""
-    record = {k: v for k, v in run.read_settings().items() if k not in RECORDED}
-    return parse_settings(record, base=run.path)
+    return settings_of_record(run.read_settings(), run.path)
 
 
 def potential_of_run(

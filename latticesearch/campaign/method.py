@@ -60,6 +60,9 @@ def _calculation(source: OracleSettings, elements: Sequence[str]) -> dict[str, A
         return {"calculator": {**table, "select": dict(source.select)}}
     if source.kind in PRESETS:
         return _of_preset(source, elements)
+    if source.kind == "manual":
+        said = {"kind": "manual", "parameters": dict(source.parameters)}
+        return {"calculator": said, "relaxation": _relaxation(source)}
     calculator = {"kind": source.calculator or "emt", "parameters": dict(source.parameters)}
     return {"calculator": calculator, "relaxation": _relaxation(source)}
 

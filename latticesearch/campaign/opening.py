@@ -22,6 +22,7 @@ from latticesearch.campaign.damage import (
 )
 from latticesearch.campaign.imports import Elsewhere, known_results
 from latticesearch.campaign.known import AGREEING, believed_energies, reference_energies
+from latticesearch.campaign.levels import table_bytes
 from latticesearch.campaign.method import method_of
 from latticesearch.campaign.settings import RECORDED, parse_settings, with_input_files
 from latticesearch.campaign.space import end_members
@@ -179,6 +180,8 @@ def _go_on(
     changed = _changes(old, record, options, before, digest)
     if damage:
         changed.append(f"of {expected} results {len(rows)} are left")
+    if told := sum(bool(row.source) and row.row > stage.known_rows for row in rows):
+        changed.append(f"{told} energies told")
     if changed or (before is None and rows):
         stage = stage.following(len(rows), next_round(events), digest)
         if options.retry_failed:
@@ -246,7 +249,11 @@ def _record(
 ) -> dict[str, Any]:
     """Return what settings.toml keeps; input files become copies in the run, by relative path."""
 
-    def kept(_: str, path: Path) -> Path:
+    def kept(place: str, path: Path) -> Path:
+        if place == "candidates.from_run" and path.is_dir():
+            # The other run may go: what there is to choose from is kept here.
+            name, data = f"{path.name}-candidates.csv", table_bytes(path)
+            return directory.keep_bytes(name, data).relative_to(directory.path)
         if not path.is_file():
             return path
         return directory.keep_input(path).relative_to(directory.path)
@@ -353,6 +360,7 @@ def _salvage(
             one.round_number,
             quarantine=one.status == "quarantined",
             method=one.method,
+            source=one.source,
         )
     directory.log_event("loss", kept=len(readable), expected=expected, aside=str(aside))
     log.warning("%d of %d results could be read; %s is kept", len(readable), expected, aside)
@@ -379,6 +387,20 @@ def _require_method(
         found[first.fingerprint] = first
     for one in found.values():
         require_same_method(one, method, str(directory.path))
+
+
+def require_method_of_run(directory: RunDirectory, parent: ParentLattice, method: Method) -> None:
+    """Refuse a method by which the energies of a run were not computed.
+
+    Raises
+    ------
+    InputError
+        Names the first difference.
+    """
+    rows, old = directory.store.results(), _old_settings(directory)
+    _require_method(rows, old, directory, parent, method)
+    if not rows and old:
+        require_same_method(_method_of_record(old, directory, parent), method, str(directory.path))
 
 
 def _method_of_record(

@@ -32,8 +32,15 @@ from latticesearch.campaign.space import (
     require_searchable,
 )
 from latticesearch.campaign.steps import CampaignSteps, warm_up
-from latticesearch.errors import OracleUnavailable, Stopped
-from latticesearch.parallel import SerialComm, first_on_root, kept_on_root, on_root, one_thread
+from latticesearch.errors import OracleUnavailable, Stopped, Waiting
+from latticesearch.parallel import (
+    SerialComm,
+    cpus_of_all,
+    first_on_root,
+    kept_on_root,
+    on_root,
+    one_thread,
+)
 from latticesearch.progress import NoProgress
 from latticesearch.stopping import StopRequest
 from latticesearch.storage import SCRATCH
@@ -72,6 +79,25 @@ class CampaignResult:
     path: Path
     hull: pd.DataFrame
     summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """What a run has of the machine it runs on.
+
+    Parameters
+    ----------
+    n_ranks
+        Ranks of the run.
+    cpus
+        Processors that they may use on rank 0's machine.
+    wait
+        Whether it stays until calculations in a queue are done.
+    """
+
+    n_ranks: int
+    cpus: frozenset[int]
+    wait: bool
 
 
 class Campaign:
@@ -122,6 +148,7 @@ class Campaign:
         accept_loss: bool = False,
         stop: StopRequest | None = None,
         progress: Progress | None = None,
+        wait: bool = True,
     ) -> CampaignResult:
         """Run the campaign, or go on where an interrupted run stopped.
 
@@ -143,6 +170,9 @@ class Campaign:
             Ends the run before its end when asked; default never.
         progress
             Told about the long steps.
+        wait
+            Whether to wait for calculations in the queue of a cluster; else the run stops where
+            it needs them, and the next call takes up what has been done by then.
 
         Raises
         ------
@@ -152,7 +182,8 @@ class Campaign:
         RuntimeError
             The oracle cannot compute anything, or gave no energy for an end member.
         Stopped
-            `stop` was asked; everything computed is on disk, and the same call goes on.
+            `stop` was asked, or there is something to wait for that is not to be waited for;
+            everything computed is on disk, and the same call goes on.
         """
         comm, progress = comm or SerialComm(), progress or NoProgress()
         # One that was not asked yet is false.
@@ -166,7 +197,8 @@ class Campaign:
             space = candidate_space(self.settings, parent)
             require_searchable(space)
         options = OpeningOptions(resume, retry_failed, accept_loss)
-        keeper = kept_on_root(comm, self._open, parent, comm.size, options, progress, stop)
+        machine = _Machine(comm.size, cpus_of_all(comm), wait)
+        keeper = kept_on_root(comm, self._open, parent, machine, options, progress, stop)
         try:
             # Said only now: what is wrong with the settings has to be the only line.
             self._announce(comm, is_compiled=is_compiled)
@@ -202,6 +234,10 @@ class Campaign:
         """Log that the run was stopped, on root; return the line that says how to go on."""
         assert keeper is not None
         n = len(keeper.directory.store.results())
+        if isinstance(stopped, Waiting):
+            keys = list(stopped.keys)
+            keeper.directory.log_event("stopped", reason=str(stopped), oracle_calls=n, keys=keys)
+            return f"{stopped}: latticesearch ask {self.path}"
         reason = stop.reason or str(stopped)
         keeper.directory.log_event("stopped", reason=reason, oracle_calls=n)
         return (
@@ -221,26 +257,33 @@ class Campaign:
     def _open(
         self,
         parent: ParentLattice,
-        n_ranks: int,
+        machine: _Machine,
         options: OpeningOptions,
         progress: Progress,
         stop: StopRequest,
     ) -> Keeper:
         """Make the oracle, then the run directory: what can be refused is refused first."""
         stop.check_beginning()
-        oracle = factories.oracle(self.settings, parent, n_ranks, self.path / SCRATCH)
+        n_ranks, scratch = machine.n_ranks, self.path / SCRATCH
+        oracle = factories.oracle(
+            *(self.settings, parent, n_ranks, scratch), cpus=machine.cpus, wait=machine.wait
+        )
         references = reference_energies(self.settings, parent)
         rules = factories.answer_rules(self.settings, references)
         suffix = factories.potential_kind(self.settings).suffix
-        versions = {"latticesearch": __version__, "python": platform.python_version()}
-        versions |= {name: metadata.version(name) for name in LIBRARIES}
-        environment = {"ranks": n_ranks, **versions}
+        environment = {"ranks": n_ranks, **versions()}
         phases = factories.phases(self.settings, parent)
         opened = open_run(self.path, self.settings, parent, environment, options)
         for line in phases.summary_lines() if phases or phases.refusals else []:
             log.info("%s", line)
         zero = self.settings.competing.formation_energy
         return Keeper(opened, suffix, oracle, rules, progress, phases, zero)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what numbers come from."""
+    own = {"latticesearch": __version__, "python": platform.python_version()}
+    return own | {name: metadata.version(name) for name in LIBRARIES}
 
 
 def _kernels_are_compiled() -> bool:
@@ -253,6 +296,8 @@ def _overview(candidates: CandidateSet, space: CandidateSpace) -> str:
     """Return the line that says what is about to be searched."""
     system = "-".join(candidates.elements)
     text = f"{system}: {len(candidates)} structures enumerated"
+    if space.listed:
+        return f"{system}: {len(candidates)} structures, those near the hull of another run"
     if space.supercell is None and space.held:
         text += f" (up to {max(space.held) * space.parent.n_basis} sites)"
     if space.n_explored:

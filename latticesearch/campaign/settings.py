@@ -9,14 +9,15 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from latticesearch.amounts import megabytes, seconds
 from latticesearch.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -94,6 +95,13 @@ class LatticeSettings(_Section):
 Composition = dict[Symbol, Fraction | tuple[Fraction, Fraction]]
 
 
+RESTRICTING = (
+    *("min_sites", "cell", "composition", "sublattices", "complete", "exchange", "layer_axis"),
+    "superperiodic",
+)
+"""Keys of the candidates that say which labelings are enumerated."""
+
+
 class CandidateSettings(_Section):
     """Which structures compete."""
 
@@ -101,6 +109,12 @@ class CandidateSettings(_Section):
     max_sites: Count | None = Field(None, description="all supercells up to this many sites")
     supercell: Vector | list[Vector] | None = Field(
         None, description="this supercell only: three multiples or a 3x3 integer matrix"
+    )
+    from_run: Path | None = Field(
+        None, description="the structures near the hull of this finished run, and no others"
+    )
+    within: Positive = Field(
+        0.010, description="with from_run: up to this far above its hull, eV/atom"
     )
     cell: Literal["primitive", "conventional"] = Field(
         "primitive", description="what the supercell multiplies"
@@ -130,8 +144,19 @@ class CandidateSettings(_Section):
 
     @model_validator(mode="after")
     def _one_space(self) -> CandidateSettings:
-        if (self.max_sites is None) == (self.supercell is None):
-            message = "give either max_sites = 6 or supercell = [2, 2, 2]"
+        fields = type(self).model_fields
+        spaces = (self.max_sites, self.supercell, self.from_run)
+        if sum(one is not None for one in spaces) != 1:
+            message = 'give either max_sites = 6, supercell = [2, 2, 2] or from_run = "runs/OLD"'
+            raise ValueError(message)
+        usual = {key: one.get_default(call_default_factory=True) for key, one in fields.items()}
+        # What a run keeps of its settings names the defaults as well.
+        meant = [key for key in RESTRICTING if getattr(self, key) != usual[key]]
+        if self.from_run is not None and meant:
+            message = f"{meant[0]} does not go with from_run, whose structures are listed"
+            raise ValueError(message)
+        if self.from_run is None and self.within != usual["within"]:
+            message = 'within belongs to from_run = "runs/OLD"'
             raise ValueError(message)
         if self.supercell is not None and len(self.supercell) != 3:
             message = f"supercell has {len(self.supercell)} rows; three are needed"
@@ -243,6 +268,70 @@ class ElementSettings(_Section):
     hubbard: HubbardSettings | None = None
 
 
+def _checked_time(text: str) -> str:
+    return _checked(text, seconds)
+
+
+def _checked_memory(text: str) -> str:
+    return _checked(text, megabytes)
+
+
+def _checked(text: str, read: Callable[[str], float]) -> str:
+    """Return a text that can be read."""
+    try:
+        read(text)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_checked_time)]
+Memory = Annotated[str, AfterValidator(_checked_memory)]
+
+
+class ElementQueueSettings(_Section):
+    """What calculations with an element take beyond the others."""
+
+    time: Duration | None = None
+    cores: Count | None = None
+    memory: Memory | None = None
+    partition: str | None = None
+
+
+class QueueSettings(_Section):
+    """The queue of a cluster."""
+
+    kind: Literal["slurm"] = "slurm"
+    time: Duration = Field(description='longest time of a calculation, such as "24h"')
+    cores: Count | None = Field(None, description="of a calculation; default oracle.cores")
+    memory: Memory | None = Field(None, description='of a node, such as "16G"')
+    partition: str | None = None
+    account: str | None = None
+    modules: list[str] = Field(default_factory=list, description="loaded before a calculation")
+    prologue: list[str] = Field(
+        default_factory=list, description="lines of the shell before a calculation"
+    )
+    options: list[str] = Field(
+        default_factory=list, description='more options of sbatch, such as "--qos=long"'
+    )
+    jobs: Count | None = Field(
+        None, description="calculations in the queue at most, waiting ones included"
+    )
+    array: Count = Field(100, description="calculations in one array job at most")
+    interval: Positive = Field(30.0, description="seconds between two looks at the queue")
+    elements: dict[Symbol, ElementQueueSettings] = Field(
+        default_factory=dict, description="what structures with an element need: the largest counts"
+    )
+
+    @model_validator(mode="after")
+    def _one_line_each(self) -> QueueSettings:
+        wrong = [one for one in self.options if not one.startswith("-") or "\n" in one]
+        if wrong:
+            message = f'options: {wrong[0]!r} is none; write them as in "--qos=long"'
+            raise ValueError(message)
+        return self
+
+
 class OracleSettings(_Section):
     """The source of true energies."""
 
@@ -250,6 +339,7 @@ class OracleSettings(_Section):
         "emt",
         "ase",
         "recorded",
+        "manual",
         "gpaw",
         "vasp",
         "espresso",
@@ -267,6 +357,10 @@ class OracleSettings(_Section):
         3.0, description="larger formation energies (eV/atom, either sign) are pointed out"
     )
     attempts: Count = Field(2, description="calculations of a structure before it is given up")
+    by_hand: bool = Field(
+        default=False,
+        description="nothing is computed here: ask writes folders, tell reads what came of them",
+    )
     grace: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
         20.0, description="seconds that running calculations get when the run has to stop"
     )
@@ -277,6 +371,9 @@ class OracleSettings(_Section):
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="keyword arguments of the calculator"
     )
+    keep_calculator: bool = Field(
+        default=False, description="one for all structures of a worker; it must allow that"
+    )
     relax_cell: bool = True
     relax_ions: bool = True
     fmax: Positive = Field(0.01, description="eV/Å")
@@ -284,7 +381,14 @@ class OracleSettings(_Section):
     timeout: Positive | None = Field(
         None, description="seconds per calculation; default 600, none for DFT codes"
     )
-    workers: Count | None = Field(None, description="processes; default one per rank")
+    workers: Count | None = Field(
+        None, description="calculations at a time; default one per rank, or per cores of them"
+    )
+    cores: Count = Field(1, description="of a calculation")
+    launcher: str | None = Field(
+        None, description='what starts ranks; default "mpirun -n {cores}" where cores > 1'
+    )
+    queue: QueueSettings | None = None
     # presets
     xc: str | None = Field(None, description="functional; default PBE")
     cutoff: Positive | None = Field(None, description="of the plane waves, eV")
@@ -303,6 +407,11 @@ class OracleSettings(_Section):
     file: Path | None = Field(None, description="extxyz file or ASE database; a .mtp file")
     select: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether energies come by `ask` and `tell` alone."""
+        return self.by_hand or self.kind == "manual"
+
     @model_validator(mode="after")
     def _complete(self) -> OracleSettings:
         if self.kind == "recorded" and self.file is None:
@@ -314,8 +423,17 @@ class OracleSettings(_Section):
         if self.kind not in {"recorded", "mtp"} and self.file is not None:
             message = f'file belongs to kind = "recorded" and "mtp", not to "{self.kind}"'
             raise ValueError(message)
+        if self.kind != "ase" and self.keep_calculator:
+            message = f'keep_calculator belongs to kind = "ase"; "{self.kind}" decides by itself'
+            raise ValueError(message)
+        if self.kind == "recorded" and self.queue is not None:
+            message = 'queue: nothing is computed with kind = "recorded"; leave [oracle.queue] out'
+            raise ValueError(message)
         if self.kind != "recorded" and self.select:
             message = f'select belongs to kind = "recorded", not to "{self.kind}"'
+            raise ValueError(message)
+        if self.kind == "recorded" and self.by_hand:
+            message = 'by_hand: a table is not computed; leave it out with kind = "recorded"'
             raise ValueError(message)
         said = [key for key in VOCABULARY if getattr(self, key)]
         if self.kind not in PRESETS and said:
@@ -417,6 +535,12 @@ NEUTRAL = (
     ("campaign", "name"),
     ("campaign", "output"),
     ("oracle", "workers"),
+    ("oracle", "cores"),
+    ("oracle", "launcher"),
+    ("oracle", "keep_calculator"),
+    ("oracle", "queue"),
+    # Who computes an energy does not change it.
+    ("oracle", "by_hand"),
     ("oracle", "timeout"),
     ("oracle", "grace"),
     # What they lead to defines an energy, and is part of the method.
@@ -432,7 +556,7 @@ RECORDED = ("environment", "stage")
 SETTINGS_FILE = "settings.toml"
 
 INPUT_FILES = (
-    *(("lattice", "file"), ("potential", "file"), ("oracle", "file")),
+    *(("lattice", "file"), ("potential", "file"), ("oracle", "file"), ("candidates", "from_run")),
     *(("data", "files"), ("data", "reuse"), ("competing", "files")),
 )
 """Settings that name files, or lists of files."""
@@ -504,6 +628,11 @@ def read_settings(
     return parse_settings(data, base=path.parent, origin=str(path))
 
 
+def settings_of_record(record: Mapping[str, Any], base: Path) -> Settings:
+    """Return the settings that a run's settings.toml holds; `base` is the run directory."""
+    return parse_settings({k: v for k, v in record.items() if k not in RECORDED}, base=base)
+
+
 def parse_settings(data: dict[str, Any], *, base: Path, origin: str = "settings") -> Settings:
     """Check the `data` of a campaign file; paths become absolute with respect to `base`."""
     try:
@@ -516,17 +645,20 @@ def parse_settings(data: dict[str, Any], *, base: Path, origin: str = "settings"
 def _override(data: dict[str, Any], text: str, folder: Path | None = None) -> None:
     """Apply one ``section.key=value`` to `data`; paths in it are seen from `folder`, if given."""
     name, equals, value = text.partition("=")
-    section, dot, key = name.strip().partition(".")
-    if not equals or not dot:
+    *sections, key = (part.strip() for part in name.split("."))
+    if not (equals and sections and all((*sections, key))):
         raise InputError(f"--set {text}: write section.key=value, e.g. learning.budget=200")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
-    table = data.setdefault(section, {})
-    if not isinstance(table, dict):
-        raise InputError(f"--set {text}: {section} is not a section")
-    if folder is not None and (section, key) in INPUT_FILES:
+    table: Any = data
+    for i, section in enumerate(sections):
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise InputError(f"--set {text}: {'.'.join(sections[: i + 1])} is not a section")
+    place = (".".join(sections), key)
+    if folder is not None and place in INPUT_FILES:
         is_list = isinstance(parsed, list)
         paths = [str(folder / str(one)) for one in (parsed if is_list else [parsed])]
         parsed = paths if is_list else paths[0]
@@ -562,13 +694,21 @@ def _suggestion(place: tuple[int | str, ...]) -> str:
     """Return "; did you mean ...?" for a misspelt key, else the list of known keys."""
     model: type[BaseModel] = Settings
     for part in place[:-1]:
+        if str(part) not in model.model_fields:
+            continue  # a name that the user chooses, or one of pydantic's own
         annotation = model.model_fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        inside = [one for one in (annotation, *get_args(annotation)) if _is_section(one)]
+        if not inside:
             return ""
-        model = annotation
+        model = inside[0]
     known = sorted(model.model_fields)
     close = difflib.get_close_matches(str(place[-1]), known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known keys: {', '.join(known)}"
+
+
+def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    """Tell whether a key holds a table with keys of its own."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _absolute_paths(settings: Settings, base: Path) -> Settings:
@@ -579,7 +719,12 @@ def _absolute_paths(settings: Settings, base: Path) -> Settings:
         # What was imported once may be gone; whoever imports tells what is missing.
         if place == "competing.files" and found.is_dir():
             return found
-        if not (place.startswith("data.") or found.is_file()):
+        if place == "candidates.from_run" and not found.exists():
+            raise InputError(
+                f"{place}: there is no run {found}; a run that has begun with it keeps a copy: "
+                "latticesearch run RUN"
+            )
+        if not (place.startswith(("data.", "candidates.")) or found.is_file()):
             raise InputError(f"{place}: there is no file {found}")
         return found
 

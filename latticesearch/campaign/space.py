@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby, product
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from latticesearch.progress import Progress
     from latticesearch.search import CandidatePool
 
+log = logging.getLogger(__name__)
+
 ENUMERATED = "enumeration"
 SAMPLED = "sample"
 EXPLORED = "greedy"
@@ -61,6 +65,8 @@ class CandidateSpace:
         Which labelings compete.
     supercell
         The one supercell, where the campaign names one.
+    listed
+        The structures that compete, where they are taken from another run.
     """
 
     parent: ParentLattice
@@ -68,6 +74,7 @@ class CandidateSpace:
     explored: Mapping[int, int]
     wanted: Restrictions
     supercell: Supercell | None = None
+    listed: tuple[Configuration, ...] = ()
 
     @property
     def sizes(self) -> dict[int, int]:
@@ -99,6 +106,8 @@ class CandidateSpace:
         present = [n for n, count in sizes.items() if count]
         if not present:
             return iter(())
+        if self.listed:
+            return _share(self.listed, comm or SerialComm())
         return enumerate_labelings(
             self.parent,
             min(present),
@@ -119,6 +128,8 @@ def candidate_space(settings: Settings, parent: ParentLattice) -> CandidateSpace
             f"({', '.join(parent.species)}): there is nothing to search; give at least two"
         )
     wanted = restrictions(settings, parent)
+    if settings.candidates.from_run is not None:
+        return _space_of_run(settings.candidates, parent, wanted)
     limit = settings.candidates.exhaustive_limit
     matrix = search_matrix(settings, parent)
     if matrix is None:
@@ -129,6 +140,32 @@ def candidate_space(settings: Settings, parent: ParentLattice) -> CandidateSpace
     count = count_labelings(parent, None, wanted.composition, supercell=supercell, **wanted.rules)
     held, explored = ({n: count}, {}) if count <= limit else ({}, {n: count})
     return CandidateSpace(parent, held, explored, wanted, supercell)
+
+
+def _space_of_run(
+    chosen: CandidateSettings, parent: ParentLattice, wanted: Restrictions
+) -> CandidateSpace:
+    """Hold the structures near the hull of another run."""
+    from latticesearch.campaign.levels import near_hull_of
+
+    assert chosen.from_run is not None  # the caller has seen it
+    found = near_hull_of(chosen.from_run, chosen.within, parent)
+    if found.n_foreign:
+        log.warning(
+            "candidates.from_run: %d structures hold what this lattice does not", found.n_foreign
+        )
+    sizes = Counter(one.supercell.n_cells for one in found.structures)
+    return CandidateSpace(parent, dict(sorted(sizes.items())), {}, wanted, listed=found.structures)
+
+
+def _share(structures: Sequence[Configuration], comm: Communicator) -> Iterator[Labelings]:
+    """Yield this rank's part of listed structures, one batch per supercell."""
+    cells: dict[bytes, list[Configuration]] = {}
+    for one in structures:
+        cells.setdefault(one.supercell.hnf.tobytes(), []).append(one)
+    for number, members in enumerate(cells.values()):
+        if number % comm.size == comm.rank:
+            yield Labelings(members[0].supercell, np.array([one.labels for one in members]))
 
 
 def _sizes(chosen: CandidateSettings, parent: ParentLattice) -> range:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ase import Atoms
 
@@ -47,3 +47,9 @@ class KnownStructures:
         """Return a structure as the oracle left it, None where it gave none."""
         answer = self._answers.get(key)
         return None if answer is None or answer.status != "done" else answer.atoms
+
+    def moments(self, key: str) -> Sequence[float]:
+        """Return the magnetic moments of the atoms, Bohr magnetons; nothing where unknown."""
+        answer = self._answers.get(key)
+        known = None if answer is None else answer.provenance
+        return [] if known is None else known.get("moments", [])

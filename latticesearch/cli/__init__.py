@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from latticesearch import __version__
 from latticesearch.cli import (
     bench,
+    by_hand,
     export,
     hull,
+    oracle_test,
     predict,
     prepare,
     run,
@@ -112,6 +114,24 @@ def _start_logging(comm: Communicator, *, verbose: bool) -> None:
     package.setLevel(story if comm.rank == 0 else logging.ERROR)
 
 
+_MODULES = (
+    *(
+        run,
+        prepare,
+        oracle_test,
+        by_hand,
+        status,
+        hull,
+        export,
+        predict,
+        search,
+        train,
+        enumeration,
+    ),
+    bench,
+)
+
+
 def _parser() -> argparse.ArgumentParser:
     """Return the parser of all verbs."""
     parser = argparse.ArgumentParser(
@@ -122,6 +142,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"latticesearch {__version__}")
     parser.add_argument("--verbose", action="store_true", help="more log lines, tracebacks")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for module in (run, prepare, status, hull, export, predict, search, train, enumeration, bench):
+    for module in _MODULES:
         module.add_verbs(verbs)
     return parser

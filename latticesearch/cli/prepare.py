@@ -100,6 +100,11 @@ def check(options: argparse.Namespace, comm: Communicator) -> int:
     from latticesearch.campaign.space import candidate_space, require_searchable
 
     settings = read_settings(Path(options.config), options.overrides)
+    if options.try_out and settings.oracle.is_by_hand:
+        raise InputError(
+            "check --try: nothing is computed here (oracle.by_hand, or kind = manual); leave it "
+            f"out, or look at the inputs: latticesearch ask {options.config}"
+        )
     parent = factories.parent_lattice(settings)
     start = factories.start_potential(settings, parent)
     space = candidate_space(settings, parent)

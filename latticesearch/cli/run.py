@@ -48,6 +48,11 @@ def add_verbs(verbs: Any) -> None:
         metavar="TIME",
         help="stop in order then: a duration (90m, 1.5h) or a date and time (ISO)",
     )
+    parser.add_argument(
+        "--no-wait",
+        action="store_true",
+        help="with [oracle.queue]: hand over what is wanted and end (75); the next call goes on",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
@@ -96,6 +101,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
             accept_loss=options.accept_loss,
             stop=stop,
             progress=StreamProgress() if comm.rank == 0 else NoProgress(),
+            wait=not options.no_wait,
         )
     if comm.rank == 0:
         _print(result, as_json=options.json)

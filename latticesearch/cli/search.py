@@ -12,6 +12,7 @@ from latticesearch.cli.export import FORMATS
 from latticesearch.cli.run import add_overrides
 from latticesearch.errors import InputError
 from latticesearch.progress import NoProgress, StreamProgress
+from latticesearch.stopping import EXIT_STOPPED, StopRequest, asked_by_signals
 
 if TYPE_CHECKING:
     import argparse
@@ -105,20 +106,26 @@ def run_search(options: argparse.Namespace, comm: Communicator) -> int:
     else:
         size = options.max_sites
         arguments["max_sites"] = settings["max_sites"] if size is None else size
-    pool = search(
-        potential,
-        parent,
-        composition=settings["composition"],
-        shapes=options.shapes,
-        max_per_composition=options.keep or settings["keep"],
-        budget=options.budget,
-        seconds=options.seconds,
-        certify=options.certify,
-        progress=StreamProgress() if comm.rank == 0 else NoProgress(),
-        comm=comm,
-        **arguments,
-    )
-    on_root(comm, _finish, options, pool, settings)
+    stop = StopRequest()
+    with asked_by_signals(stop):
+        pool = search(
+            potential,
+            parent,
+            composition=settings["composition"],
+            shapes=options.shapes,
+            max_per_composition=options.keep or settings["keep"],
+            budget=options.budget,
+            seconds=options.seconds,
+            certify=options.certify,
+            progress=StreamProgress() if comm.rank == 0 else NoProgress(),
+            stop=stop,
+            comm=comm,
+            **arguments,
+        )
+        on_root(comm, _finish, options, pool, settings)
+    if stop:
+        log.warning("stopped by %s before its end; this is what it had found", stop.reason)
+        return EXIT_STOPPED
     return 0
 
 
@@ -194,7 +201,7 @@ def _given(
         potential,
         {
             "seed": settings.campaign.seed if options.seed is None else options.seed,
-            "max_sites": candidates.max_sites,
+            "max_sites": candidates.max_sites or _largest_listed(settings, parent),
             "supercell": factories.search_matrix(settings, parent),
             "composition": candidates.composition or None,
             "keep": settings.search.keep,
@@ -202,6 +209,15 @@ def _given(
             "hull": None if run is None else known_hull(run, settings, parent),
         },
     )
+
+
+def _largest_listed(settings: Settings, parent: ParentLattice) -> int | None:
+    """Return the most sites of structures that are taken from another run; None if none are."""
+    from latticesearch.campaign.space import candidate_space
+
+    if settings.candidates.from_run is None:
+        return None
+    return max(candidate_space(settings, parent).sizes) * parent.n_basis
 
 
 def known_hull(run: RunDirectory, settings: Settings, parent: ParentLattice) -> Hull | None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
     from latticesearch.parallel import Communicator
+    from latticesearch.storage import RunDirectory
 
 MAX_CONTRADICTIONS = 5
 """Structures with two energies that are shown."""
@@ -26,6 +27,11 @@ def add_verbs(verbs: Any) -> None:
     parser.set_defaults(function=status)
     parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
     parser.add_argument("--failed", action="store_true", help="only what failed, and why")
+    parser.add_argument(
+        "--details",
+        action="store_true",
+        help="how the energies were computed, as a paragraph for a paper with its references",
+    )
     parser.add_argument(
         "--watch",
         metavar="SECONDS",
@@ -51,6 +57,9 @@ def _show(options: argparse.Namespace) -> None:
     from latticesearch.storage import RunDirectory
 
     directory = RunDirectory.read(options.run)
+    if options.details:
+        _print_details(directory, as_json=options.json)
+        return
     while True:
         answer = run_status(directory)
         state = answer["state"]
@@ -62,6 +71,18 @@ def _show(options: argparse.Namespace) -> None:
         if options.watch is None or state != RUNNING:
             return
         time.sleep(options.watch)
+
+
+def _print_details(directory: RunDirectory, *, as_json: bool) -> None:
+    """Print how the energies of a run were computed."""
+    from latticesearch.results.details import details_of_run
+
+    details = details_of_run(directory)
+    text = details.text()
+    if as_json:
+        paragraph, references = " ".join(details.sentences), list(details.references)
+        text = json.dumps({"details": paragraph, "references": references})
+    sys.stdout.write(text + "\n")
 
 
 def _text(answer: dict[str, Any], only_failed: bool) -> str:
@@ -96,9 +117,13 @@ def _progress_lines(answer: dict[str, Any]) -> list[str]:
         + ", ".join(f"{answer[s]} {s}" for s in ("done", "failed", "quarantined"))
         + f", {answer['off_lattice']} off the lattice",
     ]
+    if answer["queue"]:
+        lines.append("in the queue: " + ", ".join(f"{n} {k}" for k, n in answer["queue"].items()))
     if answer["stable"] is not None:
         so_far = "" if answer["finished"] else " so far"
         lines.append(f"stable{so_far}: {answer['stable']}{_error(answer)}")
+    if answer["largest_moment"] is not None:
+        lines.append(f"largest final moment of an atom: {answer['largest_moment']:.2f} µB")
     if answer["seconds_left"] is not None:
         lines.append(_time_left(answer))
     lines += [f"  {line}" for line in answer["surprising"]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import ConvexHull
 
 from latticesearch.errors import InputError
 from latticesearch.hull.points import (
@@ -94,6 +93,10 @@ def corners(compositions: npt.ArrayLike) -> Floats:
         raise InputError("no compositions, so there is nothing that they span")
     _, first = np.unique(np.rint(x / COMPOSITION_TOLERANCE), axis=0, return_index=True)
     distinct = x[np.sort(first)]
+    pure = distinct.max(axis=1) > 1.0 - COMPOSITION_TOLERANCE
+    if pure.sum() == x.shape[1]:
+        # Nothing lies outside; the general case is slow for many components.
+        return np.ascontiguousarray(distinct[pure])
     extreme = _extreme_points(Frame.of(distinct).coordinates(distinct))
     result: Floats = distinct[np.sort(extreme)]
     return result
@@ -107,6 +110,7 @@ def _extreme_points(x: Floats) -> Integers:
     if dimension == 1:
         return np.array([int(x.argmin()), int(x.argmax())], dtype=np.int64)
     from scipy.optimize import nnls
+    from scipy.spatial import ConvexHull
 
     corners = ConvexHull(x).vertices.astype(np.int64)
     # By rounding, Qhull keeps some points in the middle of a face.

@@ -25,8 +25,10 @@ def joined(compositions: npt.ArrayLike, energies: npt.ArrayLike, others: Points 
     return np.concatenate([x, others[0]]), np.concatenate([e, others[1]])
 
 
-def hull_with(compositions: npt.ArrayLike, energies: npt.ArrayLike, others: Points | None) -> Hull:
-    """Return the hull of points and others.
+def hull_with(
+    compositions: npt.ArrayLike, energies: npt.ArrayLike, others: Points | None = None
+) -> Hull:
+    """Return the hull of the region that points, and others, span.
 
     Parameters
     ----------
@@ -41,8 +43,8 @@ def hull_with(compositions: npt.ArrayLike, energies: npt.ArrayLike, others: Poin
     Returns
     -------
     Hull
-        Point ``n + i`` is the i-th of the others. Its own formation energies then refer to the
-        lowest points at the corners of all.
+        Point ``n + i`` is the i-th of the others. Formation energies refer to the lowest points at
+        the corners of all: the pure components where these are among them.
     """
     x, e = joined(compositions, energies, others)
-    return Hull(x, e, end_members=None if others is None else corners(x))
+    return Hull(x, e, end_members=corners(x))

@@ -1,4 +1,4 @@
-"""Any ASE calculator as an oracle, each in a process of its own.
+"""Any ASE calculator as an oracle, each in a process of its own, here or in a cluster's queue.
 
 The process is started without the variables of the MPI launcher, killed when it takes too
 long, and replaced when it dies; the campaign sees a failed result and goes on.
@@ -14,6 +14,7 @@ import math
 import shutil
 import tempfile
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,8 +24,10 @@ from ase.data import chemical_symbols
 
 from latticesearch.errors import InputError, OracleUnavailable
 from latticesearch.oracles.dispatch import PATIENCE, Dispatch, Request, StopSignal
+from latticesearch.oracles.parallel_codes import Parallel
 from latticesearch.oracles.processes import WorkerProcess
 from latticesearch.oracles.protocol import VACANCY, OracleJob, OracleResult
+from latticesearch.oracles.queue import QueueDispatch, Slurm, in_the_queue
 from latticesearch.oracles.scratch import attempt_folder, fingerprint
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
     from latticesearch.oracles.dispatch import Answer
     from latticesearch.oracles.presets import Wanted
+    from latticesearch.oracles.queue import Queue
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +82,16 @@ class AseOracle:
 
     preset
         `calculator` is the name of a preset, and this is what it is told; `parameters` stay empty.
+    queue
+        Calculations go to the queue of a cluster, not to workers here; all nodes have to see
+        `scratch` under the same name.
+    parallel
+        On how many cores a calculation runs, and how its ranks are started.
+    cpus
+        Processors that workers may use, by number; empty: those that this process may.
+    keep
+        A worker makes one calculator for all its structures: it is costly to make, and its
+        answers do not depend on what it has computed before.
 
     Raises
     ------
@@ -99,6 +113,10 @@ class AseOracle:
         scratch: Path | None = None,
         grace: float = GRACE,
         preset: Wanted | None = None,
+        queue: Queue | None = None,
+        parallel: Parallel | None = None,
+        cpus: Iterable[int] = (),
+        keep: bool = False,
     ) -> None:
         if preset is None:
             _check_calculator(calculator)
@@ -119,6 +137,10 @@ class AseOracle:
         if preset is not None:
             self._method["preset"] = preset.to_dict()
         self._n_workers, self._grace = workers, grace
+        self._parallel, self._cpus = parallel or Parallel(), tuple(cpus)
+        self._queue, self._keep = queue, keep
+        # Who only checks a campaign may do so where there is no queue.
+        self._slurm = None if queue is None or scratch is None else Slurm()
         self._given = None if scratch is None else Path(scratch).absolute()
         self._scratch: Path | None = None
         self._remove: weakref.finalize[..., Any] | None = None
@@ -184,16 +206,36 @@ class AseOracle:
         """
         self._prepare()
         requests = (self._request(job) for job in jobs)
-        dispatch = Dispatch(self._workers, requests, self._stop, self._grace, patience)
+        dispatch = self._dispatch(requests, patience)
         with contextlib.closing(dispatch.answers()) as answers:
             try:
                 for answer in answers:
                     yield self._result(answer)
             except OracleUnavailable as error:
+                if self._queue is not None:
+                    raise OracleUnavailable(
+                        f"{self.kind} cannot compute anything: {error}"
+                    ) from None
                 times = f"{patience} times in a row; the last time " if patience > 1 else ""
                 files = f"; its files are in {self._given}" if self._given else ""
                 text = f"{self.kind} cannot compute anything: {times}{error}{files}"
                 raise OracleUnavailable(text) from None
+
+    def _dispatch(self, requests: Iterator[Request], patience: int) -> Dispatch | QueueDispatch:
+        """Return what hands out jobs: to workers here, or to the queue."""
+        assert self._scratch is not None
+        if self._queue is not None:
+            self._slurm = self._slurm or Slurm()
+            return QueueDispatch(
+                *(self._queue, self._slurm, self._scratch), requests, self._stop, patience
+            )
+        if out := in_the_queue(self._scratch):
+            log.warning(
+                "%d calculations are in a queue still: what is wanted of them is computed here, "
+                "too, unless they are done by then",
+                sum(out.values()),
+            )
+        return Dispatch(self._workers, requests, self._stop, self._grace, patience)
 
     def folder(self, job: OracleJob) -> Path:
         """Return the folder in which a job runs; it is kept where the calculation fails.
@@ -207,13 +249,26 @@ class AseOracle:
     def _prepare(self) -> None:
         """See that there are a folder and workers."""
         if self._scratch is None:
-            self._scratch = self._given or Path(tempfile.mkdtemp(prefix="latticesearch-"))
+            # What a queue computes has to lie where other nodes see it.
+            place = None if self._queue is None else Path.cwd()
+            self._scratch = self._given or Path(tempfile.mkdtemp("", "latticesearch-", place))
             if self._given is None:
                 self._remove = weakref.finalize(self, shutil.rmtree, self._scratch, True)  # noqa: FBT003
-        if not self._workers:
+        if not self._workers and self._queue is None:
             # Nobody would find what is computed in a temporary folder later.
             grace, remove = (self._grace, None) if self._given else (0.0, self._scratch)
-            self._workers = [WorkerProcess(grace, remove) for _ in range(self._n_workers)]
+            self._workers = [
+                WorkerProcess(
+                    grace, remove, threads=self._parallel.threads(self.kind), cpus=self._cpus
+                )
+                for _ in range(self._n_workers)
+            ]
+
+    def message(self, job: OracleJob) -> dict[str, Any]:
+        """Return all that has to be known to compute a job; `source_of` takes it."""
+        request = self._request(job)
+        record = {"key": job.key, "attempt": job.attempt}
+        return {**request.message, "record": record}
 
     def _request(self, job: OracleJob) -> Request:
         careful = job.attempt > 1
@@ -224,15 +279,21 @@ class AseOracle:
             "pbc": [bool(periodic) for periodic in job.atoms.pbc],
         }
         steps = self._max_steps * (CAREFUL_STEPS if careful else 1)
+        parallel, timeout = self._parallel, self._timeout
+        if self._queue is not None:
+            resources = self._queue.resources_for(job.atoms.get_chemical_symbols())
+            parallel = replace(parallel, cores=resources.cores)
+            timeout = min(timeout, resources.usable_time)
         limits = {"careful": careful, "max_steps": steps}
         record = {
             "key": job.key,
             "attempt": job.attempt,
             "request": fingerprint(self._method, structure),
-            "limits": {**limits, "timeout": self._timeout},
+            "limits": {**limits, "timeout": timeout},
         }
         message = {**self._method, **structure, **limits}
-        return Request(job, message, record, self.folder(job), self._timeout)
+        message |= {"parallel": parallel.to_dict(), "keep": self._keep}
+        return Request(job, message, record, self.folder(job), timeout, parallel.threads(self.kind))
 
     def _result(self, answer: Answer) -> OracleResult:
         job, reply = answer.request.job, answer.reply

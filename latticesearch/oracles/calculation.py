@@ -6,22 +6,23 @@ import importlib
 import importlib.metadata
 import json
 import platform
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from ase import Atoms
 
 import latticesearch
+from latticesearch.oracles.blame import cause_of
+from latticesearch.oracles.parallel_codes import Parallel
 from latticesearch.oracles.printed import described
 from latticesearch.oracles.relaxation import ENERGY_NOISE, Relaxation, relax
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy.typing as npt
     from ase.calculators.calculator import Calculator
-
-    from latticesearch.oracles.presets import Preset
 
 
 class Source(Protocol):
@@ -47,11 +48,38 @@ def source_of(job: Mapping[str, Any]) -> Source:
     return _FromCalculator(job)
 
 
+def reply_to(job: Mapping[str, Any], begins: Callable[[], None] | None = None) -> dict[str, Any]:
+    """Compute one job in this process; return the reply, which names the error if there is one.
+
+    Parameters
+    ----------
+    job
+        As `source_of` takes it.
+    begins
+        Called when the calculator is there and is about to see the structure.
+    """
+    try:
+        source = source_of(job)
+    except BaseException as error:  # noqa: BLE001 - it has not even seen a structure
+        return {"error": described(error), "cause": "environment"}
+    if begins is not None:
+        begins()
+    try:
+        return source.compute(job)
+    except BaseException as error:  # noqa: BLE001 - any failure of a job is a result
+        text = odd_energy(source.calculator) or described(error)
+        return {"error": text, "cause": cause_of(error)}
+
+
 class _FromCalculator:
     """A calculator of ASE by name, or of one's own."""
 
     def __init__(self, job: Mapping[str, Any]) -> None:
-        self.calculator = make_calculator(job["calculator"], job["parameters"])
+        name, parameters = job["calculator"], job["parameters"]
+        if job.get("keep"):
+            self.calculator = _kept(name, parameters, lambda: make_calculator(name, parameters))
+        else:
+            self.calculator = make_calculator(name, parameters)
 
     def compute(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Return the reply to a job."""
@@ -69,7 +97,7 @@ class _FromPreset:
         from latticesearch.oracles.presets import PRESETS, Wanted
 
         self._preset = PRESETS[job["calculator"]]
-        self._wanted = Wanted.from_dict(job["preset"])
+        self._wanted = replace(Wanted.from_dict(job["preset"]), parallel=Parallel.of(job))
         self._atoms = start_of(job)
         self._symbols = sorted(set(self._atoms.symbols))
         self._grid = self._start_grid()
@@ -85,9 +113,11 @@ class _FromPreset:
     def _new(self) -> Calculator:
         if not self._preset.keeps:
             return self._preset.calculator(self._wanted, self._inputs, self._symbols)
-        calculator = _kept(self._preset, self._wanted, self._inputs, self._symbols)
-        calculator.reset()
-        return calculator
+        return _kept(
+            self._preset.name,
+            self._inputs,
+            lambda: self._preset.calculator(self._wanted, self._inputs, self._symbols),
+        )
 
     def compute(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Return the reply to a job: of all magnetic orders it starts from, the lowest.
@@ -199,12 +229,13 @@ def _energy(replies: Mapping[str, Mapping[str, Any]], name: str) -> float:
 _KEPT: dict[str, Any] = {}
 
 
-def _kept(preset: Preset, wanted: Any, inputs: Mapping[str, Any], symbols: list[str]) -> Any:
-    """Return the calculator that this process has for a potential, made once."""
-    name = json.dumps([preset.name, inputs], sort_keys=True)
-    if name not in _KEPT:
-        _KEPT[name] = preset.calculator(wanted, inputs, symbols)
-    return _KEPT[name]
+def _kept(name: str, inputs: Mapping[str, Any], make: Callable[[], Any]) -> Any:
+    """Return the calculator that this process has by a name and its inputs, made once."""
+    full_name = json.dumps([name, inputs], sort_keys=True)
+    if full_name not in _KEPT:
+        _KEPT[full_name] = make()
+    _KEPT[full_name].reset()
+    return _KEPT[full_name]
 
 
 def here() -> dict[str, str]:

@@ -41,7 +41,6 @@ _MARGIN = 1.0
 """Seconds that such a worker may take, beyond its grace, to be ended."""
 _LONGEST_SLEEP = 3600.0
 """Seconds after which one looks again although nothing was expected."""
-_NAME_OF_STORED = "failed.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +61,8 @@ class Request:
         Where it runs, in the folder of its structure.
     timeout
         Seconds it may take.
+    threads
+        Of the libraries that it calls.
     """
 
     job: OracleJob
@@ -69,6 +70,7 @@ class Request:
     record: dict[str, Any]
     folder: Path
     timeout: float
+    threads: int = 1
 
     def left_behind(self) -> Answer | None:
         """Return the answer that an earlier campaign left, None where there is none."""
@@ -127,13 +129,19 @@ class Answer:
                     scratch.write_reply(self.folder, {**self.request.record, "reply": self.reply})
             scratch.shrink(self.folder.parent)
 
+    def handed_out(self) -> Iterator[Answer]:
+        """Yield itself to whoever stores it, and see to its files before and after that."""
+        self.keep()
+        yield self
+        self.put_away()
+
     def put_away(self) -> None:
         """Remove what is not needed once the answer is stored: all of a success."""
         if self.error is None:
             scratch.forget(self.folder)
         else:
             with contextlib.suppress(OSError):
-                (self.folder / scratch.REPLY).rename(self.folder / _NAME_OF_STORED)
+                (self.folder / scratch.REPLY).rename(self.folder / scratch.STORED_FAILURE)
 
 
 class StopSignal:
@@ -328,9 +336,7 @@ class Dispatch:
 
     def _hand_out(self, seat: _Seat, answer: Answer) -> Iterator[Answer]:
         seat.request, seat.leave_alone_until = None, None
-        answer.keep()
-        yield answer
-        answer.put_away()
+        yield from answer.handed_out()
 
     def _next_answer(self) -> Iterator[Answer]:
         """Wait until something has happened; yield the answer if it is one."""

@@ -18,9 +18,16 @@ from typing import IO, TYPE_CHECKING, Any
 from latticesearch.oracles.blame import is_environments_exit
 from latticesearch.oracles.printed import described
 from latticesearch.oracles.scratch import LOG
-from latticesearch.parallel import scrubbed_environment
+from latticesearch.parallel import (
+    OF_RANKS,
+    THREAD_VARIABLES,
+    scrubbed_environment,
+    threads_are_set,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from latticesearch.oracles.protocol import Cause
 
 STARTUP_TIMEOUT = 300.0
@@ -28,7 +35,6 @@ STARTUP_TIMEOUT = 300.0
 again to make the calculator."""
 _TIME_TO_DIE = 2.0
 """Seconds between the closing of a dying process's files and its end."""
-_SINGLE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class WorkerProcess:
@@ -40,11 +46,24 @@ class WorkerProcess:
         Seconds that it may go on with a calculation when this process has ended.
     remove
         Folder that it removes then.
+    threads
+        Of the libraries that a calculator calls, where the user has not said how many.
+    cpus
+        Numbers of the processors that it may use; empty: those that this process may.
     """
 
-    def __init__(self, grace: float = 0.0, remove: Path | None = None) -> None:
+    def __init__(
+        self,
+        grace: float = 0.0,
+        remove: Path | None = None,
+        *,
+        threads: int = 1,
+        cpus: Iterable[int] = (),
+    ) -> None:
         self._options = ["--grace", str(grace)]
         self._options += [] if remove is None else ["--remove", str(remove)]
+        self._options += [f"--cpus={','.join(map(str, sorted(cpus)))}"] if cpus else []
+        self._threads = threads
         self._process: subprocess.Popen[bytes] | None = None
         self._cleanup: weakref.finalize[..., Any] | None = None
         self._buffer = b""
@@ -114,7 +133,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=log_file,
                 cwd=self._folder,
-                env=_environment(),
+                env=_environment(self._threads),
                 # A group of its own: killing it also ends the programs a calculator started,
                 # and Ctrl-C in the terminal does not reach it.
                 start_new_session=True,
@@ -201,12 +220,18 @@ def _ending(code: int) -> str:
         return f"signal {-code}"
 
 
-def _environment() -> dict[str, str]:
-    """Return the environment of a worker: no trace of MPI, one thread, the same modules."""
+def module_path() -> str:
+    """Return PYTHONPATH for a process that is to find the same modules as this one."""
+    return os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
+
+
+def _environment(threads: int = 1) -> dict[str, str]:
+    """Return the environment of a worker: no trace of MPI, its threads, the same modules."""
     environment = scrubbed_environment()
-    environment.update(dict.fromkeys(_SINGLE_THREAD, "1"))
-    paths = [str(Path(path).absolute()) for path in sys.path]
-    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    if not threads_are_set(environment):
+        environment.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    environment.pop(OF_RANKS, None)
+    environment["PYTHONPATH"] = module_path()
     return environment
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 REPLY = "reply.json"
 LOG = "worker.log"
+STORED_FAILURE = "failed.json"
+"""The reply of a failure, once it is stored."""
 LOCK = "lock"
 NOTE = "NOTE.txt"
 MAX_BYTES = 20_000_000
@@ -79,19 +81,30 @@ def fresh_folder(folder: Path) -> Path:
 
 
 def write_reply(folder: Path, reply: Mapping[str, Any]) -> None:
-    """Write a reply to a folder; it is on the disk, whole, when this returns.
+    """Write a reply to the folder of an attempt; see `write_durably`.
 
     Raises
     ------
     OSError
         It cannot be written.
     """
-    temporary = folder / f".{REPLY}.{os.getpid()}.tmp"
+    write_durably(folder, REPLY, reply)
+
+
+def write_durably(folder: Path, name: str, record: Mapping[str, Any]) -> None:
+    """Write a record to a file; it is on the disk, whole, when this returns.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    temporary = folder / f".{name}.{os.getpid()}.tmp"
     with temporary.open("w", encoding="utf-8") as file:
-        json.dump(reply, file)
+        json.dump(dict(record), file)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(folder / REPLY)
+    temporary.replace(folder / name)
     _sync(folder)
     # A power cut must not take away the folders themselves either.
     _sync(folder.parent)

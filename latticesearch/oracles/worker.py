@@ -21,6 +21,7 @@ import os
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -28,14 +29,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latticesearch.oracles.blame import cause_of
-from latticesearch.oracles.calculation import odd_energy, source_of
+from latticesearch.oracles.calculation import reply_to
+from latticesearch.oracles.parallel_codes import Parallel, computed_in_ranks
 from latticesearch.oracles.printed import described
 from latticesearch.oracles.scratch import LOG, locked, write_reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from latticesearch.oracles.calculation import Source
+    from collections.abc import Iterable, Iterator
 
 SURVIVED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that a queue sends to all processes of a job: the campaign decides what they mean."""
@@ -65,7 +65,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--grace", type=float, default=0.0)
     parser.add_argument("--remove", type=Path, help="folder that nobody needs afterwards")
+    parser.add_argument("--cpus", help="numbers of the processors that may be used")
     options = parser.parse_args()
+    if options.cpus:
+        _spread(map(int, options.cpus.split(",")))
     for number in SURVIVED:
         # A handler, not SIG_IGN, which the programs of a calculator would inherit.
         signal.signal(number, _SIGNALS.note)
@@ -79,6 +82,13 @@ def main() -> None:
     if options.remove is not None:
         shutil.rmtree(options.remove, ignore_errors=True)
     _end_group()
+
+
+def _spread(cpus: Iterable[int]) -> None:
+    """Use all these processors, not the one that a launcher has bound our parent to."""
+    # Where they may not be used, what was inherited is as good.
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setaffinity(0, cpus)
 
 
 def _private_streams() -> tuple[int, int]:
@@ -192,22 +202,18 @@ def _answer(job: dict[str, Any], replies: int) -> dict[str, Any]:
     """Compute one job; return the reply, which names the error if there was one."""
     start = time.perf_counter()
     _SIGNALS.arrived = False
-    try:
-        source = source_of(job)
-    except BaseException as error:  # noqa: BLE001 - it has not even seen a structure
-        reply = {"error": described(error), "cause": "environment"}
-    else:
+    parallel = Parallel.of(job)
+    if parallel.makes_ranks_of(job["calculator"]):
         _send(replies, {"computing": True})
-        reply = _computed(job, source)
+        try:
+            reply = computed_in_ranks(job, parallel)
+        except (OSError, ValueError, subprocess.CalledProcessError) as error:
+            reply = {"error": described(error), "cause": cause_of(error)}
+    else:
+        reply = reply_to(job, lambda: _send(replies, {"computing": True}))
+    if "error" in reply and _SIGNALS.arrived:
+        reply["cause"] = "environment"
     return {**reply, "seconds": time.perf_counter() - start}
-
-
-def _computed(job: dict[str, Any], source: Source) -> dict[str, Any]:
-    try:
-        return source.compute(job)
-    except BaseException as error:  # noqa: BLE001 - any failure of a job is a result
-        cause = "environment" if _SIGNALS.arrived else cause_of(error)
-        return {"error": odd_energy(source.calculator) or described(error), "cause": cause}
 
 
 if __name__ == "__main__":

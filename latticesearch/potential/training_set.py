@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from latticesearch.hull import Hull
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -124,6 +122,9 @@ class Energies(NamedTuple):
 
     def heights(self) -> Floats:
         """Return the energies above the hull, (n,), eV per site; raises without a hull."""
+        # Loads much, and only fits ask for it.
+        from latticesearch.hull import Hull
+
         return Hull(self.fractions, self.energies).energies_above_hull
 
 

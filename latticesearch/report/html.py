@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from latticesearch.report.details import Details
     from latticesearch.report.structure_data import Structures
     from latticesearch.report.system import System
     from latticesearch.report.voltages import Voltages
@@ -116,6 +117,7 @@ class Found:
     system: System | None
     voltages: Voltages | None
     pictures: Mapping[str, bytes]
+    details: Details | None = None
 
 
 def write_report(
@@ -127,6 +129,7 @@ def write_report(
     settings: Mapping[str, Any],
     *,
     structures: Structures | None = None,
+    details: Details | None = None,
 ) -> tuple[str, dict[str, bytes]]:
     """Draw the figures and write the page of a campaign.
 
@@ -149,6 +152,8 @@ def write_report(
         The resolved settings, sections of values.
     structures
         The structures behind the keys; without them the page shows none.
+    details
+        How the energies were computed, for a paper.
 
     Returns
     -------
@@ -172,6 +177,7 @@ def write_report(
         system=system,
         voltages=average_voltages(candidates, hull, settings),
         pictures={name[:-4]: data for name, data in files.items() if name.endswith(".svg")},
+        details=details,
     )
     name = text_of(summary.get("name")) or "campaign"
     return document(name, _body(name, found), _data(found, structures)), files
@@ -250,6 +256,7 @@ def _body(name: str, found: Found) -> str:
         _section(
             f"Structures without an energy ({len(found.failures)})", _failures(found.failures)
         ),
+        _section("Computational details", found.details.html() if found.details else ""),
         _section("Settings", _settings(found.settings)),
     ]
     return "\n".join(part for part in parts if part)
@@ -446,6 +453,7 @@ def _hull(table: pd.DataFrame, most: int = MAX_ROWS) -> str:
     words = [name for name in ("prototype", "verdict") if name in table]
     fractions = [column for column in table.columns if column.startswith("x_")]
     has_depth = "depth" in table.columns and bool(np.isfinite(table["depth"]).any())
+    has_moment = "moment" in table.columns and bool(table["moment"].notna().any())
     columns = [
         Column("Formula"),
         Column("Space group"),
@@ -453,6 +461,7 @@ def _hull(table: pd.DataFrame, most: int = MAX_ROWS) -> str:
         Column("Formation energy", "meV/atom", "number"),
         Column("Above hull", "meV/atom", "number"),
         *([Column("Depth", "meV/atom", "number")] if has_depth else []),
+        *([Column("Moment", "µB/atom", "number")] if has_moment else []),
         *(Column(name.removeprefix("x_"), "fraction", "number") for name in fractions),
         *(Column(name.capitalize()) for name in words),
         Column("Structure"),
@@ -465,6 +474,7 @@ def _hull(table: pd.DataFrame, most: int = MAX_ROWS) -> str:
             mev(row["formation_energy"], 2),
             mev(row["energy_above_hull"], 2),
             *([mev(row["depth"], 2)] if has_depth else []),
+            *([f"{row['moment']:.2f}"] if has_moment else []),
             *(f"{row[name]:.4g}" for name in fractions),
             *(escape(text_of(row[name])) for name in words),
             _link(text_of(row.get("cif")), text_of(row.get("key"))),

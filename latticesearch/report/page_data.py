@@ -51,6 +51,8 @@ NUMBERS: Final = {
     "volume": 3,
     "displacement": 3,
     "strain": 4,
+    "moment": 3,
+    "largest_moment": 3,
     **dict.fromkeys(("a", "b", "c"), 4),
     **dict.fromkeys(("alpha", "beta", "gamma"), 2),
 }

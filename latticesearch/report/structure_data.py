@@ -31,6 +31,9 @@ OF_THE_KEY: Final = ("prototype", "aflow", "pearson")
 PARAMETERS: Final = ("a", "b", "c", "alpha", "beta", "gamma")
 """Columns of the conventional cell of the relaxed structure: Å and degrees."""
 
+MOMENTS: Final = ("moment", "largest_moment")
+"""Columns of magnetism."""
+
 LARGEST_STRAIN: Final = 0.4
 """Cells that differ by more are not the same cell in the same orientation."""
 
@@ -46,6 +49,9 @@ class Structures(Protocol):
 
     def relaxed(self, key: str) -> Atoms | None:
         """Return the relaxed structure, None where there is none."""
+
+    def moments(self, key: str) -> Sequence[float]:
+        """Return the magnetic moments of its atoms, Bohr magnetons; nothing where unknown."""
 
 
 def structure_columns(
@@ -66,12 +72,15 @@ def structure_columns(
     -------
     DataFrame
         With the index of `hull`: prototype, aflow, pearson; a, b, c (Å), alpha, beta, gamma (°),
-        volume (Å³/atom), displacement (Å), strain.
+        volume (Å³/atom), displacement (Å), strain; where any is known moment and largest_moment
+        (Bohr magnetons per atom, and of the atom that has most).
     """
     known = _known(before)
     keys = hull["key"] if "key" in hull else pd.Series("", index=hull.index)
     rows = [_describe(key, structures, known) for key in keys]
     names = [*OF_THE_KEY, *PARAMETERS, "volume", "displacement", "strain"]
+    # Most campaigns have no moments, and need no columns of them.
+    names += [name for name in MOMENTS if any(name in row for row in rows)]
     return pd.DataFrame(rows, index=hull.index, columns=names)
 
 
@@ -95,7 +104,16 @@ def _describe(
         return dict.fromkeys(OF_THE_KEY, "")
     names = known.get(str(key)) or _names(ideal)
     relaxed = structures.relaxed(str(key))
-    return {**names, **_geometry(ideal if relaxed is None else relaxed), **_moved(ideal, relaxed)}
+    geometry = _geometry(ideal if relaxed is None else relaxed)
+    moments = _magnetism(structures.moments(str(key)))
+    return {**names, **geometry, **_moved(ideal, relaxed), **moments}
+
+
+def _magnetism(moments: Sequence[float]) -> dict[str, float]:
+    if not len(moments):
+        return {}
+    mean, largest = float(np.mean(moments)), float(np.abs(moments).max())
+    return dict(zip(MOMENTS, (mean, largest), strict=True))
 
 
 def _names(ideal: Atoms) -> dict[str, str]:

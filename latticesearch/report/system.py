@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from latticesearch.hull import Hull
+from latticesearch.hull import hull_with
 from latticesearch.report.tables import MEV, is_stable
 from latticesearch.report.units import SAME, axis_label, formula_unit
 
@@ -142,7 +142,7 @@ def make_system(candidates: pd.DataFrame, hull: pd.DataFrame) -> System | None:
         return None
     columns = [name for name in stable.columns if name.startswith("x_")]
     x = stable[columns].to_numpy(dtype=np.float64)
-    lower = Hull(x, stable["formation_energy"].to_numpy(dtype=np.float64))
+    lower = hull_with(x, stable["formation_energy"].to_numpy(dtype=np.float64))
     if len(lower.end_members) != lower.dimension + 1 or lower.dimension == 0:
         return None
     unit = formula_unit(candidates, stable)

@@ -43,6 +43,9 @@ def hull_table(hull: pd.DataFrame) -> str:
     if hull.empty:
         return "no structure has been computed yet"
     rows = [_HEADER, _UNITS, *(_hull_row(row) for row in hull.to_dict("records"))]
+    if "moment" in hull and hull["moment"].notna().any():
+        moments = ["moment", "µB/atom", *(_decimal(one) for one in hull["moment"])]
+        rows = [(*row[:-1], one, row[-1]) for row, one in zip(rows, moments, strict=True)]
     if _LATTICE in hull:
         lattices = [_LATTICE, "", *map(text_of, hull[_LATTICE])]
         rows = [(*row[:2], name, *row[2:]) for row, name in zip(rows, lattices, strict=True)]
@@ -138,6 +141,10 @@ def text_of(value: object) -> str:
     """Return a cell of a table as text, nothing for what is missing."""
     missing = value is None or (isinstance(value, float) and np.isnan(value))
     return "" if missing else str(value)
+
+
+def _decimal(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.2f}"
 
 
 def _hull_row(row: Mapping[Any, Any]) -> tuple[str, ...]:

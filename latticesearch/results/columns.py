@@ -65,6 +65,8 @@ HULL: Final = (
     ),
     Column("displacement", "number", "Å", "of the atoms from the sites, by relaxation"),
     Column("strain", "number", "", "of the cell's shape, by relaxation"),
+    Column("moment", "number", "µB/atom", "mean final magnetic moment, where it is known"),
+    Column("largest_moment", "number", "µB", "of the atom that has most"),
     Column("source", "text", "", "where its energy comes from"),
     Column("cif", "text", "", "its file in the run directory; empty where it has none"),
 )

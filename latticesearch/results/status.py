@@ -47,8 +47,10 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
         near_hull_error (eV/atom, None before it is known); oracle_seconds; seconds_per_call (wall
         time of the run), seconds_left (if the whole budget is used; None where the run does not
         run, or has computed too little to tell), last_event (UTC); failures, set_aside (keys),
-        surprising (lines); elsewhere (what comes from own data and other runs, by source, and
-        what could not be used, by reason); damage (file, what, way_out).
+        largest_moment (Bohr magnetons, of any atom; None where none is known), surprising (lines);
+        queue (numbers of calculations that are waiting, running, done, lost; empty where none is
+        in a queue); elsewhere (what comes from own data and other runs, by source, and what could
+        not be used, by reason); damage (file, what, way_out).
     """
     # In this order: what the log tells of is in the database.
     events = directory.events()
@@ -84,10 +86,24 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
         "last_event": events[-1]["time"] if events else "",
         "failures": _failures(known),
         "set_aside": aside,
+        "largest_moment": _largest_moment(rows),
         "surprising": sorted({e["what"] for e in events if e["event"] == "surprising"}),
         "elsewhere": _elsewhere(directory, events),
         "damage": [asdict(one) for one in damages(directory)],
+        "queue": _in_the_queue(directory),
     }
+
+
+def _in_the_queue(directory: RunDirectory) -> dict[str, int]:
+    """Return what is in the queue of a cluster, as the queue says or else the files do."""
+    from latticesearch.oracles.queue import Slurm, in_the_queue
+
+    if not in_the_queue(directory.scratch):
+        return {}
+    try:
+        return in_the_queue(directory.scratch, Slurm())
+    except InputError:
+        return in_the_queue(directory.scratch)
 
 
 def provisional(directory: RunDirectory) -> str:
@@ -134,6 +150,11 @@ def _elsewhere(directory: RunDirectory, events: Events) -> dict[str, Any]:
     rows, _ = examined(directory.known, 0)
     found = {name: last.get(name, []) for name in ("sources", "contradictions", "lines")}
     return {"energies": len(rows), **found}
+
+
+def _largest_moment(rows: Sequence[StoredResult]) -> float | None:
+    known = (stored.result.provenance or {} for stored in rows)
+    return max((abs(m) for one in known for m in one.get("moments", [])), default=None)
 
 
 def _budget_left(directory: RunDirectory, used: int) -> int | None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from latticesearch.search.blocks import Block
     from latticesearch.search.policy import Plan
     from latticesearch.search.pool import CandidatePool
+    from latticesearch.stopping import StopRequest
 
 OLD_MODES = {
     "portfolio": "auto",
@@ -65,12 +66,13 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
     certify: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    stop: StopRequest | None = None,
     comm: Communicator | None = None,
     **old: Any,
 ) -> CandidatePool:
     """Search the lowest-energy structures of every composition.
 
-    The result is the same for any number of ranks, unless `seconds` ends it.
+    The result is the same for any number of ranks, unless `seconds` or `stop` ends it.
 
     Parameters
     ----------
@@ -115,6 +117,9 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
         Seed of what is left to chance.
     progress
         Receives how far the search is.
+    stop
+        Once it is asked to stop, the search returns what it has found; cells that are enumerated
+        are enumerated to the end.
     comm
         Ranks that share the work; serial when not given.
     **old
@@ -141,7 +146,7 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
     if seconds is not None and not seconds > 0.0:
         raise InputError(f"seconds is {seconds:g}; it must be above zero")
     deadline = math.inf if seconds is None else time.monotonic() + seconds
-    limit = Budget(math.inf if budget is None else budget, deadline=deadline)
+    limit = Budget(math.inf if budget is None else budget, deadline=deadline, stop=stop)
     problem = Problem(
         potential, parent, composition, max_per_composition, near, seed,
         comm or SerialComm(), progress or NoProgress(),
@@ -152,7 +157,7 @@ def search(  # noqa: PLR0913 - the one call users make; all but two are keywords
     else:
         blocks = blocks_of_cells(parent, supercells, composition)
     pool, plan = carry_out(problem, _possible(problem, blocks), limit, method, shapes)
-    if certify is None:
+    if certify is None or stop:
         return pool
     return certify_vertices(problem, pool, plan.screened + plan.walked, certify)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from latticesearch.energies import counted_per_atom, site_to_atom
 from latticesearch.errors import InputError
-from latticesearch.hull import Hull
+from latticesearch.hull import hull_with
 from latticesearch.lattice import Configuration, Labelings, Supercell
 from latticesearch.lattice.labelings import written_keys
 from latticesearch.lattice.parent import VACANCY
@@ -284,28 +284,23 @@ class CandidatePool:
     def heights(self) -> npt.NDArray[np.float64]:
         """Energies above the hull of the candidates, (n,), eV per atom, vacancies left out.
 
-        NaN without atoms, and for all where the pool has no end members.
+        Those of the region that the pool spans. NaN without atoms.
         """
         x = self.compositions[:, self._is_atom]
         rows = np.flatnonzero(x.sum(axis=1) > 0)
         result = np.full(len(self), np.nan)
-        try:
-            hull = Hull(x[rows] / x[rows].sum(axis=1, keepdims=True), self.energies[rows])
-        except InputError:
-            return result
-        result[rows] = hull.energies_above_hull
+        if len(rows):
+            hull = hull_with(x[rows] / x[rows].sum(axis=1, keepdims=True), self.energies[rows])
+            result[rows] = hull.energies_above_hull
         return result
 
     @cached_property
     def is_stable(self) -> npt.NDArray[np.bool_]:
-        """Which candidates, (n,), are on the hull; where there is none, the first of a composition.
+        """Which candidates, (n,), are on the hull of the region that the pool spans.
 
         Only they are worth a proof, and shapes of supercells that can hold them.
         """
-        if not np.isnan(self.heights).all():
-            return np.asarray(self.heights == 0.0)
-        first = [i == 0 for ratio in sorted(self.entries) for i in range(len(self.entries[ratio]))]
-        return np.array(first, dtype=np.bool_)
+        return np.asarray(self.heights == 0.0)
 
     @property
     def stable_cells(self) -> list[Supercell]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from latticesearch.parallel import Communicator
     from latticesearch.potential.protocol import Evaluator, Potential
     from latticesearch.progress import Progress
+    from latticesearch.stopping import StopRequest
 
 
 T = TypeVar("T")
@@ -47,12 +48,15 @@ class Budget:
         Reading of the clock after which nothing is left, s.
     clock : callable
         Wall time, s; comparisons on a busy machine take the time of the process.
+    stop : StopRequest or None
+        Once it is asked to stop, nothing is left either.
     """
 
     limit: float = math.inf
     used: int = 0
     deadline: float = math.inf
     clock: Callable[[], float] = time.monotonic
+    stop: StopRequest | None = None
 
     @property
     def left(self) -> float:
@@ -61,12 +65,14 @@ class Budget:
 
     @property
     def is_late(self) -> bool:
-        """The deadline has passed."""
+        """The deadline has passed, or somebody wants an end."""
         return self.seconds_left <= 0.0
 
     @property
     def seconds_left(self) -> float:
         """Time until the deadline, s."""
+        if self.stop:
+            return 0.0
         return self.deadline - self.clock() if self.deadline < math.inf else math.inf
 
     def take(self, n: int) -> bool:
@@ -78,7 +84,7 @@ class Budget:
 
     def part(self, limit: float) -> Budget:
         """Return a budget of its own, with the same deadline, for a part of the work."""
-        return Budget(limit, 0, self.deadline, self.clock)
+        return Budget(limit, 0, self.deadline, self.clock, self.stop)
 
 
 @dataclass(frozen=True, eq=False)

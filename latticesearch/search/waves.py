@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.hull import Hull
+from latticesearch.hull import hull_with
 from latticesearch.lattice import Labelings
 from latticesearch.search.addition import search_by_addition
 from latticesearch.search.annealing import anneal
@@ -143,14 +143,15 @@ class Waves:
     ) -> list[Task]:
         """Search each task with so many energies; return those close to the hull.
 
-        Nothing begins after `end`, s, but the first task of a rank.
+        Nothing begins after `end`, s, but the first task of a rank, and nothing at all when the
+        search is to stop.
         """
         everything = [(task, n) for task, n in zip(tasks, energies, strict=True)] * copies
         done = 0
 
         def work(i: int) -> SearchResult | None:
             nonlocal done
-            if done and self.budget.clock() > end:
+            if self.budget.stop or (done and self.budget.clock() > end):
                 return None
             done += 1
             task, n = everything[i]
@@ -164,7 +165,7 @@ class Waves:
                 batch = Labelings(task.cell, result.labels)
                 self.guides.learn_energies(batch, result.energies)
         self.pool = self.pool.with_results(found, self.source)
-        return self._close(found)
+        return self._close(found) if found else tasks
 
     @property
     def source(self) -> str:
@@ -196,10 +197,10 @@ class Waves:
     def _heights(
         self, tasks: list[Task], energies: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.float64]:
-        """Return energies, (n,) eV per site, above the hull of the pool; 0 where it has none."""
+        """Return energies, (n,) eV per site, above the hull of the pool; 0 outside of it."""
         x = np.array([task.counts / task.counts.sum() for task in tasks])
+        hull = hull_with(self.pool.compositions, self.pool.per_site)
         try:
-            hull = Hull(self.pool.compositions, self.pool.per_site)
             return np.asarray(hull.energy_above_hull(x, energies))
-        except InputError:  # no end members within the limits of composition
+        except InputError:
             return np.zeros(len(tasks))

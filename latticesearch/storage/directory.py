@@ -192,11 +192,15 @@ class RunDirectory:
         A copy keeps its name; where another content has it, a part of the content's digest is
         added, so that equal paths mean equal files.
         """
-        data, folder = path.read_bytes(), self.path / INPUTS
-        copy = folder / path.name
+        return self.keep_bytes(path.name, path.read_bytes())
+
+    def keep_bytes(self, name: str, data: bytes) -> Path:
+        """Write the content of an input into the run; see `keep_input`."""
+        folder = self.path / INPUTS
+        copy = folder / name
         if copy.exists() and copy.read_bytes() != data:
             digest = hashlib.sha256(data).hexdigest()[:8]
-            copy = folder / f"{path.stem}-{digest}{path.suffix}"
+            copy = folder / f"{copy.stem}-{digest}{copy.suffix}"
         if not copy.exists():
             folder.mkdir(exist_ok=True)
             write_bytes_atomic(copy, data)

@@ -89,6 +89,7 @@ class OracleStore:
         *,
         quarantine: bool = False,
         method: Method | None = None,
+        source: str = "",
     ) -> int:
         """Write one result; it is on the disk when this returns.
 
@@ -102,6 +103,8 @@ class OracleStore:
             This failure is final: the structure is not to be tried again.
         method
             How it was computed.
+        source
+            Where the energy comes from, if not from this run's oracle.
 
         Returns
         -------
@@ -116,6 +119,8 @@ class OracleStore:
         is_new = not self._path.exists()
         status = "quarantined" if quarantine else result.status
         pairs, data = _described(result, round_number, status, method)
+        if source:
+            data["source"] = source
         with self._connected(write=True) as database:
             if result.status == "done" and self._rows(key=result.key, status="done"):
                 raise ValueError(f"{result.key} already has a result in {self._path}")

@@ -247,6 +247,8 @@ def test_nobody_takes_what_is_left_of_a_run_for_all_of_it(path, tmp_path):
         ("run", config, "--output", new, "--set", f'data.files=["{path}"]'),
         ("hull", path, path, "--output", new),
         ("train", path, "--folds", "0"),
+        ("ask", path),
+        ("tell", path, tmp_path),
     ):
         done = in_process(*words)
         assert done.returncode == 2, words

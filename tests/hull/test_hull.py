@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latticesearch.errors import InputError
-from latticesearch.hull import Hull, corners, hull_change
+from latticesearch.hull import Hull, corners, hull_change, hull_with
 from tests.reference import hull as naive
 
 
@@ -262,3 +262,21 @@ def test_corners_are_the_compositions_that_no_others_mix_to():
     ]
     with pytest.raises(InputError, match="no compositions"):
         corners(np.empty((0, 2)))
+
+
+def test_oxides_without_oxygen_span_their_own_region():
+    """(Ni,Cu)(O,X): four corners, of which none is oxygen; heights are those above them."""
+    x = np.array([[1, 0, 0], [0, 1, 0], [0.5, 0, 0.5], [0, 0.5, 0.5], [0.25, 0.25, 0.5]])
+    e = np.array([0.0, 0.0, -1.0, -0.5, -0.7])
+    with pytest.raises(InputError, match="no point for the end member pure"):
+        Hull(x, e)
+    hull = hull_with(x, e)
+    assert sorted(hull.end_members.tolist()) == [0, 1, 2, 3]
+    np.testing.assert_allclose(hull.energies_above_hull, [0, 0, 0, 0, 0.05], atol=1e-12)
+
+
+@pytest.mark.parametrize("n_species", [2, 3, 4])
+def test_corners_are_pure_where_these_are_there(n_species):
+    x, e = random_alloy(n_species, 40, 5)
+    np.testing.assert_array_equal(corners(x[::-1]), np.eye(n_species)[::-1])
+    np.testing.assert_array_equal(hull_with(x, e).vertices, Hull(x, e).vertices)

@@ -22,6 +22,9 @@ class MadeUp:
         atoms.set_chemical_symbols(symbols)
         return atoms
 
+    def moments(self, key):
+        return []
+
     def relaxed(self, key):
         atoms = self.ideal(key)
         if atoms is not None:

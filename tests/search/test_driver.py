@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import latticesearch as ls
 from latticesearch.errors import InputError
 from latticesearch.lattice import ParentLattice, Supercell
 from latticesearch.potential.mtp.files import parse_mtp
+from latticesearch.progress import NoProgress
 from latticesearch.search import search
 from latticesearch.search.policy import METHODS
+from latticesearch.stopping import StopRequest
 from tests.campaign.runs import environment
 from tests.fake_comm import run_ranks
 from tests.search.cases import brute_force, lowest, same_pools, sources
@@ -216,3 +219,27 @@ def test_the_search_can_be_called_whatever_was_imported_before():
 def test_the_public_name_is_the_same_search():
     model = toy_model(FCC)
     assert same_pools(ls.search(model, FCC, max_sites=4), search(model, FCC, max_sites=4))
+
+
+@pytest.mark.parametrize("method", LIMITED)
+@pytest.mark.parametrize("limit", [{}, {"budget": 30_000}, {"seconds": 600.0}])
+def test_a_search_that_is_stopped_gives_what_it_has(method, limit):
+    """The first part that is done asks for the end, as a signal in the middle would."""
+    stop, model = StopRequest(), toy_model(FCC)
+
+    class Progress(NoProgress):
+        def advance(self, done):
+            if done:
+                stop.request("a test")
+
+    began = time.monotonic()
+    pool = search(model, FCC, max_sites=20, method=method, stop=stop, progress=Progress(), **limit)
+    assert len(pool) > 0
+    assert time.monotonic() - began < 60
+
+
+def test_heights_within_limits_of_composition():
+    """Where pure elements are left out heights refer to what is there."""
+    pool = search(toy_model(FCC), FCC, max_sites=6, composition={"Cu": (0.3, 0.7)})
+    assert (pool.heights >= 0).all()
+    assert (pool.heights == 0).sum() >= 2

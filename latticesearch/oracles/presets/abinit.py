@@ -104,6 +104,12 @@ class Abinit(Preset):
         inputs |= _hubbard(wanted, symbols)
         return {**inputs, **LADDER[min(attempt, len(LADDER)) - 1], **wanted.parameters}
 
+    def write_inputs(self, wanted: Wanted, inputs: Mapping[str, Any], atoms: Atoms) -> list[str]:
+        """Write abinit.in and the data sets, unpacked."""
+        symbols = sorted(set(atoms.symbols))
+        self.calculator(wanted, inputs, symbols).write_inputfiles(atoms, ["energy"])
+        return ["abinit.in", FOLDER]
+
     def calculator(
         self, wanted: Wanted, inputs: Mapping[str, Any], symbols: Iterable[str]
     ) -> Calculator:
@@ -117,7 +123,7 @@ class Abinit(Preset):
             # The names by which ASE looks for them.
             suffix = {"pawxml": ".data.xml"}.get(str(inputs["pps"]), ".psp8")
             _unpack(path, folder / f"{symbol}{suffix}")
-        profile = AbinitProfile(command=wanted.command or COMMAND, pp_paths=[FOLDER])
+        profile = AbinitProfile(command=wanted.command_line(COMMAND), pp_paths=[FOLDER])
         return AseAbinit(profile=profile, **inputs)
 
     def findings(self, calculator: Calculator) -> dict[str, Any]:

@@ -92,6 +92,12 @@ class Elk(Preset):
         """
         return -FIELD * np.sign(moments)
 
+    def write_inputs(self, wanted: Wanted, inputs: Mapping[str, Any], atoms: Atoms) -> list[str]:
+        """Write elk.in and links to the species files."""
+        symbols = sorted(set(atoms.symbols))
+        self.calculator(wanted, inputs, symbols).write_inputfiles(atoms, ["energy"])
+        return ["elk.in", "species"]
+
     def calculator(
         self, wanted: Wanted, inputs: Mapping[str, Any], symbols: Iterable[str]
     ) -> Calculator:
@@ -105,7 +111,7 @@ class Elk(Preset):
             link = folder / f"{symbol}.in"
             if not link.exists():
                 link.symlink_to(path)
-        return ELK(profile=ElkProfile(wanted.command or found, sppath=folder.name), **inputs)
+        return ELK(profile=ElkProfile(wanted.command_line(found), sppath=folder.name), **inputs)
 
     def findings(self, calculator: Calculator) -> dict[str, Any]:
         """Return what stands in INFO.OUT; ASE has raised where it is not self-consistent."""

@@ -39,6 +39,8 @@ LADDER: tuple[dict[str, Any], ...] = (
     | {"diagonalization": "cg"},
 )
 """What changes from attempt to attempt in &ELECTRONS: mixing, steps, diagonaliser."""
+PRESSURE = 0.5
+"""kbar at which a cell is relaxed: its energy is then within some 0.01 meV/atom of the lowest."""
 SECTIONS = ("control", "system", "electrons")
 
 
@@ -109,6 +111,33 @@ class Espresso(Preset):
         cards = [*_hubbard(wanted, symbols), *said.get("additional_cards", [])]
         return {**inputs, **({"additional_cards": cards} if cards else {})}
 
+    def relaxing(
+        self, inputs: Mapping[str, Any], *, cell: bool, ions: bool, fmax: float, max_steps: int
+    ) -> dict[str, Any] | None:
+        """Return the inputs of a relaxation; pw.x does not relax the cell alone."""
+        if not ions:
+            return None
+        from ase.units import Bohr, Ry
+
+        said = inputs["input_data"]
+        control = {
+            **said["control"],
+            "calculation": "vc-relax" if cell else "relax",
+            "nstep": max_steps,
+            "forc_conv_thr": fmax * Bohr / Ry,
+        }
+        dynamics: dict[str, Any] = {"ions": {"ion_dynamics": "bfgs"}}
+        if cell:
+            dynamics["cell"] = {"cell_dynamics": "bfgs", "press_conv_thr": PRESSURE}
+        return {**inputs, "input_data": {**said, "control": control, **dynamics}}
+
+    def write_inputs(self, wanted: Wanted, inputs: Mapping[str, Any], atoms: Atoms) -> list[str]:
+        """Write pw.in."""
+        symbols = sorted(set(atoms.symbols))
+        self.calculator(wanted, inputs, symbols).write_inputfiles(atoms, ["energy"])
+        Path("espresso.pwi").rename("pw.in")
+        return ["pw.in"]
+
     def calculator(
         self, wanted: Wanted, inputs: Mapping[str, Any], symbols: Iterable[str]
     ) -> Calculator:
@@ -117,7 +146,7 @@ class Espresso(Preset):
         from ase.calculators.espresso import EspressoProfile
 
         folder = folder_of_datasets(wanted, self.name)
-        profile = EspressoProfile(command=wanted.command or COMMAND, pseudo_dir=str(folder))
+        profile = EspressoProfile(command=wanted.command_line(COMMAND), pseudo_dir=str(folder))
         return AseEspresso(profile=profile, **inputs)
 
     def findings(self, calculator: Calculator) -> dict[str, Any]:

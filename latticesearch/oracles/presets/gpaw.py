@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from latticesearch.oracles.presets.operations import paying_rotations
 from latticesearch.oracles.presets.preset import Preset
 from latticesearch.oracles.presets.vocabulary import ORBITALS
 
@@ -55,6 +56,7 @@ class Gpaw(Preset):
         self, wanted: Wanted, atoms: Atoms, grid: tuple[int, int, int], attempt: int
     ) -> dict[str, Any]:
         """Return the keyword arguments of GPAW."""
+        assert wanted.cutoff is not None
         inputs: dict[str, Any] = {
             "mode": {"name": "pw", "ecut": wanted.cutoff},
             "xc": wanted.xc,
@@ -67,6 +69,8 @@ class Gpaw(Preset):
             inputs["setups"] = setups
         if wanted.spin != "none":
             inputs["spinpol"] = True
+        elif (rotations := paying_rotations(atoms, wanted.cutoff, grid)) is not None:
+            inputs["symmetry"] = {"rotations": rotations}
         return {**inputs, **LADDER[min(attempt, len(LADDER)) - 1], **wanted.parameters}
 
     def calculator(

@@ -165,6 +165,43 @@ class Preset:
         """
         raise NotImplementedError
 
+    def relaxing(
+        self, inputs: Mapping[str, Any], *, cell: bool, ions: bool, fmax: float, max_steps: int
+    ) -> dict[str, Any] | None:
+        """Return the inputs with which the code itself relaxes a structure; None if it cannot.
+
+        Parameters
+        ----------
+        inputs
+            What `inputs` returns, for a single point.
+        cell, ions
+            What is relaxed.
+        fmax
+            Threshold of forces, eV/Å.
+        max_steps
+            Steps at most.
+        """
+        return None
+
+    def write_inputs(self, wanted: Wanted, inputs: Mapping[str, Any], atoms: Atoms) -> list[str]:
+        """Write the code's own input files to the present folder.
+
+        Parameters
+        ----------
+        wanted
+            What is asked for.
+        inputs
+            What `inputs` or `relaxing` returns.
+        atoms
+            The structure, with the moments of `start_moments`.
+
+        Returns
+        -------
+        list of str
+            Their names; none where the code is called from Python.
+        """
+        return []
+
     def start_moments(self, moments: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return what ASE's calculator takes for initial magnetic moments, (n_atoms,)."""
         return moments

@@ -109,18 +109,37 @@ class Vasp(Preset):
         inputs |= _hubbard(wanted, symbols)
         return {**inputs, **LADDER[min(attempt, len(LADDER)) - 1], **wanted.parameters}
 
+    def relaxing(
+        self, inputs: Mapping[str, Any], *, cell: bool, ions: bool, fmax: float, max_steps: int
+    ) -> dict[str, Any]:
+        """Return the inputs with IBRION, ISIF, NSW and EDIFFG."""
+        isif = {(True, True): 3, (True, False): 6, (False, True): 2}[cell, ions]
+        steps = {"ibrion": 2, "isif": isif, "nsw": max_steps, "ediffg": -fmax}
+        return {**inputs, **steps}
+
+    def write_inputs(self, wanted: Wanted, inputs: Mapping[str, Any], atoms: Atoms) -> list[str]:
+        """Write INCAR, KPOINTS, POSCAR and POTCAR."""
+        self._calculator(wanted, inputs).write_input(atoms)
+        # In the order of POSCAR the atoms are sorted by species; nobody here undoes it.
+        Path("ase-sort.dat").unlink(missing_ok=True)
+        return ["INCAR", "KPOINTS", "POSCAR", "POTCAR"]
+
     def calculator(
         self, wanted: Wanted, inputs: Mapping[str, Any], symbols: Iterable[str]
     ) -> Calculator:
         """Return ASE's Vasp."""
+        program = wanted.command_line(COMMAND).split()[0]
+        if shutil.which(program) is None:
+            raise FileNotFoundError(f"there is no program {program}")
+        return self._calculator(wanted, inputs)
+
+    def _calculator(self, wanted: Wanted, inputs: Mapping[str, Any]) -> Any:
         from ase.calculators.vasp import Vasp as AseVasp
 
         folder = folder_of_datasets(wanted, self.name)
         # ASE looks for FOLDER/NAME below this variable, and has no argument for it.
         os.environ["VASP_PP_PATH"] = str(folder.parent)
-        command = wanted.command or COMMAND
-        if shutil.which(command.split()[0]) is None:
-            raise FileNotFoundError(f"there is no program {command.split()[0]}")
+        command = wanted.command_line(COMMAND)
         return AseVasp(**{**inputs, "pp": folder.name}, command=command, txt="vasp.out")
 
     def findings(self, calculator: Calculator) -> dict[str, Any]:

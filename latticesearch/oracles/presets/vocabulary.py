@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from latticesearch.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from latticesearch.oracles.parallel_codes import Parallel
 
 Spin = Literal["none", "ferromagnetic", "antiferromagnetic"]
 SMEARINGS = ("methfessel-paxton", "marzari-vanderbilt", "fermi-dirac", "gaussian")
@@ -97,6 +99,8 @@ class Wanted:
         What starts an external program.
     file
         The potential, where the calculator is one.
+    parallel
+        On how many cores a program runs; known where it is started, and no part of the energy.
     """
 
     xc: str = "PBE"
@@ -111,6 +115,7 @@ class Wanted:
     datasets: str | None = None
     command: str | None = None
     file: str | None = None
+    parallel: Parallel | None = None
 
     def __post_init__(self) -> None:
         for name in ("cutoff", "kspacing", "width"):
@@ -126,9 +131,14 @@ class Wanted:
         """Return what is said of an element, nothing by default."""
         return self.elements.get(symbol, Element())
 
+    def command_line(self, default: str) -> str:
+        """Return what starts a program, `default` where no command is said, on its cores."""
+        command = self.command or default
+        return command if self.parallel is None else self.parallel.in_front_of(command)
+
     def to_dict(self) -> dict[str, Any]:
         """Return all as tables of numbers and strings; what is not said is left out."""
-        record: dict[str, Any] = without_none(asdict(self))
+        record: dict[str, Any] = without_none(asdict(replace(self, parallel=None)))
         return record
 
     @classmethod

@@ -21,6 +21,7 @@
     ...[["alpha", "α"], ["beta", "β"], ["gamma", "γ"]].map(([name, title]) => number(name, title, "°", 1, "cell")),
     number("volume", "Volume", "Å³/atom", 2, "cell"), number("displacement", "Moved by", "Å", 3, "cell"),
     { ...number("strain", "Strain", "%", 2, "cell"), cell: (i) => Report.number(rows.strain[i] == null ? null : 100 * rows.strain[i], 2) },
+    number("moment", "Moment", "µB/atom", 2, "cell"), number("largest_moment", "Largest moment", "µB", 2, "cell"),
     words("decomposition", "Decomposition", "phases"), number("energy", "Energy", "eV/atom", 4, "phases"), words("key", "Key", "phases"),
     ...data.elements.map((element, k) => ({ name: `x_${element.symbol}`, title: element.symbol, unit: "fraction", group: "composition", numeric: true, value: (i) => rows.x[i][k], cell: (i) => Report.number(rows.x[i][k], 4) })),
   ];

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from latticesearch.errors import InputError
-from latticesearch.hull import Hull
+from latticesearch.hull import Hull, hull_with
 from latticesearch.lattice import Labelings
 from latticesearch.parallel import collective_errors, gather_blocks, split
 from latticesearch.potential.sites.descriptors import SiteTable
@@ -246,7 +246,7 @@ class Screen:
         self,
         chosen: list[tuple[float, Ranker]],
         predictions: list[Floats],
-        references: tuple[Hull | None, dict[tuple[float, ...], float]],
+        references: tuple[Hull, dict[tuple[float, ...], float]],
         margin: float,
     ) -> None:
         """Lower the predictions within a margin by the standard errors of site energies.
@@ -264,8 +264,8 @@ class Screen:
 
     def _above_hull(self, compositions: list[Floats], energies: list[Floats]) -> list[Floats]:
         """Return heights above the hull of what is known, (n,), eV per site; 0 where unknown."""
-        hull = self._references()[0] if self.energies else None
-        if hull is not None:
+        if self.energies:
+            hull = self._references()[0]
             # An InputError: compositions outside the region of what is known.
             with suppress(InputError):
                 pairs = zip(compositions, energies, strict=True)
@@ -287,22 +287,19 @@ class Screen:
         names = {name for part in parts for name in part}
         return {name: min(part.get(name, np.inf) for part in parts) for name in names}
 
-    def _references(self) -> tuple[Hull | None, dict[tuple[float, ...], float]]:
+    def _references(self) -> tuple[Hull, dict[tuple[float, ...], float]]:
         """Return the hull of what is known, and the lowest energy of each composition."""
         x, e = np.concatenate(self.compositions), np.concatenate(self.energies)
         lowest: dict[tuple[float, ...], float] = {}
         for row, energy in zip(np.round(x, 9).tolist(), e.tolist(), strict=True):
             lowest[tuple(row)] = min(energy, lowest.get(tuple(row), np.inf))
-        try:
-            return Hull(x, e), lowest
-        except InputError:  # no end members within the limits of composition
-            return None, lowest
+        return hull_with(x, e), lowest
 
     def _heights(
         self,
         kinds: tuple[Floats, npt.NDArray[np.intp]],
         predicted: Floats,
-        references: tuple[Hull | None, dict[tuple[float, ...], float]],
+        references: tuple[Hull, dict[tuple[float, ...], float]],
         margin: float,
     ) -> Floats:
         """Return how promising the predictions are, (n,), eV per site; infinite where not.
@@ -314,8 +311,6 @@ class Screen:
         best = np.array([lowest[tuple(row)] for row in compositions.tolist()])
         own = np.maximum(predicted - best[kind], 0.0)
         heights = np.where(own < margin, margin + own, np.inf)
-        if hull is None:
-            return heights
         try:
             above = predicted - hull.energy(compositions)[kind]
         except InputError:  # a composition outside the region of what is known
