@@ -168,20 +168,22 @@ def _go_on(
     _require_method(rows, old, directory, parent, method)
     if damage and not options.accept_loss:
         raise DamagedError(damage, accepting_loss(directory.path))
-    found = _known(directory, events, (settings, parent, method), rows, options)
+    kept, damage_of_known = examined(directory.known, expected_known(events), KNOWN_ROWS)
+    found = known_results(settings, parent, method, kept, rows, directory.path)
     known = found.results
+    _require_sources(found, damage_of_known, directory, options)
     _require_possible(settings, parent, known, rows, retry_failed=options.retry_failed)
     # Nothing is refused from here on: now the run may change.
     if damage:
         rows = _salvage(directory, rows, expected)
+    if damage_of_known:
+        log.warning("%s; the sources are read again", damage_of_known)
+        directory.keep_damaged(directory.known)
     before, digest = Stage.of(old), _digest(known)
     stage = before or Stage()
     record = _record(settings, directory, stage, environment)
-    changed = _changes(old, record, options, before, digest)
-    if damage:
-        changed.append(f"of {expected} results {len(rows)} are left")
-    if told := sum(bool(row.source) and row.row > stage.known_rows for row in rows):
-        changed.append(f"{told} energies told")
+    changed = [f"of {expected} results {len(rows)} are left"] if damage else []
+    changed += _changes(old, record, options, rows, digest)
     if changed or (before is None and rows):
         stage = stage.following(len(rows), next_round(events), digest)
         if options.retry_failed:
@@ -202,46 +204,39 @@ def _changes(
     old: Mapping[str, Any],
     record: Mapping[str, Any],
     options: OpeningOptions,
-    before: Stage | None,
+    rows: Sequence[StoredResult],
     digest: str,
 ) -> list[str]:
     """Return a line for everything that begins a new stage, a loss apart."""
+    before = Stage.of(old)
     found = changes(old, record) if old else ["settings.toml was lost"]
     if options.retry_failed:
         found.append("failed structures are tried again")
     if before is not None and before.known_digest != digest:
         found.append("energies computed elsewhere")
+    known_rows = (before or Stage()).known_rows
+    if told := sum(bool(row.source) and row.row > known_rows for row in rows):
+        found.append(f"{told} energies told")
     return found
 
 
-def _known(
-    directory: RunDirectory,
-    events: Sequence[Mapping[str, Any]],
-    wanted: tuple[Settings, ParentLattice, Method],
-    rows: Sequence[StoredResult],
-    options: OpeningOptions,
-) -> Elsewhere:
-    """Return the energies from elsewhere; a damaged known.db is made anew from their sources.
+def _require_sources(
+    found: Elsewhere, damage: str, directory: RunDirectory, options: OpeningOptions
+) -> None:
+    """Refuse to make a damaged known.db anew where something can be read nowhere else.
 
     Raises
     ------
     DamagedError
-        A source is gone, and what was taken from it is not complete any more.
+        A source is gone.
     """
-    kept, damage = examined(directory.known, expected_known(events), KNOWN_ROWS)
-    found = known_results(*wanted, kept, rows, directory.path)
-    if not damage:
-        return found
     gone = [source.path for source in found.sources if source.gone]
-    if gone and not options.accept_loss:
+    if damage and gone and not options.accept_loss:
         raise DamagedError(
             damage,
             f"{gone[0]}, where some came from, is gone: bring it back, or go on with what can be "
             f"read: latticesearch run {directory.path} --accept-loss",
         )
-    log.warning("%s; the sources are read again", damage)
-    directory.set_known_aside()
-    return found
 
 
 def _record(
@@ -352,18 +347,12 @@ def _old_settings(directory: RunDirectory) -> dict[str, Any]:
 def _salvage(
     directory: RunDirectory, readable: Sequence[StoredResult], expected: int
 ) -> list[StoredResult]:
-    """Set a damaged database aside and write what is readable to a new one; return that."""
-    aside = directory.set_damaged_aside()
-    for one in readable:
-        directory.store.append(
-            one.result,
-            one.round_number,
-            quarantine=one.status == "quarantined",
-            method=one.method,
-            source=one.source,
-        )
-    directory.log_event("loss", kept=len(readable), expected=expected, aside=str(aside))
-    log.warning("%d of %d results could be read; %s is kept", len(readable), expected, aside)
+    """Put what is readable of a damaged database in its place, and keep a copy; return that."""
+    copy = directory.keep_damaged(directory.store)
+    directory.replace_results(readable)
+    directory.log_event("loss", kept=len(readable), expected=expected, aside=str(copy or ""))
+    kept = f"; what was there is kept in {copy}" if copy else ""
+    log.warning("%d of %d results could be read%s", len(readable), expected, kept)
     return directory.store.results()
 
 
