@@ -16,7 +16,19 @@ class InputError(ValueError):
 
 
 class DamagedError(InputError):
-    """A file of a run directory that cannot be read any more."""
+    """A file of a run directory that cannot be read any more.
+
+    Parameters
+    ----------
+    what
+        What is wrong.
+    way_out
+        What to do, with the command to type.
+    """
+
+    def __init__(self, what: str, way_out: str = "") -> None:
+        super().__init__(f"{what}; {way_out}" if way_out else what)
+        self.what, self.way_out = what, way_out
 
 
 class OracleUnavailable(RuntimeError):  # noqa: N818 - a state of the world, not of the program

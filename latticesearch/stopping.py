@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 EXIT_STOPPED = 75
 """EX_TEMPFAIL of sysexits.h: nothing is wrong, try again later."""
 
+EXIT_INTERRUPTED = 130
+"""What shells say of a program that Ctrl-C has ended."""
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """What launchers and queues send: Slurm sends USR1 where --signal asks for it, TERM at the end."""
 
@@ -30,6 +33,10 @@ MARGIN = 5.0
 """Seconds after the grace time in which a step between two calculations may end by itself."""
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class _BreakOff(BaseException):
+    """Leaves a block from inside a signal handler; what handles exceptions lets it pass."""
 
 
 class StopRequest:
@@ -44,6 +51,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.reason = ""
         self._listeners: list[Callable[[], None]] = []
+        self._is_beginning = False
 
     def __bool__(self) -> bool:
         return bool(self.reason)
@@ -54,6 +62,8 @@ class StopRequest:
             self.reason = reason
             for listener in self._listeners:
                 listener()
+            if self._is_beginning:
+                raise _BreakOff
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` when the run is asked to stop, at once where it was already."""
@@ -71,6 +81,41 @@ class StopRequest:
         """
         if self.reason:
             raise Stopped(self.reason)
+
+    def check_beginning(self) -> None:
+        """Raise if the run has to stop before it has written or computed anything.
+
+        Raises
+        ------
+        Stopped
+            Its message is the line for the user.
+        """
+        if self.reason:
+            raise Stopped(
+                f"stopped in order ({self.reason}) before anything was written; the same command "
+                "goes on"
+            )
+
+    @contextlib.contextmanager
+    def beginning(self) -> Iterator[None]:
+        """End a block at once when asked to stop: it writes nothing, so it may break off anywhere.
+
+        Raises
+        ------
+        Stopped
+            As `check_beginning`.
+        """
+        self.check_beginning()
+        self._is_beginning = True
+        try:
+            yield
+        except BaseException:
+            # Libraries may take what interrupts them while they are loaded for a failure of theirs.
+            self.check_beginning()
+            raise
+        finally:
+            self._is_beginning = False
+        self.check_beginning()
 
 
 def seconds_until(text: str) -> float:
@@ -193,5 +238,8 @@ def _timer(seconds: float, function: Callable[[], None]) -> threading.Timer:
 def _end(abort: Callable[[int], Any]) -> None:
     """End all ranks at once."""
     os.write(2, b"latticesearch: stopped in the middle of a step; the same command goes on\n")
-    abort(EXIT_STOPPED)
-    os._exit(EXIT_STOPPED)
+    try:
+        abort(EXIT_STOPPED)
+    finally:
+        # One rank alone leaves by an exception, which would end this thread and nothing else.
+        os._exit(EXIT_STOPPED)

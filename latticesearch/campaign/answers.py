@@ -18,7 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from latticesearch.campaign.sources import COMPUTED, REFERENCE
 from latticesearch.energies import cell_to_atom
-from latticesearch.errors import InputError, OracleUnavailable, Stopped
+from latticesearch.errors import OracleUnavailable, Stopped
 from latticesearch.lattice import Configuration
 from latticesearch.learning.loop import Answer
 from latticesearch.oracles import OracleJob, OracleResult, still_on_lattice
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from latticesearch.progress import Progress
 
 log = logging.getLogger(__name__)
-
-SAME_ENERGY = 0.002
-"""eV/atom; two calculations of one structure by one code differ by less."""
 
 
 def believed_energy(result: OracleResult) -> float:
@@ -58,7 +55,7 @@ class AnswerRules:
     attempts
         Calculations per structure before it is quarantined.
     references
-        Known energies of pure elements on this lattice, eV/atom: never asked of the oracle.
+        Known energies of end members, eV/atom by key: never asked of the oracle.
     start
         Makes the structure from which a calculation starts; default the parent lattice's own.
     """
@@ -116,6 +113,7 @@ class Answers:
         self._rules, self._progress = rules, progress
         self._directory, self._method = opened.directory, opened.method
         self._stage = opened.stage
+        self._references = dict(rules.references or {})
         self._in_stage: Counter[str] = Counter()
         self.answers: dict[str, OracleResult] = {}
         self.attempts: Counter[str] = Counter()
@@ -147,7 +145,7 @@ class Answers:
         known = {key: energy for key, energy in known.items() if key in self._candidates}
         closed = frozenset(key for key in known if not self._is_open(key))
         energies = {key: energy for key, energy in known.items() if np.isfinite(energy)}
-        energies |= self._references()
+        energies |= self._references
         return Knowledge(energies, closed | energies.keys(), self._stage.known_rows)
 
     def ask(self, indices: Sequence[int], round_: int, limit: int, *, ends: bool = False) -> Answer:
@@ -171,40 +169,17 @@ class Answers:
         OracleUnavailable
             The oracle cannot compute anything, whatever the structure.
         """
-        references = self._references()
         keys = [self._candidates.keys[i] for i in indices]
-        wanted = [key for key in keys if key not in references]
+        wanted = [key for key in keys if key not in self._references]
         spent = sum(self._in_stage[key] for key in wanted)
         self._compute(wanted, round_, limit - spent, ends=ends)
-        energies = [references.get(key, self._energy(key)) for key in keys]
+        energies = [self._references.get(key, self._energy(key)) for key in keys]
         return Answer(energies, sum(self._in_stage[key] for key in wanted))
 
     def _energy(self, key: str) -> float:
         """Return the believed energy of a structure, eV/atom; NaN where there is none."""
         answer = self.answers.get(key)
         return float("nan") if answer is None else believed_energy(answer)
-
-    def _references(self) -> dict[str, float]:
-        """Return the given energies of pure elements by key, eV/atom.
-
-        Of a pure element there may be several candidates: other sites are vacant.
-
-        Raises
-        ------
-        InputError
-            One contradicts the energy that was computed for the same structure.
-        """
-        found: dict[str, float] = {}
-        if not self._rules.references:
-            return found
-        pure = self._candidates.compositions.max(axis=1) == 1.0
-        for i in np.flatnonzero(pure).tolist():
-            symbol = self._candidates.configuration(i).symbols[0]
-            if symbol in self._rules.references:
-                key = self._candidates.keys[i]
-                found[key] = self._rules.references[symbol]
-                _require_agreement(symbol, found[key], self._energy(key))
-        return found
 
     def _compute(self, keys: Sequence[str], round_: int, limit: int, *, ends: bool) -> None:
         """Ask for what is open, again for what failed, until all is settled or paid for."""
@@ -320,32 +295,14 @@ class Answers:
     def energies(self) -> dict[str, float]:
         """Return the believed energies by key, eV/atom, with the references."""
         known = {key: self._energy(key) for key in self.answers if key in self._candidates}
-        return {key: e for key, e in (known | self._references()).items() if np.isfinite(e)}
+        return {key: e for key, e in (known | self._references).items() if np.isfinite(e)}
 
     def energy_sources(self) -> dict[str, str]:
         """Return where the energies come from, by key: a word, or the origin of own data."""
-        references = self._references()
         return {
-            key: REFERENCE if key in references else self.sources.get(key, COMPUTED)
+            key: REFERENCE if key in self._references else self.sources.get(key, COMPUTED)
             for key in self.energies()
         }
-
-
-def _require_agreement(symbol: str, given: float, computed: float) -> None:
-    """Refuse the energy of another phase as that of an end member.
-
-    Raises
-    ------
-    InputError
-        The two energies, eV/atom, differ by more than computing twice explains.
-    """
-    if np.isfinite(computed) and abs(given - computed) > SAME_ENERGY:
-        raise InputError(
-            f"oracle.references gives {symbol} {given:.4f} eV/atom, computed on this lattice were "
-            f"{computed:.4f}: references are energies on the parent lattice; leave it out, and "
-            f'write another phase of {symbol} as [competing] phases = [{{formula = "{symbol}", '
-            f"energy = {given:.4f}}}]"
-        )
 
 
 def _require_different(failed: Sequence[OracleResult], jobs: Sequence[OracleJob]) -> None:

@@ -13,6 +13,8 @@ from ase.io import write
 
 from latticesearch.campaign import factories
 from latticesearch.campaign.answers import Answers
+from latticesearch.campaign.damage import require_sound
+from latticesearch.campaign.known import reference_energies
 from latticesearch.campaign.method import method_of
 from latticesearch.campaign.opening import (
     Opened,
@@ -136,6 +138,7 @@ def _opened(settings: Settings, path: Path, parent: ParentLattice) -> Opened:
         return open_run(path, settings, parent, environment, OpeningOptions())
     directory = RunDirectory.open(path)
     try:
+        require_sound(directory)
         method = method_of(settings, parent)
         require_method_of_run(directory, parent, method)
         stage = Stage.of(directory.read_settings()) or Stage()
@@ -165,7 +168,7 @@ class _Asker:
         self._folder = folder
         self._computing = factories.computing_oracle(settings)
         oracle = factories.oracle(settings, parent, 1)
-        rules = factories.answer_rules(settings)
+        rules = factories.answer_rules(settings, reference_energies(settings, parent))
         self._candidates = _candidates(settings, parent, opened)
         self._answers = Answers(oracle, opened, self._candidates, rules, NoProgress())
 

@@ -17,7 +17,7 @@ from latticesearch.errors import InputError
 from latticesearch.lattice import ParentLattice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from ase import Atoms
@@ -294,12 +294,11 @@ def phases(settings: Settings, parent: ParentLattice) -> CompetingPhases:
     return competing_phases(elements, chosen.files, rows, energy_key=chosen.energy_key)
 
 
-def answer_rules(settings: Settings) -> AnswerRules:
-    """Return how the oracle's answers are judged."""
+def answer_rules(settings: Settings, references: Mapping[str, float] | None = None) -> AnswerRules:
+    """Return how the oracle's answers are judged; `references` by key, eV/atom."""
     from latticesearch.campaign.answers import AnswerRules
 
-    source = settings.oracle
-    return AnswerRules(source.attempts, source.references, start_of(settings))
+    return AnswerRules(settings.oracle.attempts, references, start_of(settings))
 
 
 def learning_options(settings: Settings) -> LearningOptions:

@@ -17,7 +17,8 @@ import pandas as pd
 
 from latticesearch.campaign import factories
 from latticesearch.campaign.competing import CompetingPhases, Phase
-from latticesearch.campaign.known import energies_of_run, settings_of_run
+from latticesearch.campaign.damage import require_sound
+from latticesearch.campaign.known import energies_of_run, results_of_run, settings_of_run
 from latticesearch.campaign.reuse import method_of_run
 from latticesearch.campaign.sources import COMPETING
 from latticesearch.campaign.tables import COARSE, NEAR_STABLE, cif_names, space_group
@@ -86,6 +87,7 @@ class LatticeRun:
             There is none, or it has no energies yet.
         """
         directory = RunDirectory.read(path)
+        require_sound(directory)
         settings = settings_of_run(directory)
         parent = factories.parent_lattice(settings)
         table = directory.read_candidates()
@@ -93,8 +95,7 @@ class LatticeRun:
             table = _table_of_answers(directory, parent)
         if not table["oracle_energy"].notna().any():
             raise InputError(f"{path} has no energies yet; see latticesearch status {path}")
-        known = {**directory.known.by_key(), **directory.store.by_key()}
-        answers = {key: stored.result for key, stored in known.items()}
+        answers = {key: stored.result for key, stored in results_of_run(directory).items()}
         name = settings.lattice.prototype or Path(str(settings.lattice.file)).stem
         finished = _is_finished(directory)
         method = method_of_run(directory, parent).without_lattice()

@@ -1,4 +1,4 @@
-"""What is known already: the potential and the energies of a run, and energies in files."""
+"""What is known already: the potential and the energies of a run, and those that are given."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from latticesearch.campaign.space import end_members
 from latticesearch.errors import InputError
 from latticesearch.lattice import Configuration
 from latticesearch.learning import CandidateSet
-from latticesearch.oracles import OracleJob
-from latticesearch.oracles.recorded import RecordedOracle
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
     from latticesearch.campaign.settings import Settings
     from latticesearch.lattice import ParentLattice
     from latticesearch.potential import Potential, TrainingSet
-    from latticesearch.storage import RunDirectory
+    from latticesearch.storage import RunDirectory, StoredResult
+
+
+AGREEING = 0.002
+"""eV/atom; two calculations of one structure by one code differ by less."""
 
 
 @dataclass(frozen=True)
@@ -71,55 +72,45 @@ def potential_of_run(
     return None
 
 
+def results_of_run(run: RunDirectory) -> dict[str, StoredResult]:
+    """Return what a run knows by key: what it has computed, else what it took from elsewhere."""
+    computed, others = run.store.by_key(), run.known.by_key()
+    done = {key: stored for key, stored in computed.items() if stored.status == "done"}
+    return {**computed, **others, **done}
+
+
 def energies_of_run(run: RunDirectory) -> KnownEnergies:
-    """Return what the oracle of a run has answered."""
-    energies, n_skipped = {}, 0
-    for stored in run.store.by_key().values():
-        energy = believed_energy(stored.result)
-        if np.isfinite(energy):
-            energies[stored.key] = energy
-        else:
-            n_skipped += 1
-    return KnownEnergies(energies, n_skipped)
+    """Return the energies that a run knows, computed or taken from elsewhere."""
+    results = results_of_run(run).values()
+    energies = believed_energies(results)
+    return KnownEnergies(energies, len(results) - len(energies))
 
 
-def energies_of_files(
-    files: Sequence[Path], parent: ParentLattice, select: Mapping[str, object] | None = None
-) -> KnownEnergies:
-    """Return the energies of the structures in files that are decorations of the lattice.
+def believed_energies(results: Iterable[StoredResult]) -> dict[str, float]:
+    """Return the energies of the results that have one and are on the lattice, eV/atom by key."""
+    energies = {stored.key: believed_energy(stored.result) for stored in results}
+    return {key: energy for key, energy in energies.items() if np.isfinite(energy)}
 
-    Of several structures with one key the lowest energy counts.
 
-    Raises
-    ------
-    InputError
-        A file cannot be read or has no such structure.
+def reference_energies(settings: Settings, parent: ParentLattice) -> dict[str, float]:
+    """Return the energies of end members that the settings give, eV/atom by key.
+
+    Of a pure element there may be several end members: the other sites of some are vacant.
     """
-    energies: dict[str, float] = {}
-    n_skipped = 0
-    for file in files:
-        table = RecordedOracle(file, parent, select=select)
-        n_skipped += table.n_skipped
-        configurations = [Configuration.from_key(parent, key) for key in table.keys]
-        jobs = [
-            OracleJob(key, configuration.to_atoms(), 1)
-            for key, configuration in zip(table.keys, configurations, strict=True)
-        ]
-        for job, result in zip(jobs, table.run(jobs), strict=True):
-            energy = believed_energy(result)
-            energies[job.key] = min(energy, energies.get(job.key, np.inf))
-    return KnownEnergies(energies, n_skipped)
+    given = settings.oracle.references
+    ends = end_members(parent).canonical()
+    return {
+        one.key: given[one.symbols[0]]
+        for one in ends
+        if len(one.symbols) == 1 and one.symbols[0] in given
+    }
 
 
 def with_references(
     known: KnownEnergies, settings: Settings, parent: ParentLattice
 ) -> KnownEnergies:
     """Return the energies with the campaign's given ones of the pure elements, which win."""
-    energies = dict(known.per_atom)
-    for configuration in end_members(parent).canonical():
-        symbols = configuration.symbols
-        if len(symbols) == 1 and symbols[0] in settings.oracle.references:
-            energies[configuration.key] = settings.oracle.references[symbols[0]]
+    energies = {**known.per_atom, **reference_energies(settings, parent)}
     return KnownEnergies(energies, known.n_skipped)
 
 

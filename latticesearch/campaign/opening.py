@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latticesearch.campaign.imports import known_results
+from latticesearch.campaign.damage import (
+    KNOWN_ROWS,
+    accepting_loss,
+    examined,
+    expected_known,
+    expected_rows,
+)
+from latticesearch.campaign.imports import Elsewhere, known_results
+from latticesearch.campaign.known import AGREEING, believed_energies, reference_energies
 from latticesearch.campaign.levels import table_bytes
 from latticesearch.campaign.method import method_of
 from latticesearch.campaign.settings import RECORDED, parse_settings, with_input_files
@@ -130,9 +138,9 @@ def _begin(
     environment: Mapping[str, Any],
 ) -> Opened:
     """Create a run directory, once nothing can be refused any more."""
-    said: list[str] = []
-    known = known_results(settings, parent, method, said)
-    _require_budget(settings, parent, {one.key for one in known})
+    found = known_results(settings, parent, method)
+    known = found.results
+    _require_possible(settings, parent, known)
     directory = RunDirectory.create(path)
     stage = Stage(known_digest=_digest(known))
     if known:
@@ -140,7 +148,8 @@ def _begin(
     # What vouches for all that a stage begins with comes last.
     directory.write_settings(_record(settings, directory, stage, environment))
     directory.log_event("start", **environment)
-    _log_known(directory, said)
+    if found.lines:
+        directory.log_event("known", **found.record())
     return Opened(directory, method, stage, (), known)
 
 
@@ -154,39 +163,80 @@ def _go_on(
 ) -> Opened:
     """Compare what is there with what is wanted; begin a new stage where they differ."""
     events, old = directory.events(), _old_settings(directory)
-    rows, damage = _read(directory)
+    expected = expected_rows(events)
+    rows, damage = examined(directory.store, expected)
     _require_method(rows, old, directory, parent, method)
-    rows, lost = _complete(directory, rows, damage, expected_rows(events), options)
-    if lost:
-        # Only now the rows of a damaged database can be read.
-        _require_method(rows, old, directory, parent, method)
-    said: list[str] = []
-    known = known_results(settings, parent, method, said, directory)
-    before = Stage.of(old)
-    stage, digest = before or Stage(), _digest(known)
+    if damage and not options.accept_loss:
+        raise DamagedError(damage, accepting_loss(directory.path))
+    kept, damage_of_known = examined(directory.known, expected_known(events), KNOWN_ROWS)
+    found = known_results(settings, parent, method, kept, rows, directory.path)
+    known = found.results
+    _require_sources(found, damage_of_known, directory, options)
+    _require_possible(settings, parent, known, rows, retry_failed=options.retry_failed)
+    # Nothing is refused from here on: now the run may change.
+    if damage:
+        rows = _salvage(directory, rows, expected)
+    if damage_of_known:
+        log.warning("%s; the sources are read again", damage_of_known)
+        directory.keep_damaged(directory.known)
+    before, digest = Stage.of(old), _digest(known)
+    stage = before or Stage()
     record = _record(settings, directory, stage, environment)
-    found = changes(old, record) if old else ["settings.toml was lost"]
-    if lost:
-        found.append(f"{lost} results lost")
-    if options.retry_failed:
-        found.append("failed structures are tried again")
-    if before is not None and before.known_digest != digest:
-        found.append("energies computed elsewhere")
-    if told := sum(bool(row.source) and row.row > stage.known_rows for row in rows):
-        found.append(f"{told} energies told")
-    if found or (before is None and rows):
+    changed = [f"of {expected} results {len(rows)} are left"] if damage else []
+    changed += _changes(old, record, options, rows, digest)
+    if changed or (before is None and rows):
         stage = stage.following(len(rows), next_round(events), digest)
         if options.retry_failed:
             stage = replace(stage, forgiven_rows=len(rows))
     if known or directory.has_known:
         directory.replace_known(known)
     directory.write_settings({**record, "stage": stage.record()})
-    directory.log_event("resume", **environment, stage=stage.number, changes=found)
-    _log_known(directory, said)
+    directory.log_event("resume", **environment, stage=stage.number, changes=changed)
+    if found.lines or expected_known(events):
+        directory.log_event("known", **found.record())
     log.info("%s: going on, %d calculations done", directory.path, len(rows))
-    for line in found:
+    for line in changed:
         log.info("changed: %s", line)
     return Opened(directory, method, stage, rows, known)
+
+
+def _changes(
+    old: Mapping[str, Any],
+    record: Mapping[str, Any],
+    options: OpeningOptions,
+    rows: Sequence[StoredResult],
+    digest: str,
+) -> list[str]:
+    """Return a line for everything that begins a new stage, a loss apart."""
+    before = Stage.of(old)
+    found = changes(old, record) if old else ["settings.toml was lost"]
+    if options.retry_failed:
+        found.append("failed structures are tried again")
+    if before is not None and before.known_digest != digest:
+        found.append("energies computed elsewhere")
+    known_rows = (before or Stage()).known_rows
+    if told := sum(bool(row.source) and row.row > known_rows for row in rows):
+        found.append(f"{told} energies told")
+    return found
+
+
+def _require_sources(
+    found: Elsewhere, damage: str, directory: RunDirectory, options: OpeningOptions
+) -> None:
+    """Refuse to make a damaged known.db anew where something can be read nowhere else.
+
+    Raises
+    ------
+    DamagedError
+        A source is gone.
+    """
+    gone = [source.path for source in found.sources if source.gone]
+    if damage and gone and not options.accept_loss:
+        raise DamagedError(
+            damage,
+            f"{gone[0]}, where some came from, is gone: bring it back, or go on with what can be "
+            f"read: latticesearch run {directory.path} --accept-loss",
+        )
 
 
 def _record(
@@ -209,30 +259,77 @@ def _record(
     return {**resolved, "environment": dict(environment), "stage": stage.record()}
 
 
-def _require_budget(settings: Settings, parent: ParentLattice, known: set[str]) -> None:
-    """Refuse a budget without any formation energy before there is anything on disk.
+def _require_possible(
+    settings: Settings,
+    parent: ParentLattice,
+    known: Sequence[StoredResult],
+    rows: Sequence[StoredResult] = (),
+    *,
+    retry_failed: bool = False,
+) -> None:
+    """Refuse what cannot come to a formation energy, before anything is on disk.
+
+    Parameters
+    ----------
+    settings, parent
+        Those of the run.
+    known
+        Energies from elsewhere.
+    rows
+        What the run's oracle has answered; it counts where both are known.
+    retry_failed
+        What was given up is open again.
 
     Raises
     ------
     InputError
-        It is smaller than the number of end members to compute.
+        The budget is smaller than the number of end members to compute, or a reference is not
+        the energy of its end member.
     """
-    given = settings.oracle.references
+    given = reference_energies(settings, parent)
+    _require_agreement(given, known, rows)
+    # What was given up is not asked for again; the end of the run says that it has no energy.
+    over = {row.key for row in rows if row.status == "done" or not retry_failed}
+    settled = {one.key for one in known} | given.keys()
+    settled |= {row.key for row in rows if row.status != "failed"} & over
     ends = [one for one in end_members(parent).canonical() if one.n_atoms]
     x = np.array([one.atomic_fractions for one in ends])
-    settled = [
-        one.key in known or (len(one.symbols) == 1 and one.symbols[0] in given) for one in ends
-    ]
     # Of several end members of one composition, whose other sites are vacant, one will do.
-    have = x[settled]
+    have = x[[one.key in settled for one in ends]]
     wanted = [c for c in corners(x) if not np.isclose(have, c).all(axis=1).any()]
-    require_budget(settings.learning.budget, 0, len(wanted))
+    require_budget(settings.learning.budget, len(rows), len(wanted))
 
 
-def _log_known(directory: RunDirectory, said: Sequence[str]) -> None:
-    """Keep what was said of energies from elsewhere, refusals included."""
-    if said:
-        directory.log_event("known", lines=list(said))
+def _require_agreement(
+    given: Mapping[str, float], known: Sequence[StoredResult], rows: Sequence[StoredResult]
+) -> None:
+    """Refuse the energy of another phase as that of an end member.
+
+    Parameters
+    ----------
+    given
+        References, eV/atom by key.
+    known, rows
+        As in `_require_possible`.
+
+    Raises
+    ------
+    InputError
+        A reference and a known energy differ by more than computing twice explains.
+    """
+    origins = {one.key: one.source or "computed on this lattice" for one in (*known, *rows)}
+    for key, energy in believed_energies((*known, *rows)).items():
+        if key not in given or abs(given[key] - energy) <= AGREEING:
+            continue
+        atoms = next(one.result.atoms for one in (*rows, *known) if one.key == key)
+        assert atoms is not None
+        symbol = atoms.symbols[0]
+        raise InputError(
+            f"oracle.references gives {symbol} {given[key]:.4f} eV/atom, but it is {energy:.4f} "
+            f"({origins[key]}): references are energies on the parent lattice; leave it out, and "
+            f'write another phase of {symbol} as [competing] phases = [{{formula = "{symbol}", '
+            f"energy = {given[key]:.4f}}}]"
+        )
 
 
 def _old_settings(directory: RunDirectory) -> dict[str, Any]:
@@ -247,72 +344,16 @@ def _old_settings(directory: RunDirectory) -> dict[str, Any]:
         return {}
 
 
-def _read(directory: RunDirectory) -> tuple[list[StoredResult], str]:
-    """Return the rows of oracle.db, and what is wrong with it: nothing, if all is well."""
-    try:
-        directory.store.check()
-        return directory.store.results(), ""
-    except DamagedError as error:
-        return [], str(error)
-
-
-def _complete(
-    directory: RunDirectory,
-    rows: list[StoredResult],
-    damage: str,
-    expected: int,
-    options: OpeningOptions,
-) -> tuple[list[StoredResult], int]:
-    """Return the rows, and how many are lost if that was to be accepted.
-
-    Raises
-    ------
-    DamagedError
-        The database is damaged, or holds less than the log knows of.
-    """
-    if not damage and len(rows) >= expected:
-        return rows, 0
-    what = (
-        f"{damage}; the log knows of {expected} results"
-        if damage
-        else f"{directory.path}/oracle.db holds {len(rows)} of {expected} results"
-    )
-    if not options.accept_loss:
-        raise DamagedError(
-            f"{what}: put a good copy in its place, or go on with what can be read of it: "
-            f"latticesearch run {directory.path} --accept-loss"
-        )
-    return _salvage(directory, max(expected, 1)), expected
-
-
-def _salvage(directory: RunDirectory, expected: int) -> list[StoredResult]:
-    """Set a damaged database aside and write what is readable to a new one; return that."""
-    readable = directory.store.readable_results(expected)
-    aside = directory.set_damaged_aside()
-    for one in readable:
-        directory.store.append(
-            one.result,
-            one.round_number,
-            quarantine=one.status == "quarantined",
-            method=one.method,
-            source=one.source,
-        )
-    directory.log_event("loss", kept=len(readable), expected=expected, aside=str(aside))
-    log.warning("%d of %d results could be read; %s is kept", len(readable), expected, aside)
+def _salvage(
+    directory: RunDirectory, readable: Sequence[StoredResult], expected: int
+) -> list[StoredResult]:
+    """Put what is readable of a damaged database in its place, and keep a copy; return that."""
+    copy = directory.keep_damaged(directory.store)
+    directory.replace_results(readable)
+    directory.log_event("loss", kept=len(readable), expected=expected, aside=str(copy or ""))
+    kept = f"; what was there is kept in {copy}" if copy else ""
+    log.warning("%d of %d results could be read%s", len(readable), expected, kept)
     return directory.store.results()
-
-
-def expected_rows(events: Sequence[Mapping[str, Any]]) -> int:
-    """Return how many rows there must be, from what the log says since the last loss."""
-    n = 0
-    for event in events:
-        if event.get("event") == "loss":
-            n = int(event["kept"])
-        n = max(n, int(event.get("row", 0)))
-        if event.get("event") == "round" and "stage" not in event:
-            # Version 0.1 wrote no line per result.
-            n = max(n, int(event.get("oracle_calls", 0)))
-    return n
 
 
 def _require_method(

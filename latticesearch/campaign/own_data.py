@@ -17,9 +17,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.campaign import factories
-from latticesearch.campaign.known import settings_of_run
+from latticesearch.campaign.damage import require_sound
+from latticesearch.campaign.known import AGREEING, results_of_run, settings_of_run
 from latticesearch.errors import InputError
-from latticesearch.frames import Frame, Reading, Refusal, Refusals, read_all
+from latticesearch.frames import (
+    NOT_LAST,
+    Frame,
+    Reading,
+    Refusal,
+    Refusals,
+    may_be_next_step,
+    read_all,
+)
 from latticesearch.lattice import (
     Configuration,
     LatticeMatch,
@@ -55,6 +64,8 @@ DUPLICATE = "duplicate"
 CONTRADICTION = "contradicting duplicate"
 HIGHER_STEP = "another step of the same relaxation"
 LARGE = "with a force above the limit"
+REPEATED = (DUPLICATE, CONTRADICTION, HIGHER_STEP, NOT_LAST)
+"""Reasons why a frame does not count although its structure has an energy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +149,12 @@ class OwnData:
         """Energies by key, eV/atom."""
         return {key: entry.energy for key, entry in self.entries.items()}
 
+    @property
+    def n_unusable(self) -> int:
+        """Frames that were refused for themselves, not for another one of the same structure."""
+        repeated = sum(self.refusals.counts.get(reason, 0) for reason in REPEATED)
+        return len(self.refusals) - repeated
+
     def summary_lines(self) -> list[str]:
         """Return what was found and what was refused as sentences for a person."""
         structures, frames = _number(len(self.entries), "structure"), self.n_frames
@@ -148,7 +165,7 @@ class OwnData:
             lines.append(
                 f"  {n_moving} of them with forces above {LARGE_FORCE} eV/Å: they are not relaxed"
             )
-        return lines + _contradiction_lines(
+        return lines + contradiction_lines(
             self.contradictions, "structures have two energies; the lower one counts"
         )
 
@@ -193,24 +210,27 @@ def own_data(
     elements = tuple(s for s in parent.species if s != VACANCY)
     wanted = Reading(energy_key, dict(select or {}), tuple(types or elements))
     data = OwnData()
-    previous: Frame | None = None
+    relaxation: list[Frame] = []
     for item in _items(sources, wanted):
         data.n_frames += 1
         if isinstance(item, Refusal):
             data.refusals.add(item)
             continue
+        # Steps that are refused for themselves belong to it, too.
+        if relaxation and not may_be_next_step(relaxation[-1], item):
+            relaxation.clear()
+        relaxation.append(item)
         key, refusal = _key_of(item, parent, max_force)
         if key is None:
             assert refusal is not None
             data.refusals.add(refusal)
         else:
-            _take(data, OwnEnergy(key, item), previous)
-        previous = item
+            _take(data, OwnEnergy(key, item), relaxation)
     return data
 
 
 def disagreements(data: OwnData, energies: Mapping[str, float], origin: str) -> list[Contradiction]:
-    """Return where own data contradict energies from elsewhere.
+    """Return where own data contradict other energies by more than computing twice explains.
 
     Parameters
     ----------
@@ -231,7 +251,7 @@ def disagreements(data: OwnData, energies: Mapping[str, float], origin: str) -> 
             key, _formula(entry.frame.atoms), (energies[key], entry.energy), (origin, _at(entry))
         )
         for key, entry in data.entries.items()
-        if key in energies and abs(energies[key] - entry.energy) > SAME_ENERGY
+        if key in energies and abs(energies[key] - entry.energy) > AGREEING
     ]
 
 
@@ -251,7 +271,8 @@ def frames_of_run(path: Path) -> Iterator[Frame | Refusal]:
     except InputError:
         # A file that the old settings name may be gone; the relaxed structures are still here.
         lattice = None
-    for stored in {**directory.known.by_key(), **directory.store.by_key()}.values():
+    require_sound(directory)
+    for stored in results_of_run(directory).values():
         yield _of_stored(stored, f"{path}#{stored.row}", lattice)
 
 
@@ -297,8 +318,18 @@ def _key_of(
     return key, None
 
 
-def _take(data: OwnData, entry: OwnEnergy, previous: Frame | None) -> None:
-    """Take one more energy; of two for one key the lower one stays."""
+def _take(data: OwnData, entry: OwnEnergy, relaxation: Sequence[Frame]) -> None:
+    """Take one more energy; of two for one key the lower one stays.
+
+    Parameters
+    ----------
+    data
+        Takes it.
+    entry
+        The energy.
+    relaxation
+        Frames that may be steps of one relaxation, its own the last.
+    """
     known = data.entries.get(entry.key)
     if known is None:
         data.entries[entry.key] = entry
@@ -308,7 +339,7 @@ def _take(data: OwnData, entry: OwnEnergy, previous: Frame | None) -> None:
     origin = other.frame.origin
     if other.energy - kept.energy <= SAME_ENERGY:
         data.refusals.add(Refusal(DUPLICATE, origin, f"same as {kept.frame.origin}"))
-    elif _is_next_step(entry.frame, previous) and previous is known.frame:
+    elif any(step is known.frame for step in relaxation):
         data.refusals.add(Refusal(HIGHER_STEP, origin, f"{kept.frame.origin} is lower"))
     else:
         energies = kept.energy, other.energy
@@ -316,15 +347,6 @@ def _take(data: OwnData, entry: OwnEnergy, previous: Frame | None) -> None:
         data.contradictions.append(found)
         difference = f"{1000 * found.difference:.1f} meV/atom above {_at(kept)}"
         data.refusals.add(Refusal(CONTRADICTION, origin, difference))
-
-
-def _is_next_step(frame: Frame, previous: Frame | None) -> bool:
-    """Tell whether a frame looks like the next step of a relaxation: same file, same atoms."""
-    return (
-        previous is not None
-        and frame.file == previous.file
-        and frame.atoms.get_chemical_symbols() == previous.atoms.get_chemical_symbols()
-    )
 
 
 def _force(frame: Frame) -> float | None:
@@ -342,7 +364,7 @@ def _formula(atoms: Atoms) -> str:
     return str(atoms.get_chemical_formula("metal", empirical=True))
 
 
-def _contradiction_lines(found: Sequence[Contradiction], what: str) -> list[str]:
+def contradiction_lines(found: Sequence[Contradiction], what: str) -> list[str]:
     """Return one line per structure, its largest contradiction, the largest first."""
     if not found:
         return []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from latticesearch.campaign import factories
+from latticesearch.campaign.damage import require_sound
 from latticesearch.campaign.known import settings_of_run
 from latticesearch.campaign.method import method_of
 from latticesearch.errors import InputError
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from latticesearch.lattice import ParentLattice
+
+
+SHAPE_DIGITS = 4
+"""Of the vectors of a cell of volume 1: records of cells have six digits after the point."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +66,10 @@ def reused_results(path: Path, parent: ParentLattice, method: Method, source: st
     Raises
     ------
     InputError
-        It is no run, or its lattice or method is another one.
+        It is no run, results of it are lost, or its lattice or method is another one.
     """
     run = RunDirectory.read(path)
+    require_sound(run)
     old_parent = factories.parent_lattice(settings_of_run(run))
     _require_same(path, method_of_run(run, old_parent), method)
     found: dict[str, StoredResult] = {}
@@ -115,14 +121,21 @@ def _require_same(path: Path, old: Method, new: Method) -> None:
 
 
 def _geometry(method: Method) -> Method:
-    """Return the method without what the sites may hold."""
+    """Return the method without what the sites may hold.
+
+    Where every structure has the mean volume of its elements, the lengths of these have to agree:
+    the cell of the lattice is an average over all species, of which others may have fewer.
+    """
     lattice = method.record.get("lattice", {})
-    return Method(
-        {
-            **method.without_lattice().record,
-            "lattice": {name: lattice.get(name) for name in ("cell", "sites", "volume")},
-        }
-    )
+    record: dict[str, Any] = dict(method.without_lattice().record)
+    geometry = {"a": "one length", "cell": lattice.get("cell"), "sites": lattice.get("sites")}
+    if volume := lattice.get("volume"):
+        cell = np.array(lattice["cell"])
+        shape = cell / abs(np.linalg.det(cell)) ** (1 / 3)
+        geometry |= {"a": volume["rule"], "cell": shape.round(SHAPE_DIGITS).tolist()}
+        elements = record.get("elements", {})
+        record["elements"] = {s: {**elements.get(s, {}), "a": a} for s, a in volume["a"].items()}
+    return Method({**record, "lattice": geometry})
 
 
 def _translated(stored: StoredResult, old: ParentLattice, new: ParentLattice) -> StoredResult | str:

@@ -8,6 +8,7 @@ interrupted run stopped. Changed settings begin a new stage, which knows all ene
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from latticesearch import __version__
 from latticesearch.campaign import factories
 from latticesearch.campaign.keeper import Keeper
+from latticesearch.campaign.known import reference_energies
 from latticesearch.campaign.opening import OpeningOptions, open_run
 from latticesearch.campaign.settings import Settings, read_settings
 from latticesearch.campaign.space import (
@@ -187,13 +189,15 @@ class Campaign:
         stop = StopRequest() if stop is None else stop
         began = time.monotonic()
         is_compiled = _kernels_are_compiled()
-        parent = factories.parent_lattice(self.settings)
-        start = factories.start_potential(self.settings, parent)
-        space = candidate_space(self.settings, parent)
-        require_searchable(space)
+        # Several ranks end together, where they meet next.
+        with stop.beginning() if comm.size == 1 else contextlib.nullcontext():
+            parent = factories.parent_lattice(self.settings)
+            start = factories.start_potential(self.settings, parent)
+            space = candidate_space(self.settings, parent)
+            require_searchable(space)
         options = OpeningOptions(resume, retry_failed, accept_loss)
         machine = _Machine(comm.size, cpus_of_all(comm), wait)
-        keeper = kept_on_root(comm, self._open, parent, machine, options, progress)
+        keeper = kept_on_root(comm, self._open, parent, machine, options, progress, stop)
         try:
             # Said only now: what is wrong with the settings has to be the only line.
             self._announce(comm, is_compiled=is_compiled)
@@ -201,6 +205,7 @@ class Campaign:
                 stop.listen(keeper.oracle.interrupt)
             # One process fills the compiler's disk cache; many at once would get in their way.
             first_on_root(comm, lambda: warm_up(start, space))
+            on_root(comm, stop.check)
             candidates = candidate_set(space, comm, progress)
             add_known(candidates, on_root(comm, lambda: keeper.known_keys() if keeper else []))
             if comm.rank == 0:
@@ -253,13 +258,16 @@ class Campaign:
         machine: _Machine,
         options: OpeningOptions,
         progress: Progress,
+        stop: StopRequest,
     ) -> Keeper:
         """Make the oracle, then the run directory: what can be refused is refused first."""
+        stop.check_beginning()
         n_ranks, scratch = machine.n_ranks, self.path / SCRATCH
         oracle = factories.oracle(
             *(self.settings, parent, n_ranks, scratch), cpus=machine.cpus, wait=machine.wait
         )
-        rules = factories.answer_rules(self.settings)
+        references = reference_energies(self.settings, parent)
+        rules = factories.answer_rules(self.settings, references)
         suffix = factories.potential_kind(self.settings).suffix
         environment = {"ranks": n_ranks, **versions()}
         phases = factories.phases(self.settings, parent)

@@ -576,6 +576,13 @@ INPUT_FILES = (
 """Settings that name files, or lists of files."""
 
 
+def _with_campaign_file(run: Path) -> str:
+    """Return how a run goes on whose own settings are lost."""
+    return (
+        f"to go on with the settings of a campaign file: latticesearch run CAMPAIGN --output {run}"
+    )
+
+
 def read_settings(
     path: Path,
     overrides: Iterable[str] = (),
@@ -606,8 +613,8 @@ def read_settings(
     if path.is_dir():
         if not (path / SETTINGS_FILE).exists():
             raise InputError(
-                f"{path} is a folder without {SETTINGS_FILE}; give a campaign file (with "
-                f"--output {path} it goes on with a run there)"
+                f"{path} is a folder without {SETTINGS_FILE}; give a campaign file; if there is a "
+                f"run in it, {_with_campaign_file(path)}"
             )
         path /= SETTINGS_FILE
     try:
@@ -616,7 +623,8 @@ def read_settings(
         reason = getattr(error, "strerror", None) or "it is not a text file"
         raise InputError(f"cannot read the campaign file {path}: {reason}") from error
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: {error}") from error
+        way_out = f"; {_with_campaign_file(path.parent)}" if path.name == SETTINGS_FILE else ""
+        raise InputError(f"{path} is not valid TOML: {error}{way_out}") from error
     is_run = path.name == SETTINGS_FILE and "environment" in data
     if is_run:
         data.setdefault("campaign", {})["output"] = str(path.parent.absolute())

@@ -11,6 +11,7 @@ import numpy as np
 
 from latticesearch.campaign import factories
 from latticesearch.campaign.asking import still_out
+from latticesearch.campaign.damage import require_sound
 from latticesearch.campaign.known import settings_of_run
 from latticesearch.campaign.method import method_of
 from latticesearch.campaign.opening import require_method_of_run
@@ -136,6 +137,7 @@ def tell(run: Path, places: Sequence[Path], *, give_up: Sequence[Path] = ()) -> 
         if not place.exists():
             raise InputError(f"there is no file or folder {place}")
     with RunDirectory.open(run) as directory:
+        require_sound(directory)
         teller = _Teller(directory)
         outcomes = [teller.give_up(one) for place in give_up for one in _places(place)]
         for place in places:

@@ -30,7 +30,7 @@ from latticesearch.cli import enumerate as enumeration
 from latticesearch.errors import InputError, Stopped
 from latticesearch.parallel import world
 from latticesearch.progress import is_watched
-from latticesearch.stopping import EXIT_STOPPED
+from latticesearch.stopping import EXIT_INTERRUPTED, EXIT_STOPPED, StopRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,22 +39,29 @@ if TYPE_CHECKING:
 
 EXIT_FAILURE = 1
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
 
 MEETING_TIME = 3.0
 """Seconds a failing rank waits for the others to fail with it before it ends them."""
 
+STOPPING_TIME = 20.0
+"""The same after a signal, of which a rank that loads a large library hears only afterwards. Queues
+kill half a minute after their signal."""
 
-def main(arguments: Sequence[str] | None = None) -> int:
+
+def main(arguments: Sequence[str] | None = None, stop: StopRequest | None = None) -> int:
     """Run the command line; return the exit code.
 
     Parameters
     ----------
     arguments
         Words after the program's name; default those of the process.
+    stop
+        May have been asked already to end a run before its end; default not.
     """
     threads.one_per_rank()
     options = _parser().parse_args(arguments)
+    # One that was not asked yet is false.
+    options.stop = StopRequest() if stop is None else stop
     try:
         comm = world()
     except RuntimeError as error:
@@ -80,7 +87,7 @@ def _end(comm: Communicator, error: Exception, code: int) -> int:
     """Say once what is wrong and end all ranks, gently if all know of it."""
     if comm.rank == 0:
         _complain(error, code)
-    if not comm.meet(MEETING_TIME):
+    if not comm.meet(STOPPING_TIME if code == EXIT_STOPPED else MEETING_TIME):
         if comm.rank != 0:
             _complain(error, code)
         comm.abort(code)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from latticesearch.parallel import Communicator
+    from latticesearch.storage import RunDirectory
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +77,19 @@ def _hull_of_run(options: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
         raise InputError(
             f"{options.runs[0]} has no hull yet; see latticesearch status {options.runs[0]}"
         )
-    note = provisional(run)
-    return table, [note] if note else []
+    return table, [*_zero_note(run), *filter(None, [provisional(run)])]
+
+
+def _zero_note(run: RunDirectory) -> list[str]:
+    """Return what the formation energies of a run are relative to, unless it is the end members."""
+    from latticesearch.campaign.competing import ZERO_TEXTS
+    from latticesearch.campaign.known import settings_of_run
+
+    try:
+        zero = settings_of_run(run).competing.formation_energy
+    except InputError:
+        return []
+    return [] if zero == "end members" else [f"formation energies {ZERO_TEXTS[zero]}"]
 
 
 def _joint_hull(options: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:

@@ -165,7 +165,7 @@ def _trial_warnings(
     trial: Trial, energy: float, symbols: Sequence[str], settings: Settings
 ) -> list[str]:
     """Return what a trial says against the settings."""
-    from latticesearch.campaign.answers import SAME_ENERGY
+    from latticesearch.campaign.known import AGREEING
 
     found = []
     chosen = settings.oracle
@@ -174,7 +174,7 @@ def _trial_warnings(
     if chosen.kind != "recorded" and chosen.relax_ions and not trial.has_forces:
         found.append("the calculator has no forces, which relax_ions = true needs")
     given = chosen.references.get(symbols[0]) if len(symbols) == 1 else None
-    if given is not None and abs(given - energy) > SAME_ENERGY:
+    if given is not None and abs(given - energy) > AGREEING:
         found.append(
             f"oracle.references gives {symbols[0]} {given:.4f} eV/atom, this is {energy:.4f}"
         )

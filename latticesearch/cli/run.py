@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latticesearch.progress import NoProgress, StreamProgress
-from latticesearch.stopping import StopRequest, seconds_until, stopping_in_order
+from latticesearch.stopping import seconds_until, stopping_in_order
 
 if TYPE_CHECKING:
     import argparse
 
     from latticesearch.campaign import CampaignResult
+    from latticesearch.campaign.settings import Settings
     from latticesearch.parallel import Communicator
+    from latticesearch.stopping import StopRequest
 
 log = logging.getLogger(__name__)
 
@@ -77,18 +79,14 @@ def add_campaign(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Run a campaign, in order to its end or to a signal; print the stable structures."""
-    from latticesearch.campaign.settings import read_settings
-
-    seconds = None if options.until is None else seconds_until(options.until)
-    settings = read_settings(Path(options.config), options.overrides, reuse=options.reuse)
-    if comm.rank == 0 and "latticesearch.campaign.run" not in sys.modules:
-        ranks = f"{comm.size} rank{'s' * (comm.size > 1)}"
-        log.info("%s on %s: loading libraries", settings.campaign.name, ranks)
+    stop: StopRequest = options.stop
     # The science is imported only once the file is known to be good.
-    from latticesearch.campaign import Campaign
+    with stop.beginning():
+        seconds = None if options.until is None else seconds_until(options.until)
+        settings = _settings(options, comm)
+        from latticesearch.campaign import Campaign
 
     campaign = Campaign(settings, Path(options.output) if options.output else None)
-    stop = StopRequest()
     with stopping_in_order(
         stop,
         is_root=comm.rank == 0,
@@ -108,6 +106,17 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     if comm.rank == 0:
         _print(result, as_json=options.json)
     return int(result.summary["end"] == "model")
+
+
+def _settings(options: argparse.Namespace, comm: Communicator) -> Settings:
+    """Read the campaign file; say what comes next, which may take a while."""
+    from latticesearch.campaign.settings import read_settings
+
+    settings = read_settings(Path(options.config), options.overrides, reuse=options.reuse)
+    if comm.rank == 0 and "latticesearch.campaign.run" not in sys.modules:
+        ranks = f"{comm.size} rank{'s' * (comm.size > 1)}"
+        log.info("%s on %s: loading libraries", settings.campaign.name, ranks)
+    return settings
 
 
 def _print(result: CampaignResult, *, as_json: bool) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 MOST = 8
 """Calculations under way that are listed."""
+MAX_CONTRADICTIONS = 5
+"""Structures with two energies that are shown."""
+
 WATCH = 5.0
 """Seconds between two looks."""
 
@@ -63,7 +66,7 @@ def _show(options: argparse.Namespace) -> None:
         answer = run_status(directory)
         state = answer["state"]
         if options.failed:
-            answer = {name: answer[name] for name in ("path", "failures", "set_aside")}
+            answer = {name: answer[name] for name in ("path", "failures", "set_aside", "damage")}
         text = json.dumps(answer) if options.json else _text(answer, options.failed)
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
@@ -92,6 +95,8 @@ def _text(answer: dict[str, Any], only_failed: bool) -> str:
         for f in answer["failures"]
     ]
     lines += [f"  off the lattice {key}" for key in answer["set_aside"]]
+    for one in answer["damage"]:
+        lines += [f"damaged: {one['what']}", f"  {one['way_out']}"]
     if answer["set_aside"]:
         file = f"{answer['path']}/off_lattice.extxyz"
         lines.append(f'  (as competing phases: --set competing.files=["{file}"])')
@@ -129,7 +134,8 @@ def _progress_lines(answer: dict[str, Any]) -> list[str]:
     if answer["seconds_left"] is not None:
         lines.append(_time_left(answer))
     lines += [f"  {line}" for line in answer["surprising"]]
-    if answer["state"] in {"stale", "stopped in order"}:
+    lines += _elsewhere_lines(answer["elsewhere"])
+    if answer["state"] in {"stale", "stopped in order"} and not answer["damage"]:
         lines.append(f"to go on: latticesearch run {answer['path']}")
     return lines
 
@@ -142,6 +148,25 @@ def _computing(now: dict[str, float]) -> list[str]:
     lines = [f"  computing scratch/{name} for {duration(now[name])}" for name in longest[:MOST]]
     more = len(longest) - len(lines)
     return lines + ([f"  and {more} more"] if more else [])
+
+
+def _elsewhere_lines(answer: dict[str, Any]) -> list[str]:
+    """Return what the run knows without having computed it, source by source."""
+    if not answer["sources"]:
+        # Runs of before have noted it in words alone.
+        return list(answer["lines"])
+    lines = [f"from elsewhere: {answer['energies']} energies"]
+    for source in answer["sources"]:
+        line = f"  {source['kind']} {source['path']}: {source['energies']}"
+        if source["gone"]:
+            line += " (the source is gone, they are kept)"
+        if source["refused"]:
+            line += "; not used: " + ", ".join(f"{n} {why}" for why, n in source["refused"].items())
+        lines.append(line)
+    shown = answer["contradictions"][:MAX_CONTRADICTIONS]
+    if more := len(answer["contradictions"]) - len(shown):
+        shown.append(f"... and {more} more (--json)")
+    return lines + [f"    {one}" for one in shown]
 
 
 def _state(answer: dict[str, Any]) -> str:

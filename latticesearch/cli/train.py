@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,13 +15,16 @@ from latticesearch.errors import InputError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from latticesearch.campaign.known import KnownEnergies
     from latticesearch.campaign.settings import Settings
+    from latticesearch.lattice import ParentLattice
     from latticesearch.parallel import Communicator
     from latticesearch.potential import Potential, TrainingSet
     from latticesearch.storage import RunDirectory
+
+log = logging.getLogger(__name__)
 
 FOLDS = 5
 
@@ -179,22 +183,37 @@ def _known_energies(
 ) -> KnownEnergies:
     """Return the energies to train on."""
     from latticesearch.campaign import factories
-    from latticesearch.campaign.known import energies_of_files, energies_of_run, with_references
+    from latticesearch.campaign.damage import require_sound
+    from latticesearch.campaign.known import energies_of_run, with_references
 
     parent = factories.parent_lattice(settings)
     table = settings.oracle
     if options.data:
-        known = energies_of_files(options.data, parent)
+        known = _energies_of_files(options.data, parent)
     elif run is not None:
+        require_sound(run)
         known = energies_of_run(run)
     elif table.kind == "recorded" and table.file is not None:
-        known = energies_of_files([table.file], parent, table.select)
+        known = _energies_of_files([table.file], parent, table.select)
     else:
         raise InputError(
             f"{options.source} is a campaign that has computed nothing: give its run directory, or "
             "structure files with --data"
         )
     return with_references(known, settings, parent)
+
+
+def _energies_of_files(
+    files: Sequence[Path], parent: ParentLattice, select: Mapping[str, Any] | None = None
+) -> KnownEnergies:
+    """Return the energies in files and folders; the log says what could not be used."""
+    from latticesearch.campaign.known import KnownEnergies
+    from latticesearch.campaign.own_data import own_data
+
+    data = own_data(files, parent, select=select)
+    for line in data.summary_lines():
+        log.info("%s", line)
+    return KnownEnergies(data.energies, data.n_unusable)
 
 
 def _write(options: argparse.Namespace, settings: Settings, potential: Any) -> Path:

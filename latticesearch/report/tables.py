@@ -52,6 +52,10 @@ def hull_table(hull: pd.DataFrame) -> str:
     return _aligned(rows)
 
 
+END_MEMBERS = "end members"
+"""What formation energies are relative to unless something else is said."""
+
+
 def summary_text(hull: pd.DataFrame, summary: Mapping[str, Any], path: Path | str) -> str:
     """Return what the terminal shows at the end of a campaign.
 
@@ -61,8 +65,9 @@ def summary_text(hull: pd.DataFrame, summary: Mapping[str, Any], path: Path | st
         Columns of hull.csv; energies eV/atom.
     summary
         name, stable, candidates, possible, oracle_calls, rounds, failures, stop, next (what would
-        be computed next: formula, worth in eV/atom), near_hull_error
-        (eV/atom or None), seconds; what is missing is left out.
+        be computed next: formula, worth in eV/atom), near_hull_error (eV/atom or None), seconds,
+        zero (what formation energies are relative to; said unless it is the end members); what is
+        missing is left out.
     path
         The run directory.
 
@@ -75,6 +80,9 @@ def summary_text(hull: pd.DataFrame, summary: Mapping[str, Any], path: Path | st
     lines = [hull_table(stable), ""]
     if near := len(hull) - len(stable):
         lines.append(f"{near} more computed structures lie near the hull (hull.csv)")
+    zero = summary.get("zero", END_MEMBERS)
+    if END_MEMBERS not in zero:
+        lines.append(f"formation energies {zero}")
     lines.append(summary_line(summary))
     if summary.get("stop"):
         lines.append(f"stopped: {summary['stop']}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from latticesearch.campaign import factories
-from latticesearch.campaign.known import potential_of_run, settings_of_run
+from latticesearch.campaign.damage import damages
+from latticesearch.campaign.known import potential_of_run, results_of_run, settings_of_run
 from latticesearch.errors import InputError
 from latticesearch.lattice import VACANCY
 from latticesearch.results import columns
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from latticesearch.results.entries import Entry
     from latticesearch.storage import StoredResult
 
+log = logging.getLogger(__name__)
+
 
 def load(path: str | os.PathLike[str]) -> Run:
     """Open a run to look at what it has found, even while it goes on.
@@ -55,7 +59,10 @@ def load(path: str | os.PathLike[str]) -> Run:
     InputError
         There is no run.
     """
-    return Run(RunDirectory.read(Path(path)))
+    directory = RunDirectory.read(Path(path))
+    for one in damages(directory):
+        log.warning("damaged: %s", one)
+    return Run(directory)
 
 
 class Run:
@@ -476,11 +483,7 @@ class Run:
     @cached_property
     def _results(self) -> dict[str, StoredResult]:
         """What is known by key; the run's own energies before those of others."""
-        known = self._directory.known.by_key()
-        for key, stored in self._directory.store.by_key().items():
-            if stored.status == "done" or key not in known:
-                known[key] = stored
-        return known
+        return results_of_run(self._directory)
 
     def _nothing(self, what: str) -> InputError:
         return InputError(f"{self.path} has no {what} yet; see latticesearch status {self.path}")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from latticesearch.campaign.damage import damages, examined, expected_rows
 from latticesearch.campaign.known import settings_of_run
 from latticesearch.errors import InputError
 from latticesearch.oracles.scratch import under_way
-from latticesearch.storage import writer_of
+from latticesearch.storage import latest_by_key, writer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from latticesearch.storage import RunDirectory, StoredResult
 
@@ -53,10 +55,13 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
         largest_moment (Bohr magnetons, of any atom; None where none is known), surprising (lines);
         computing (seconds since a worker here began, by the folder in scratch);
         queue (numbers of calculations that are waiting, running, done, lost; empty where none is
-        in a queue).
+        in a queue); elsewhere (what comes from own data and other runs, by source, and what could
+        not be used, by reason); damage (file, what, way_out).
     """
-    rows, known = directory.store.results(), directory.store.by_key()
+    # In this order: what the log tells of is in the database.
     events = directory.events()
+    rows, _ = examined(directory.store, expected_rows(events))
+    known = latest_by_key(rows)
     last, rounds = _last_turn(events), [e for e in events if e["event"] == "round"]
     statuses = [stored.status for stored in known.values()]
     counts = {s: statuses.count(s) for s in ("done", "failed", "quarantined")}
@@ -90,11 +95,13 @@ def run_status(directory: RunDirectory) -> dict[str, Any]:
         "seconds_per_call": pace,
         "seconds_left": None if pace is None or left is None or state != RUNNING else left * pace,
         "last_event": events[-1]["time"] if events else "",
-        "failures": _failures(directory),
+        "failures": _failures(known),
         "set_aside": aside,
         "largest_moment": _largest_moment(rows),
         "surprising": sorted({e["what"] for e in events if e["event"] == "surprising"}),
         "computing": {name: round(s, 1) for name, s in under_way(directory.scratch).items()},
+        "elsewhere": _elsewhere(directory, events),
+        "damage": [asdict(one) for one in damages(directory)],
         "queue": _in_the_queue(directory),
     }
 
@@ -114,6 +121,9 @@ def _in_the_queue(directory: RunDirectory) -> dict[str, int]:
 def provisional(directory: RunDirectory) -> str:
     """Return in a line why the hull of a run is not its last word; empty where it is."""
     status = run_status(directory)
+    if status["damage"]:
+        first = status["damage"][0]
+        return f"damaged: {first['what']}; {first['way_out']}"
     if status["finished"]:
         return ""
     budget = "" if status["budget"] is None else f" of {status['budget']}"
@@ -128,12 +138,30 @@ def _last_turn(events: Events) -> dict[str, Any]:
     return next((e for e in reversed(events) if e["event"] in TURNING_POINTS), {})
 
 
-def _failures(directory: RunDirectory) -> list[dict[str, Any]]:
+def _failures(known: Mapping[str, StoredResult]) -> list[dict[str, Any]]:
     return [
         {"key": r.key, "status": r.status, "attempts": r.result.attempt, "error": r.result.error}
-        for r in directory.store.by_key().values()
+        for r in known.values()
         if r.status != "done"
     ]
+
+
+def _elsewhere(directory: RunDirectory, events: Events) -> dict[str, Any]:
+    """Return what the run has not computed, as the log tells of it since the run began last.
+
+    Returns
+    -------
+    dict
+        energies (how many); sources (kind, path, energies, refused by reason, gone);
+        contradictions (structures with two energies); lines (all of it in words).
+    """
+    said = [e for e in events if e["event"] in {"known", "start", "resume"}]
+    if not said or said[-1]["event"] != "known":
+        return {"energies": 0, "sources": [], "contradictions": [], "lines": []}
+    last = said[-1]
+    rows, _ = examined(directory.known, 0)
+    found = {name: last.get(name, []) for name in ("sources", "contradictions", "lines")}
+    return {"energies": len(rows), **found}
 
 
 def _largest_moment(rows: Sequence[StoredResult]) -> float | None:

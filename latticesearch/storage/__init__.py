@@ -7,7 +7,7 @@ from latticesearch.storage.cif import cif_bytes
 from latticesearch.storage.directory import SCRATCH, RunDirectory, is_run_directory
 from latticesearch.storage.lock import writer_of
 from latticesearch.storage.potentials import write_cfg, write_mtp
-from latticesearch.storage.results import OracleStore, StoredResult
+from latticesearch.storage.results import OracleStore, StoredResult, latest_by_key
 
 __all__ = [
     "SCRATCH",
@@ -16,6 +16,7 @@ __all__ = [
     "StoredResult",
     "cif_bytes",
     "is_run_directory",
+    "latest_by_key",
     "write_bytes_atomic",
     "write_cfg",
     "write_mtp",

@@ -168,8 +168,9 @@ class RunDirectory:
         except (OSError, ValueError) as error:
             what = getattr(error, "strerror", None) or error
             raise DamagedError(
-                f"{path} cannot be read ({what}); to go on with the settings of a campaign file: "
-                f"latticesearch run CAMPAIGN --output {self.path}"
+                f"{path} cannot be read ({what})",
+                "to go on with the settings of a campaign file: "
+                f"latticesearch run CAMPAIGN --output {self.path}",
             ) from error
 
     def log_event(self, event: str, **fields: Any) -> None:
@@ -207,40 +208,40 @@ class RunDirectory:
 
     def replace_known(self, results: Sequence[StoredResult]) -> None:
         """Make ``known.db`` hold exactly these results; readers see the old or the new file."""
-        path = self.path / KNOWN
-        temporary = self.path / f".{KNOWN}.tmp"
-        temporary.unlink(missing_ok=True)
+        self.known = self._replace(KNOWN, results)
+
+    def replace_results(self, results: Sequence[StoredResult]) -> None:
+        """Make ``oracle.db`` hold exactly these results, as `replace_known` does."""
+        self.store = self._replace(ORACLE, results)
+
+    def _replace(self, name: str, results: Sequence[StoredResult]) -> OracleStore:
+        """Write a database beside the one that is there, and put it in its place."""
+        path, temporary = self.path / name, self.path / f".{name}.tmp"
+        # SQLite takes a journal that lies beside a new file for that of this file.
+        for old in (temporary, _journal_of(temporary), _journal_of(path)):
+            old.unlink(missing_ok=True)
         OracleStore(temporary).append_known(results)
         temporary.replace(path)
         sync_directory(self.path)
-        self.known = OracleStore(path)
+        return OracleStore(path)
 
     @property
     def has_known(self) -> bool:
         """Whether energies from elsewhere were taken in."""
-        return (self.path / KNOWN).exists()
+        return self.known.path.exists()
 
-    def forget_known(self) -> None:
-        """Set a damaged ``known.db`` aside; what it held can be read from its sources again."""
-        path = self.path / KNOWN
-        path.rename(path.with_name(f"{KNOWN}.damaged"))
-        self.known = OracleStore(path)
-
-    def set_damaged_aside(self) -> Path | None:
-        """Rename ``oracle.db`` so that a new one can begin; return its new name, None without."""
-        path = self.path / ORACLE
+    def keep_damaged(self, store: OracleStore) -> Path | None:
+        """Copy a database under a name that none has yet; return that, None where there is none."""
+        path = store.path
         if not path.exists():
             return None
         numbers = itertools.count(1)
-        aside = next(
-            p for n in numbers if not (p := path.with_name(f"{ORACLE}.damaged-{n}")).exists()
-        )
-        path.rename(aside)
-        # SQLite would take a journal left behind for one of the new file.
-        path.with_name(f"{ORACLE}-journal").unlink(missing_ok=True)
-        sync_directory(self.path)
-        self.store = OracleStore(path)
-        return aside
+        names = (path.with_name(f"{path.name}.damaged-{n}") for n in numbers)
+        copy = next(name for name in names if not name.exists())
+        write_bytes_atomic(copy, path.read_bytes())
+        if _journal_of(path).exists():
+            write_bytes_atomic(_journal_of(copy), _journal_of(path).read_bytes())
+        return copy
 
     def write_off_lattice(self, structures: Sequence[Atoms]) -> None:
         """Write the structures that left the parent lattice, each with its energy, or no file."""
@@ -304,6 +305,11 @@ class RunDirectory:
         """Write ``report.html`` and the files of ``figures`` (name -> content)."""
         replace_directory(self.path / FIGURES, figures)
         write_text_atomic(self.path / REPORT, html)
+
+
+def _journal_of(database: Path) -> Path:
+    """Return where SQLite keeps what it would need to undo a write."""
+    return database.with_name(f"{database.name}-journal")
 
 
 def is_run_directory(path: Path) -> bool:

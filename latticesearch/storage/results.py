@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+QUICK_CHECK_HEADLINE = "*** in database main ***"
+
 Status = Literal["done", "failed", "quarantined"]
 
 
@@ -139,19 +141,19 @@ class OracleStore:
 
     def results(self) -> list[StoredResult]:
         """Return all results, oldest first."""
-        if not self._path.exists() or not self._path.stat().st_size:
-            # Without tables, which only a writer may make.
+        if not self._has_tables():
             return []
         with self._connected():
             return [_from_row(row) for row in self._rows()]
 
     def by_key(self) -> dict[str, StoredResult]:
-        """Return what is known of every key: the result that is done, else the last failure."""
-        known: dict[str, StoredResult] = {}
-        for stored in self.results():
-            if stored.key not in known or known[stored.key].status != "done":
-                known[stored.key] = stored
-        return known
+        """Return what is known of every key; see `latest_by_key`."""
+        return latest_by_key(self.results())
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
 
     def check(self) -> None:
         """Look whether the database is whole: a damaged page may lie where no query has looked yet.
@@ -161,21 +163,27 @@ class OracleStore:
         DamagedError
             It is not.
         """
-        if not self._path.exists() or not self._path.stat().st_size:
+        if not self._has_tables():
             return
         with self._connected() as database:
             (answer,) = database.connection.execute("PRAGMA quick_check(1)").fetchone()
         if answer != "ok":
-            raise DamagedError(f"{self._path}: {answer}")
+            raise self._damaged(answer)
 
     def readable_results(self, n_rows: int) -> list[StoredResult]:
         """Return what can still be read of a damaged database that had `n_rows` rows."""
-        found = []
+        found: list[StoredResult] = []
+        if not self._has_tables():
+            return found
         for number in range(1, n_rows + 1):
             unreadable = (DamagedError, sqlite3.Error, KeyError, ValueError)
             with contextlib.suppress(*unreadable), self._connected():
                 found.append(_from_row(self._database.get(id=number)))
         return found
+
+    def _has_tables(self) -> bool:
+        """Tell whether there is anything to read; to look inside would make the tables."""
+        return self._path.exists() and self._path.stat().st_size > 0
 
     def _rows(self, **selection: str) -> list[Any]:
         return list(self._database.select(sort="id", **selection))
@@ -197,7 +205,28 @@ class OracleStore:
             # Its subclasses mean something else, such as a full disk.
             if type(error) is not sqlite3.DatabaseError:
                 raise
-            raise DamagedError(f"{self._path}: {error}") from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, reason: object) -> DamagedError:
+        way_out = f"what to do: latticesearch status {self._path.parent}"
+        # Of several lines the first is a headline.
+        words = " ".join(str(reason).removeprefix(QUICK_CHECK_HEADLINE).split())
+        return DamagedError(f"{self._path} is damaged ({words})", way_out)
+
+
+def latest_by_key(results: Iterable[StoredResult]) -> dict[str, StoredResult]:
+    """Return what is known of every key: the result that is done, else the last failure.
+
+    Parameters
+    ----------
+    results
+        Rows, oldest first.
+    """
+    known: dict[str, StoredResult] = {}
+    for stored in results:
+        if stored.key not in known or known[stored.key].status != "done":
+            known[stored.key] = stored
+    return known
 
 
 def _described(

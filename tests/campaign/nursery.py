@@ -1,9 +1,9 @@
 """Start the command line many times at the price of a fork.
 
 `python -m tests.campaign.nursery` imports the program once. Each line on its standard input is a
-JSON list, the words of a command line; a child process carries it out, its output goes to the file
-that is the first word, and its process number is answered. An empty line waits for the child and
-answers with its exit code, negative for a signal.
+JSON list: when to be killed (`aimed`), a file for the output, and the words of a command line. A
+child process carries it out, and its process number is answered. An empty line waits for the child
+and answers with its exit code, negative for a signal.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import os
 import subprocess
 import sys
 
-from tests.campaign.runs import environment
+from tests.campaign.aimed import aim
+from tests.campaign.runs import environment, wait_until_listening
 
 
 class Nursery:
@@ -36,9 +37,9 @@ class Nursery:
         self._process.wait()
         self._process.stdout.close()
 
-    def start(self, output, *words):
-        """Begin a command line; return its process number."""
-        return int(self._ask(json.dumps([str(output), *map(str, words)])))
+    def start(self, output, *words, aim=()):
+        """Begin a command line, to be killed where `aim` says; return its process number."""
+        return int(self._ask(json.dumps([list(aim), str(output), *map(str, words)])))
 
     def wait(self):
         """Return the exit code of what was begun last."""
@@ -52,11 +53,12 @@ class Nursery:
 
 def serve():
     from latticesearch import campaign, cli, report  # noqa: F401 - so that children have them
+    from latticesearch.__main__ import start
 
     child = 0
     for line in sys.stdin:
         if line.strip():
-            child = begin(cli.main, *json.loads(line))
+            child = begin(start, *json.loads(line))
             answer = child
         else:
             _, status = os.waitpid(child, 0)
@@ -65,9 +67,11 @@ def serve():
         sys.stdout.flush()
 
 
-def begin(main, output, *words):
+def begin(start, when, output, *words):
     child = os.fork()
     if child:
+        # Before the program has begun a signal ends it as any other.
+        wait_until_listening(child)
         return child
     code = 1
     try:
@@ -75,10 +79,9 @@ def begin(main, output, *words):
             for number in (1, 2):
                 os.dup2(file.fileno(), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        code = main(list(words))
-    except KeyboardInterrupt:
-        # As the interpreter does before the program has begun.
-        code = 130
+        if when:
+            aim(*when)
+        code = start(list(words))
     except SystemExit as end:
         code = end.code
     finally:

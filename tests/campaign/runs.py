@@ -8,10 +8,12 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import tomli_w
 
+from latticesearch.stopping import SIGNALS
 from tests.conftest import HANG, REPOSITORY
 
 BIN = Path(sys.executable).parent
@@ -58,6 +60,18 @@ def latticesearch(*words, ranks=1, cwd=None, **extra):
         cwd=cwd,
         env=environment(**extra),
     )
+
+
+def wait_until_listening(process):
+    """Wait until a process handles the signals that end a run in order."""
+    status = Path(f"/proc/{process}/status")
+    wanted = sum(1 << (number - 1) for number in SIGNALS)
+    for _ in range(int(HANG / 0.001)):
+        lines = dict(line.split(":\t", 1) for line in status.read_text().splitlines())
+        if lines["State"].startswith("Z") or int(lines["SigCgt"], 16) & wanted == wanted:
+            return
+        time.sleep(0.001)
+    raise AssertionError(f"process {process} does not handle signals")
 
 
 def in_process(*words):

@@ -100,7 +100,10 @@ def test_another_phase_of_an_element_sets_the_zero_when_wished(tmp_path, counted
     write(tmp_path / "hcp.extxyz", hexagonal)
     competing = {"files": ["hcp.extxyz"], "formation_energy": zero}
     config = config_of(tmp_path, competing=competing, learning={"budget": 4})
-    run(config, "--output", tmp_path / "run")
+    texts = [run(config, "--output", tmp_path / "run").stdout]
+    texts.append(in_process("hull", tmp_path / "run").stdout)
+    said = "formation energies relative to the most stable elements"
+    assert all((said in text) == (zero == "elements") for text in texts)
     hull = pd.read_csv(tmp_path / "run" / "hull.csv").set_index("key")
     phase = hull.loc["competing: hcp"]
     assert phase.stable

@@ -27,10 +27,12 @@ def atoms_of(parent, key, scale=1.0):
     return atoms
 
 
-def frame(parent, key, per_atom, scale=1.0, force=0.0, **info):
+def frame(parent, key, per_atom, scale=1.0, force=0.0, pressure=None, **info):
     atoms = atoms_of(parent, key, scale)
-    forces = np.full((len(atoms), 3), force)
-    atoms.calc = SinglePointCalculator(atoms, energy=per_atom * len(atoms), forces=forces)
+    known = {"energy": per_atom * len(atoms), "forces": np.full((len(atoms), 3), force)}
+    if pressure is not None:
+        known["stress"] = np.array([pressure] * 3 + [0.0] * 3)
+    atoms.calc = SinglePointCalculator(atoms, **known)
     atoms.info.update(info)
     return atoms
 
@@ -95,16 +97,37 @@ def test_the_same_energy_twice_contradicts_nothing(parent, tmp_path):
 
 
 def test_steps_of_one_relaxation_do_not_contradict_each_other(parent, tmp_path):
+    """Nor where one of them goes too far; what comes later in the file is another matter."""
+    steps = zip((-4.0, -4.1, -4.05, -4.2), (1.03, 1.01, 0.98, 1.0), strict=True)
     path = save(
-        tmp_path / "own.traj", *(frame(parent, PAIR, e) for e in (-4.0, -4.1, -4.2)),
-        frame(parent, FOUR, -3.9), frame(parent, PAIR, -4.05),
+        tmp_path / "own.traj", *(frame(parent, PAIR, e, scale) for e, scale in steps),
+        frame(parent, FOUR, -3.9), frame(parent, PAIR, -4.15),
     )  # fmt: skip
     data = own_data([path], parent)
     assert data.energies == pytest.approx({PAIR: -4.2, FOUR: -3.9})
     assert data.refusals.counts == {
-        "another step of the same relaxation": 2,
+        "another step of the same relaxation": 3,
         "contradicting duplicate": 1,
     }
+    (found,) = data.contradictions
+    assert found.energies == pytest.approx((-4.2, -4.15))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.002])
+def test_one_structure_twice_in_a_file_contradicts_itself(parent, tmp_path, scale):
+    """Nothing moves, or so little that no stress could have changed the energy like that."""
+    path = save(
+        tmp_path / "own.extxyz",
+        frame(parent, PAIR, -4.0, pressure=1e-4),
+        frame(parent, PAIR, -4.05, scale, pressure=1e-4),
+        frame(parent, PURE, -3.5),
+    )
+    data = own_data([path], parent)
+    assert data.energies == pytest.approx({PAIR: -4.05, PURE: -3.5})
+    assert data.refusals.counts == {"contradicting duplicate": 1}
+    assert data.summary_lines()[-1] == (
+        f"    CuPd ({PAIR}): -4.0500 eV/atom in {path}#1, -4.0000 eV/atom in {path}#0"
+    )
 
 
 def test_moving_atoms_are_mentioned_and_may_be_left_out(parent, tmp_path):

@@ -6,11 +6,18 @@ import json
 import shutil
 import tomllib
 
+import numpy as np
 import pandas as pd
 import pytest
 from ase.io import write
 
 import latticesearch as ls
+from latticesearch.campaign import factories
+from latticesearch.campaign.method import method_of
+from latticesearch.campaign.reuse import reused_results
+from latticesearch.campaign.settings import parse_settings
+from latticesearch.errors import InputError
+from latticesearch.oracles import OracleResult
 from latticesearch.storage import RunDirectory
 from tests.campaign.counted import counts
 from tests.campaign.runs import in_process, write_config
@@ -181,6 +188,39 @@ def test_a_ternary_knows_what_its_binaries_cost(tmp_path, counted):
     assert "holds Ag" in done.stderr
     table = pd.read_parquet(tmp_path / "back" / "candidates.parquet")
     assert set(paid["a"]) <= set(table.key[table.energy_source == "reused"])
+
+
+def mean_volumes(folder, lengths, **lattice):
+    """Return settings, parent lattice and method of a campaign of the elements with lengths."""
+    data = {
+        "lattice": {"prototype": "bcc", "a": lengths, "species": list(lengths), **lattice},
+        "candidates": {"max_sites": 2},
+        "oracle": {"kind": "emt"},
+    }
+    settings = parse_settings(data, base=folder)
+    parent = factories.parent_lattice(settings)
+    return settings, parent, method_of(settings, parent)
+
+
+def test_energies_at_mean_volumes_are_shared_where_those_of_the_elements_agree(tmp_path):
+    """Each structure starts at the volume of its own elements, whatever others there are."""
+    settings, parent, method = mean_volumes(tmp_path, {"Cu": 2.9, "Pd": 3.1})
+    with RunDirectory.create(tmp_path / "old") as old:
+        old.write_settings(settings.resolved())
+        for labels in ([0, 0], [0, 1]):
+            cell = ls.Supercell.from_matrix(parent, [1, 1, 2])
+            one = ls.Configuration(cell, np.array(labels, np.int8)).canonical()
+            result = OracleResult(one.key, "done", -1.0, atoms=one.to_atoms())
+            old.store.append(result, 0, method=method)
+    others = {"Ag": 3.3, "Pd": 3.1, "Cu": 2.9}
+    _, ternary, wanted = mean_volumes(tmp_path, others)
+    found = reused_results(tmp_path / "old", ternary, wanted, "reused: old").results
+    assert [ls.Configuration.from_key(ternary, one.key).formula for one in found] == ["Cu", "PdCu"]
+    for changed in ({**others, "Pd": 3.11}, others):
+        lattice = {} if changed is not others else {"a": 3.0}
+        _, ternary, wanted = mean_volumes(tmp_path, changed, **lattice)
+        with pytest.raises(InputError, match=r"another method: (elements\.Pd\.a|lattice\.a): "):
+            reused_results(tmp_path / "old", ternary, wanted, "reused: old")
 
 
 @pytest.mark.parametrize("budget", [1, 3, 8, 30])

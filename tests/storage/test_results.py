@@ -130,7 +130,7 @@ def test_no_lock_file_is_left_behind(store):
 
 def test_a_file_that_is_no_database_is_an_input_error(tmp_path):
     (tmp_path / "oracle.db").write_bytes(b"something else" * 1000)
-    with pytest.raises(InputError, match=r"oracle.db: file is not a database"):
+    with pytest.raises(InputError, match=r"oracle.db is damaged \(file is not a database\)"):
         OracleStore(tmp_path / "oracle.db").results()
 
 
@@ -169,6 +169,55 @@ def test_results_survive_kill_9(tmp_path):
         assert len(rounds) in {last, last + 1}
         assert all(s.result.energy == done().energy for s in stored)
         acknowledged = len(rounds)
+
+
+KILLED_AT = """
+import os, signal, sqlite3, sys
+from pathlib import Path
+from tests.storage.test_results import done
+from latticesearch.storage import OracleStore
+
+class Killing(sqlite3.Connection):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.set_trace_callback(self.count)
+
+    def count(self, statement):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+connect = sqlite3.connect
+for number in range(1, 1000):
+    path = Path(sys.argv[1]) / f"{number}.db"
+    child = os.fork()
+    if not child:
+        left = number
+        sqlite3.connect = lambda *a, **o: connect(*a, **o, factory=Killing)
+        OracleStore(path).append(done(), 0)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    store = OracleStore(path)
+    store.check()
+    n = len(store.results())
+    if n == 0:
+        store.append(done(), 0)
+    assert len(store.results()) == 1
+    print(n, flush=True)
+    if status == 0:
+        break
+"""
+
+
+def test_a_kill_at_any_statement_of_the_first_write_leaves_a_database_that_opens(tmp_path):
+    """All its tables and its row come into being at once, with the last statement."""
+    words = [sys.executable, "-c", KILLED_AT, str(tmp_path)]
+    run = subprocess.run(words, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert run.returncode == 0, run.stderr
+    rows = run.stdout.split()
+    assert len(rows) > 20
+    assert rows == ["0"] * (len(rows) - 1) + ["1"]
 
 
 def test_a_reader_does_not_disturb_the_writer(tmp_path):
