@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latticesearch.errors import InputError
+from latticesearch.hull.end_members import corners
 from latticesearch.hull.lower_hull import Hull
 from latticesearch.hull.points import SUM_TOLERANCE, as_compositions, energies_like, validated
 
@@ -42,7 +43,7 @@ class FormationZero:
 
     @classmethod
     def of_end_members(cls, compositions: npt.ArrayLike, energies: npt.ArrayLike) -> FormationZero:
-        """Count from the end members of some points, as the hull of these points does.
+        """Count from the corners of the region that points span: pure components if there are any.
 
         Parameters
         ----------
@@ -56,7 +57,7 @@ class FormationZero:
         InputError
             As `Hull`.
         """
-        whole = Hull(compositions, energies)
+        whole = Hull(compositions, energies, end_members=corners(compositions))
         points = whole.end_members
         x = whole.compositions[points]
         return cls(points, Hull(x, whole.energies[points], end_members=x))

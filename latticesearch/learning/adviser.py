@@ -7,7 +7,6 @@ same energies give the same advice, in whatever order they came.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -143,16 +142,14 @@ class Adviser:
         n_ends = len(self.corners)
         priors = [one.with_ends(n_ends) for one in self.make_priors(self._mean_squares)]
         others, energies = ~self.is_end, self.formation_energies
-        x, squares = self._x[others], energies[others] ** 2
+        found = Posterior.of(priors, self._known_rows, energies, self.is_end)
+        ratios = (found.left_out.errors / found.left_out.spreads) ** 2
 
-        def near(values: Floats, rows: Floats) -> Floats:
+        def factor(rows: Floats) -> Floats:
             # The last columns of rows are what each end member takes part with: see `Reference`.
-            return local_scale(-rows[:, -n_ends:] @ self.corners, x, values)
+            return local_scale(-rows[:, -n_ends:] @ self.corners, self._x[others], ratios)
 
-        overall = squares.mean() if len(squares) else 0.0
-        size = partial(near, squares / overall if overall > 0.0 else np.ones(len(squares)))
-        found = Posterior.of(priors, self._known_rows, energies, self.is_end, size)
-        return found.spread_by(partial(near, (found.left_out.errors / found.left_out.spreads) ** 2))
+        return found.spread_by(factor)
 
     @worked_out_once
     def hull(self) -> Hull:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 EndKind = Literal["converged", "budget", "model", "complete"]
 
-DOUBT = 0.05
+DOUBT = 0.01
 """Converged means: that something is missing by more than the tolerance is less likely than this,
-before the dilute ends are looked at as well."""
+one campaign in a hundred, before the dilute ends are looked at as well."""
 
 BUDGET = "the budget of oracle calculations is"
 

@@ -291,8 +291,6 @@ class Posterior:
     weights: Floats
     _data: _Data
     _energies: Floats
-    _sizes: Floats
-    _size: Local = _nowhere_else
     _factor: Local = _nowhere_else
 
     @classmethod
@@ -302,7 +300,6 @@ class Posterior:
         rows: Floats,
         energies: Floats,
         is_exact: npt.NDArray[np.bool_] | None = None,
-        size: Local = _nowhere_else,
     ) -> Posterior:
         """Return what known energies say.
 
@@ -316,9 +313,6 @@ class Posterior:
             Their energies, (m,), eV/atom, such that zero is expected of everything.
         is_exact
             Which energies are met exactly and say nothing of the scale, (m,); default none.
-        size
-            How large energies are in different places, relative to all: what no feature describes
-            is in proportion.
 
         Raises
         ------
@@ -333,30 +327,23 @@ class Posterior:
                 f"{energies.shape}: at least one prior and one energy per row are needed"
             )
         exact = np.zeros(len(rows), dtype=bool) if is_exact is None else np.asarray(is_exact)
-        sizes = size(rows)
-        data, energies = _Data.of(rows / sizes[:, None], exact), energies / sizes
+        data = _Data.of(rows, exact)
         parts = tuple(_Part.of(prior, data, energies) for prior in priors)
         logs = np.array([part.log_evidence + np.log(part.prior.weight) for part in parts])
         weights = np.exp(logs - logs.max())
         heard = np.flatnonzero(weights > UNHEARD * weights.sum())
         weights = weights[heard] / weights[heard].sum()
-        return cls(tuple(parts[i] for i in heard), weights, data, energies, sizes, size)
+        return cls(tuple(parts[i] for i in heard), weights, data, energies)
 
     def predict(self, rows: Floats) -> Prediction:
         """Return the energies of rows, (n, r)."""
-        sizes, scaled = self._scaled(rows)
         means = np.array([part.means(rows) for part in self.parts])
-        spreads = [part.scale * np.sqrt(part.variances(scaled)) for part in self.parts]
-        return Prediction(means, self._factor(rows) * sizes * np.array(spreads), self.weights)
+        spreads = [part.scale * np.sqrt(part.variances(rows)) for part in self.parts]
+        return Prediction(means, self._factor(rows) * np.array(spreads), self.weights)
 
     def spread_by(self, factor: Local) -> Posterior:
         """Return the same with spreads times a factor."""
         return replace(self, _factor=factor)
-
-    def _scaled(self, rows: Floats) -> tuple[Floats, Floats]:
-        """Return how large energies are where the rows, (n, r), are, (n,), and rows over that."""
-        sizes = self._size(rows)
-        return sizes, rows / sizes[:, None]
 
     def supposing(self, rows: Floats) -> Posterior:
         """Return what would be known if rows, (n, r), had the energies that are predicted.
@@ -366,8 +353,6 @@ class Posterior:
         """
         if not len(rows):
             return self
-        sizes, rows = self._scaled(rows)
-        all_sizes = np.concatenate([self._sizes, sizes])
         data = _Data.of(
             np.concatenate([self._data.rows, rows]),
             np.concatenate([self._data.is_exact, np.zeros(len(rows), dtype=bool)]),
@@ -383,26 +368,28 @@ class Posterior:
         )
         means = self.weights @ np.array([part.means(rows) for part in self.parts])
         energies = np.concatenate([self._energies, means])
-        return replace(self, parts=parts, _data=data, _energies=energies, _sizes=all_sizes)
+        return replace(self, parts=parts, _data=data, _energies=energies)
 
     def covariances(self, rows: Floats, row: Floats) -> Floats:
         """Return covariances, (p, n), eV²/atom², of rows (n, r) with another structure (r,)."""
-        # What features say of energies is the same whatever their size.
         common = [part.scale**2 * part.covariances(rows, row) for part in self.parts]
         return np.array(common) * self._factor(rows) * self._factor(row[None])
 
     def samples(self, rows: Floats, number: int, rng: np.random.Generator) -> Floats:
         """Return joint samples, (number, n), of the energies of rows (n, r), eV/atom.
 
-        Each sample is drawn under one prior, which is drawn by the weights.
+        Each sample is drawn under one prior, which is drawn by the weights, and with a scale of
+        its own: a few energies do not tell it exactly (a t distribution, Rasmussen & Williams,
+        section 9.9).
         """
         numbers = rng.multinomial(number, self.weights)
-        sizes, scaled = self._scaled(rows)
         factors, drawn = self._factor(rows), []
+        freedom = self._data.n_free + 1
         for part, n in zip(self.parts, numbers.tolist(), strict=True):
             if n:
                 means = part.means(rows)
-                drawn.append(means + factors * (sizes * part.samples(scaled, n, rng) - means))
+                scales = np.sqrt(freedom / rng.chisquare(freedom, size=n))[:, None]
+                drawn.append(means + scales * factors * (part.samples(rows, n, rng) - means))
         return np.concatenate(drawn)
 
     @property
@@ -427,5 +414,4 @@ class Posterior:
         parts = [part.left_out(self._data, self._energies) for part in self.parts]
         errors, squares = (np.array(values) for values in zip(*parts, strict=True))
         mixed = Prediction(errors, np.sqrt(squares), self.weights)
-        sizes = self._sizes[~self._data.is_exact]
-        return LeftOut(mixed.mean * sizes, mixed.spread * sizes)
+        return LeftOut(mixed.mean, mixed.spread)
